@@ -1,0 +1,87 @@
+//! What the training loop needs of an algorithm.
+
+use burn::tensor::{Tensor, backend::Backend};
+use rescore_kernels::RescoreBackend;
+
+use crate::state::{StateDict, StateError};
+
+/// A batch of transitions on the device.
+#[derive(Debug, Clone)]
+pub struct Batch<B: Backend> {
+    /// Observations `s`, `[batch, observation_dim]`.
+    pub observations: Tensor<B, 2>,
+    /// Actions `a` as the agent chose them (units of [-1, 1], noise included, not clipped),
+    /// `[batch, action_dim]`.
+    pub actions: Tensor<B, 2>,
+    /// Raw rewards `r`, `[batch]`; the agent scales them.
+    pub rewards: Tensor<B, 1>,
+    /// True next observations `s'` (never the one after a reset), `[batch, observation_dim]`.
+    pub next_observations: Tensor<B, 2>,
+    /// 1 where the episode terminated in `s'`, else 0; `[batch]`. Truncation is not in here: a
+    /// truncated episode bootstraps.
+    pub terminated: Tensor<B, 1>,
+}
+
+/// Named scalar metrics of one update, still on the device.
+///
+/// Reading them synchronises the device, so the training loop does it only when it logs.
+#[derive(Debug, Clone)]
+pub struct Metrics<B: Backend> {
+    entries: Vec<(&'static str, Tensor<B, 1>)>,
+}
+
+impl<B: Backend> Default for Metrics<B> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+        }
+    }
+}
+
+impl<B: Backend> Metrics<B> {
+    /// Adds the metric `name`; `value` has shape `[1]`.
+    pub fn push(&mut self, name: &'static str, value: Tensor<B, 1>) {
+        self.entries.push((name, value));
+    }
+
+    /// Reads all values back from the device, in the order in which they were added.
+    pub fn read(&self) -> Vec<(&'static str, f32)> {
+        self.entries
+            .iter()
+            .map(|(name, value)| (*name, value.clone().into_scalar().elem()))
+            .collect()
+    }
+}
+
+use burn::tensor::ElementConversion as _;
+
+/// An off-policy algorithm: acts, learns from batches, and can be stored and restored.
+///
+/// Randomness is a function of the seed given at construction and of counters (`act_counter`,
+/// the number of updates done): an agent holds no generator state.
+pub trait Agent<B: RescoreBackend>: Send {
+    /// Actions for `observations` (`[n, observation_dim]`) with exploration, `[n, action_dim]` in
+    /// units of [-1, 1] (they may exceed them). `act_counter` must differ from call to call
+    /// within a run: it selects the random numbers.
+    fn act(&self, observations: Tensor<B, 2>, act_counter: u32) -> Tensor<B, 2>;
+
+    /// The actions that evaluation plays: no exploration noise, in [-1, 1], a deterministic
+    /// function of each observation alone (not of its place in the batch).
+    fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2>;
+
+    /// One gradient update.
+    fn update(&mut self, batch: &Batch<B>) -> Metrics<B>;
+
+    /// Number of updates done so far.
+    fn updates(&self) -> u64;
+
+    /// Everything that is learned or counted, by name: networks, targets, optimiser moments,
+    /// temperature, statistics and counters.
+    fn state(&self) -> StateDict;
+
+    /// Restores what [`Agent::state`] gave.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unknown, or of another shape; the message names it.
+    fn load_state(&mut self, state: &StateDict) -> Result<(), StateError>;
+}

@@ -1,0 +1,116 @@
+//! The learned state of an agent as named arrays, independent of any backend or file format.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use thiserror::Error;
+
+/// One array of a [`StateDict`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Array {
+    /// `f32` values in row-major order with their shape.
+    F32(Vec<usize>, Vec<f32>),
+    /// An unsigned counter, shape `[1]`.
+    U64(u64),
+}
+
+/// Named arrays in alphabetical order. Names are paths: `policy.l0.weight`,
+/// `critic_optimizer.mu.q1.l0.weight`, `log_alpha`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StateDict {
+    arrays: BTreeMap<String, Array>,
+}
+
+/// Why a state could not be restored.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum StateError {
+    /// An array that the agent needs is not in the state.
+    #[error("tensor `{0}` is missing")]
+    Missing(String),
+    /// The array has another shape or kind than the agent's configuration asks for.
+    #[error("tensor `{name}` has shape {found:?}, but this agent needs {expected:?}")]
+    Shape {
+        /// Name of the array.
+        name: String,
+        /// Shape in the state.
+        found: Vec<usize>,
+        /// Shape that the agent's configuration and the environment's dimensions ask for.
+        expected: Vec<usize>,
+    },
+    /// The state holds an array that the agent does not know.
+    #[error("tensor `{0}` is not part of this agent")]
+    Unknown(String),
+}
+
+impl StateDict {
+    /// Adds or replaces an array.
+    pub fn insert(&mut self, name: impl Into<String>, array: Array) {
+        self.arrays.insert(name.into(), array);
+    }
+
+    /// Adds or replaces a tensor, read back from its device.
+    pub fn insert_tensor<B: Backend, const D: usize>(
+        &mut self,
+        name: impl Into<String>,
+        tensor: &Tensor<B, D>,
+    ) {
+        let shape = tensor.dims().to_vec();
+        let values = tensor.to_data().convert::<f32>().into_vec().unwrap_or_default();
+        self.insert(name, Array::F32(shape, values));
+    }
+
+    /// The array called `name`.
+    pub fn get(&self, name: &str) -> Option<&Array> {
+        self.arrays.get(name)
+    }
+
+    /// All arrays in alphabetical order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
+        self.arrays.iter().map(|(name, array)| (name.as_str(), array))
+    }
+
+    /// The counter called `name`.
+    ///
+    /// # Errors
+    /// When there is no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64, StateError> {
+        match self.arrays.get(name) {
+            Some(Array::U64(value)) => Ok(*value),
+            Some(Array::F32(shape, _)) => Err(StateError::Shape {
+                name: name.to_owned(),
+                found: shape.clone(),
+                expected: vec![1],
+            }),
+            None => Err(StateError::Missing(name.to_owned())),
+        }
+    }
+
+    /// The tensor called `name`, which must have the shape `expected`.
+    ///
+    /// # Errors
+    /// When there is no such tensor or its shape differs.
+    pub fn tensor<B: Backend, const D: usize>(
+        &self,
+        name: &str,
+        expected: [usize; D],
+        device: &B::Device,
+    ) -> Result<Tensor<B, D>, StateError> {
+        match self.arrays.get(name) {
+            Some(Array::F32(shape, values)) if shape[..] == expected => Ok(Tensor::from_data(
+                TensorData::new(values.clone(), expected),
+                device,
+            )),
+            Some(Array::F32(shape, _)) => Err(StateError::Shape {
+                name: name.to_owned(),
+                found: shape.clone(),
+                expected: expected.to_vec(),
+            }),
+            Some(Array::U64(_)) => Err(StateError::Shape {
+                name: name.to_owned(),
+                found: vec![1],
+                expected: expected.to_vec(),
+            }),
+            None => Err(StateError::Missing(name.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Adam with explicit moments.
+//!
+//! Burn's optimisers keep their moments by parameter identity and consume a gradient when they
+//! use it. Here moments must be read, stored and compared, and the reference implementation of
+//! DPMD uses one gradient twice; so moments are plain trees of the network's own type.
+//!
+//! Source: D. Kingma and J. Ba, *Adam*, ICLR 2015, algorithm 1.
+
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+
+use crate::{Linear, Parameters, RescoreBackend};
+
+const BETA_1: f64 = 0.9;
+const BETA_2: f64 = 0.999;
+const EPSILON: f32 = 1e-8;
+
+/// The numbers of one Adam step that are the same for all parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Decay of the first moment.
+    pub beta_1: f32,
+    /// Decay of the second moment.
+    pub beta_2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// `1 - beta_1^count`
+    pub correction_1: f32,
+    /// `1 - beta_2^count`
+    pub correction_2: f32,
+}
+
+impl AdamStep {
+    /// The `count`-th step (from 1) with the usual decays 0.9 and 0.999 and epsilon 1e-8.
+    pub fn new(learning_rate: f64, count: u64) -> Self {
+        let power = |beta: f64| beta.powf(count as f64);
+        Self {
+            learning_rate: learning_rate as f32,
+            beta_1: BETA_1 as f32,
+            beta_2: BETA_2 as f32,
+            epsilon: EPSILON,
+            correction_1: (1.0 - power(BETA_1)) as f32,
+            correction_2: (1.0 - power(BETA_2)) as f32,
+        }
+    }
+}
+
+/// The default body of [`RescoreBackend::adam_step`].
+pub(crate) fn reference<B: Backend>(
+    parameter: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    [mu, nu]: [FloatTensor<B>; 2],
+    step: AdamStep,
+) -> (FloatTensor<B>, [FloatTensor<B>; 2]) {
+    let scale = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
+    let mu = B::float_add(
+        scale(mu, step.beta_1),
+        scale(gradient.clone(), 1.0 - step.beta_1),
+    );
+    let squared = B::float_mul(gradient.clone(), gradient);
+    let nu = B::float_add(scale(nu, step.beta_2), scale(squared, 1.0 - step.beta_2));
+    let root = B::float_sqrt(scale(nu.clone(), 1.0 / step.correction_2));
+    let denominator = B::float_add_scalar(root, step.epsilon.into());
+    let direction = B::float_div(scale(mu.clone(), 1.0 / step.correction_1), denominator);
+    let parameter = B::float_sub(parameter, scale(direction, step.learning_rate));
+    (parameter, [mu, nu])
+}
+
+/// Adam's state for a network `N`: the number of steps taken and both moments.
+#[derive(Debug, Clone)]
+pub struct Adam<N> {
+    /// Steps taken so far.
+    pub count: u64,
+    /// First moment, a tree of the network's shape.
+    pub mu: N,
+    /// Second moment.
+    pub nu: N,
+}
+
+impl<N> Adam<N> {
+    /// Zero moments of the shape of `network`.
+    pub fn new<B: Backend>(network: &N) -> Self
+    where
+        N: Parameters<B, On<B> = N>,
+    {
+        let zeros = || {
+            network.map(&mut |_, layer: &Linear<B>| Linear {
+                weight: layer.weight.zeros_like(),
+                bias: layer.bias.zeros_like(),
+            })
+        };
+        Self {
+            count: 0,
+            mu: zeros(),
+            nu: zeros(),
+        }
+    }
+
+    /// One step: moves `network` against `gradient`.
+    pub fn step<B: RescoreBackend>(&mut self, network: &mut N, gradient: &N, learning_rate: f64)
+    where
+        N: Parameters<B, On<B> = N>,
+    {
+        self.count += 1;
+        let step = AdamStep::new(learning_rate, self.count);
+        let mut updated = Vec::new();
+        let mut mu = Vec::new();
+        let mut nu = Vec::new();
+        {
+            let gradients = gradient.layers();
+            let (mus, nus) = (self.mu.layers(), self.nu.layers());
+            let moments = gradients.iter().zip(mus.iter().zip(&nus));
+            for ((_, layer), ((_, g), ((_, m), (_, v)))) in network.layers().iter().zip(moments) {
+                let (weight, [weight_mu, weight_nu]) =
+                    step_tensor(&layer.weight, &g.weight, &m.weight, &v.weight, step);
+                let (bias, [bias_mu, bias_nu]) =
+                    step_tensor(&layer.bias, &g.bias, &m.bias, &v.bias, step);
+                updated.push(Linear { weight, bias });
+                mu.push(Linear {
+                    weight: weight_mu,
+                    bias: bias_mu,
+                });
+                nu.push(Linear {
+                    weight: weight_nu,
+                    bias: bias_nu,
+                });
+            }
+        }
+        *network = rebuilt(network, updated);
+        self.mu = rebuilt(&self.mu, mu);
+        self.nu = rebuilt(&self.nu, nu);
+    }
+}
+
+/// `tree` with its layers replaced, in order.
+fn rebuilt<B: Backend, N: Parameters<B, On<B> = N>>(tree: &N, layers: Vec<Linear<B>>) -> N {
+    let mut layers = layers.into_iter();
+    // `step` pushed one layer for each that `map` visits; the fallback is never taken.
+    tree.map(&mut |_, old| layers.next().unwrap_or_else(|| old.clone()))
+}
+
+type Stepped<B, const D: usize> = (Tensor<B, D>, [Tensor<B, D>; 2]);
+
+fn step_tensor<B: RescoreBackend, const D: usize>(
+    parameter: &Tensor<B, D>,
+    gradient: &Tensor<B, D>,
+    mu: &Tensor<B, D>,
+    nu: &Tensor<B, D>,
+    step: AdamStep,
+) -> Stepped<B, D> {
+    let raw = |x: &Tensor<B, D>| x.clone().into_primitive().tensor();
+    let tensor = |x| Tensor::from_primitive(TensorPrimitive::Float(x));
+    let (parameter, [mu, nu]) =
+        B::adam_step(raw(parameter), raw(gradient), [raw(mu), raw(nu)], step);
+    (tensor(parameter), [tensor(mu), tensor(nu)])
+}
+
+/// Adam's state for one scalar that lives on the host (the temperature).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ScalarAdam {
+    /// Steps taken so far.
+    pub count: u64,
+    /// First moment.
+    pub mu: f32,
+    /// Second moment.
+    pub nu: f32,
+}
+
+impl ScalarAdam {
+    /// `value` after one step against `gradient`.
+    #[must_use]
+    pub fn step(&mut self, value: f32, gradient: f32, learning_rate: f64) -> f32 {
+        self.count += 1;
+        let step = AdamStep::new(learning_rate, self.count);
+        self.mu = step.beta_1 * self.mu + (1.0 - step.beta_1) * gradient;
+        self.nu = step.beta_2 * self.nu + (1.0 - step.beta_2) * gradient * gradient;
+        let root = (self.nu / step.correction_2).sqrt();
+        value - step.learning_rate * (self.mu / step.correction_1) / (root + step.epsilon)
+    }
+}

@@ -1,0 +1,83 @@
+//! The backend trait of the project.
+
+use burn::{
+    backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
+    tensor::{Tensor, backend::Backend, ops::FloatTensor},
+};
+
+use crate::{
+    ChainNetwork, ChainNoise, Mlp, Sampled, StepCoefficients,
+    adam::{self, AdamStep},
+    chain, mish, scoring,
+};
+
+/// A Burn backend with the operations that this project adds.
+///
+/// The default bodies are plain tensor code, run on any backend, and are what a replacement is
+/// checked against. Only Mish has a derivative: sampling is never differentiated.
+pub trait RescoreBackend: Backend {
+    /// `x tanh(softplus(x))` of every element.
+    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        mish::forward::<Self>(x)
+    }
+
+    /// `grad * d mish(x) / dx` of every element.
+    fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        mish::backward::<Self>(x, grad)
+    }
+
+    /// Samples `particles` actions for each of the `observations` (`[states, observation_dim]`) by
+    /// the denoising chain; returns `[states, particles, action_dim]`.
+    ///
+    /// `steps[t]` are the coefficients of denoising step `t`; the chain visits the last first.
+    fn denoise_chain(
+        network: &ChainNetwork<Self>,
+        observations: Tensor<Self, 2>,
+        particles: usize,
+        steps: &[StepCoefficients],
+        noise: &ChainNoise<Self>,
+    ) -> Tensor<Self, 3> {
+        chain::denoise(network, observations, particles, steps, noise, |_, _, _| {})
+    }
+
+    /// The smaller of two critics for every particle: observations `[states, observation_dim]`,
+    /// actions `[states, particles, action_dim]`, result `[states, particles]`.
+    fn min_q(
+        critics: [&Mlp<Self>; 2],
+        observations: Tensor<Self, 2>,
+        actions: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        scoring::min_q(critics, observations, actions)
+    }
+
+    /// [`RescoreBackend::denoise_chain`], then the particle with the largest
+    /// [`RescoreBackend::min_q`] of every state; ties go to the lowest index.
+    fn denoise_best(
+        network: &ChainNetwork<Self>,
+        critics: [&Mlp<Self>; 2],
+        observations: Tensor<Self, 2>,
+        particles: usize,
+        steps: &[StepCoefficients],
+        noise: &ChainNoise<Self>,
+    ) -> Sampled<Self> {
+        let actions =
+            Self::denoise_chain(network, observations.clone(), particles, steps, noise);
+        scoring::select_best::<Self>(critics, observations, actions)
+    }
+
+    /// One Adam step on one parameter; returns the new parameter and moments.
+    fn adam_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        moments: [FloatTensor<Self>; 2],
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
+        adam::reference::<Self>(parameter, gradient, moments, step)
+    }
+}
+
+impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C> {
+    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        mish::differentiable::<B, C>(x)
+    }
+}

@@ -1,0 +1,183 @@
+//! The denoising chain: ancestral sampling of a diffusion policy.
+//!
+//! Source: J. Ho, A. Jain and P. Abbeel, *Denoising diffusion probabilistic models*, NeurIPS 2020,
+//! algorithm 2, with the predicted clean action clipped to the action bounds.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use rayon::prelude::*;
+
+use crate::{
+    Activation, Linear, Mlp, NoiseKey, RescoreBackend, flatten_particles, unflatten_particles,
+};
+
+/// Coefficients of one denoising step `t`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepCoefficients {
+    /// `sqrt(1 / alpha_bar[t])`
+    pub sqrt_recip_alpha_bar: f32,
+    /// `sqrt(1 / alpha_bar[t] - 1)`
+    pub sqrt_recip_alpha_bar_minus_one: f32,
+    /// Weight of the predicted clean action in the posterior mean.
+    pub posterior_x0: f32,
+    /// Weight of the noisy action in the posterior mean.
+    pub posterior_xt: f32,
+    /// Standard deviation of the posterior; not used at `t = 0`.
+    pub sigma: f32,
+}
+
+/// A denoiser as the chain uses it: what is constant over a chain is computed once.
+///
+/// Layer 1 acts on `concat(observation, x_t, time embedding)`. Its observation part is constant
+/// over steps and particles, its time part constant over the batch, so they come apart.
+#[derive(Debug, Clone)]
+pub struct ChainNetwork<B: Backend> {
+    /// Rows of layer 1 that see the observation, `[observation_dim, hidden]`.
+    pub observation_weight: Tensor<B, 2>,
+    /// Rows of layer 1 that see the noisy action, `[action_dim, hidden]`.
+    pub action_weight: Tensor<B, 2>,
+    /// Bias of layer 1 plus its time part, `[denoising_steps, hidden]`.
+    pub step_bias: Tensor<B, 2>,
+    /// Layers 2 to the output.
+    pub rest: Vec<Linear<B>>,
+    /// Activation between the layers.
+    pub activation: Activation,
+}
+
+/// Where the chain's random numbers come from.
+#[derive(Debug, Clone)]
+pub enum ChainNoise<B: Backend> {
+    /// Counter-based: row = state x particles + particle, step = denoising step (their number for
+    /// the start), one counter for all states.
+    Counter {
+        /// Stream.
+        key: NoiseKey,
+        /// Update or act counter.
+        counter: u32,
+        /// Standard deviation of the start `x_T`.
+        start_scale: f32,
+    },
+    /// Counter-based with a counter for each state and row = particle, so that an action does not
+    /// depend on the state's place in the batch.
+    CounterPerState {
+        /// Stream.
+        key: NoiseKey,
+        /// One counter a state.
+        counters: Vec<u32>,
+        /// Standard deviation of the start `x_T`.
+        start_scale: f32,
+    },
+    /// Explicit numbers, for checks against another implementation.
+    Given {
+        /// The start `x_T`, already scaled, `[states, particles, action_dim]`.
+        start: Tensor<B, 3>,
+        /// Unit normals in the order in which the steps are visited,
+        /// `[denoising_steps, states, particles, action_dim]`; the last is not used.
+        steps: Tensor<B, 4>,
+    },
+}
+
+impl<B: Backend> ChainNoise<B> {
+    /// `x_T` as rows, `[states * particles, action_dim]`.
+    fn start(&self, shape: [usize; 3], num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
+        match self {
+            Self::Counter { start_scale, .. } | Self::CounterPerState { start_scale, .. } => {
+                self.draw(shape, num_steps, device).mul_scalar(*start_scale)
+            }
+            Self::Given { start, .. } => flatten_particles(start.clone()),
+        }
+    }
+
+    /// Unit normals of denoising step `t` as rows, `[states * particles, action_dim]`.
+    fn step(
+        &self,
+        shape: [usize; 3],
+        t: usize,
+        num_steps: usize,
+        device: &B::Device,
+    ) -> Tensor<B, 2> {
+        match self {
+            Self::Counter { .. } | Self::CounterPerState { .. } => self.draw(shape, t, device),
+            Self::Given { steps, .. } => {
+                let visited = num_steps - 1 - t;
+                let [_, states, particles, dim] = steps.dims();
+                steps
+                    .clone()
+                    .slice([visited..visited + 1])
+                    .reshape([states * particles, dim])
+            }
+        }
+    }
+
+    /// Counter-based unit normals for step `step`, `[states * particles, action_dim]`.
+    fn draw(
+        &self,
+        [states, particles, dim]: [usize; 3],
+        step: usize,
+        device: &B::Device,
+    ) -> Tensor<B, 2> {
+        let mut values = vec![0.0; states * particles * dim];
+        // One state a task; the partition cannot change the numbers.
+        values
+            .par_chunks_mut(particles * dim)
+            .enumerate()
+            .for_each(|(state, rows)| match self {
+                Self::Counter { key, counter, .. } => {
+                    let first_row = (state * particles) as u32;
+                    key.fill_normals(rows, dim, first_row, step as u32, *counter);
+                }
+                Self::CounterPerState { key, counters, .. } => {
+                    key.fill_normals(rows, dim, 0, step as u32, counters[state]);
+                }
+                Self::Given { .. } => {}
+            });
+        Tensor::from_data(TensorData::new(values, [states * particles, dim]), device)
+    }
+}
+
+/// The chain in plain tensor code; the reference for every kernel.
+///
+/// `observe(t, x, noise_pred)` is called after step `t` with the new state of the chain and the
+/// network's output, both `[states * particles, action_dim]`.
+pub fn denoise<B: RescoreBackend>(
+    network: &ChainNetwork<B>,
+    observations: Tensor<B, 2>,
+    particles: usize,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<B>,
+    mut observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
+) -> Tensor<B, 3> {
+    let device = observations.device();
+    let [states, _] = observations.dims();
+    let [action_dim, hidden] = network.action_weight.dims();
+    let shape = [states, particles, action_dim];
+    let rows = states * particles;
+    let rest = Mlp {
+        layers: network.rest.clone(),
+        activation: network.activation,
+    };
+
+    let observation_part = observations.matmul(network.observation_weight.clone());
+    let mut x = noise.start(shape, steps.len(), &device);
+    for (t, c) in steps.iter().enumerate().rev() {
+        let per_state = observation_part.clone() + network.step_bias.clone().slice([t..t + 1]);
+        let action_part = x.clone().matmul(network.action_weight.clone());
+        let first = action_part.reshape([states, particles, hidden])
+            + per_state.reshape([states, 1, hidden]);
+        let hidden_rows = network.activation.forward(first.reshape([rows, hidden]));
+        let noise_pred = rest.forward(hidden_rows);
+
+        let x0 = (x.clone().mul_scalar(c.sqrt_recip_alpha_bar)
+            - noise_pred
+                .clone()
+                .mul_scalar(c.sqrt_recip_alpha_bar_minus_one))
+        .clamp(-1.0, 1.0);
+        x = x0.mul_scalar(c.posterior_x0) + x.mul_scalar(c.posterior_xt);
+        if t > 0 {
+            x = x + noise
+                .step(shape, t, steps.len(), &device)
+                .mul_scalar(c.sigma);
+        }
+        observe(t, &x, &noise_pred);
+    }
+    unflatten_particles(x, states)
+}

@@ -1,0 +1,77 @@
+//! Networks as trees of linear layers: gradients, moving averages, optimiser moments and files
+//! all go over the same list of named layers.
+
+use burn::{
+    backend::Autodiff,
+    tensor::{Tensor, backend::Backend},
+};
+
+use crate::{Linear, RescoreBackend};
+
+/// A network, or anything of the same shape (gradients, optimiser moments, a target copy).
+pub trait Parameters<B: Backend>: Clone + Send {
+    /// The same structure on another backend.
+    type On<C: Backend>: Parameters<C, On<B> = Self>;
+
+    /// All layers with their names (`l0`, `time1`, `q2.l0`), in a fixed order.
+    fn layers(&self) -> Vec<(String, &Linear<B>)>;
+
+    /// A structure of the same shape with every layer replaced by `f(name, layer)`, called in the
+    /// order of [`Parameters::layers`].
+    fn map<C: Backend>(&self, f: &mut dyn FnMut(&str, &Linear<B>) -> Linear<C>) -> Self::On<C>;
+}
+
+/// The differentiable copy of a network: what [`value_and_grad`] hands to a loss.
+pub type Trained<B, N> = <N as Parameters<B>>::On<Autodiff<B>>;
+
+/// A copy of `network` whose parameters are leaves of a new autodiff graph.
+pub fn lift<B: Backend, N: Parameters<B>>(network: &N) -> Trained<B, N> {
+    network.map(&mut |_, layer| Linear {
+        weight: Tensor::<Autodiff<B>, 2>::from_inner(layer.weight.clone()).require_grad(),
+        bias: Tensor::<Autodiff<B>, 1>::from_inner(layer.bias.clone()).require_grad(),
+    })
+}
+
+/// The loss `loss(network)` and its gradient with respect to every parameter of `network`.
+///
+/// `loss` returns the scalar loss, shape `[1]`, and whatever else the caller wants back.
+/// Parameters that the loss does not depend on get a zero gradient.
+pub fn value_and_grad<B: RescoreBackend, N: Parameters<B>, R>(
+    network: &N,
+    loss: impl FnOnce(&Trained<B, N>) -> (Tensor<Autodiff<B>, 1>, R),
+) -> (Tensor<B, 1>, N, R) {
+    let trained = lift::<B, N>(network);
+    let (value, rest) = loss(&trained);
+    let mut grads = value.backward();
+    let gradient = trained.map(&mut |_, layer| Linear {
+        weight: layer
+            .weight
+            .grad_remove(&mut grads)
+            .unwrap_or_else(|| layer.weight.clone().inner().zeros_like()),
+        bias: layer
+            .bias
+            .grad_remove(&mut grads)
+            .unwrap_or_else(|| layer.bias.clone().inner().zeros_like()),
+    });
+    (value.inner(), gradient, rest)
+}
+
+/// The moving average `(1 - tau) target + tau online`, parameter by parameter.
+pub fn polyak<B: Backend, N>(target: &N, online: &N, tau: f64) -> N
+where
+    N: Parameters<B, On<B> = N>,
+{
+    let online = online.layers();
+    let mut online = online.iter();
+    target.map(&mut |name, layer| {
+        // Both trees are of one type and were built from one configuration.
+        let Some((online_name, from)) = online.next() else {
+            panic!("the online network has no layer {name}");
+        };
+        debug_assert_eq!(name, online_name);
+        Linear {
+            weight: layer.weight.clone().mul_scalar(1.0 - tau) + from.weight.clone().mul_scalar(tau),
+            bias: layer.bias.clone().mul_scalar(1.0 - tau) + from.bias.clone().mul_scalar(tau),
+        }
+    })
+}
