@@ -1,0 +1,251 @@
+//! The two central traits: [`Env`], what an agent acts upon, and [`Task`], what an author of a
+//! new environment writes.
+
+use crate::{EnvError, EnvRng, Space, seeded_rng};
+
+/// A named quantity of the last step, for logging: Gymnasium's `info`.
+pub type Info = (&'static str, f64);
+
+/// What one step gave. The new observation is read with [`Env::observation`].
+///
+/// `terminated` and `truncated` are Gymnasium's: *terminated* means that the task itself ended
+/// (no future reward, so no bootstrapping), *truncated* that something outside of it, such as a
+/// time limit, cut the episode off (the future goes on, so bootstrap). Both may be true, when a
+/// task ends in the very step in which its time runs out; *terminated* then decides about
+/// bootstrapping.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The reward.
+    pub reward: f64,
+    /// The task reached an end.
+    pub terminated: bool,
+    /// The episode was cut off.
+    pub truncated: bool,
+}
+
+impl Step {
+    /// Whether the episode is over, for either reason.
+    pub fn done(&self) -> bool {
+        self.terminated || self.truncated
+    }
+}
+
+/// An environment, in Gymnasium's words and with its semantics.
+///
+/// ```
+/// use rescore_envs::{TaskSettings, make};
+/// let mut env = make("Pendulum-v1", &TaskSettings::default())?;
+/// env.reset(Some(7))?;
+/// let step = env.step(&[0.5])?;
+/// assert_eq!(env.observation().len(), env.observation_space().dim());
+/// assert!(step.reward <= 0.0 && !step.terminated && !step.truncated);
+/// # Ok::<(), rescore_envs::EnvError>(())
+/// ```
+pub trait Env: Send {
+    /// Name of the task, for messages.
+    fn name(&self) -> &str;
+
+    /// What observations may be.
+    fn observation_space(&self) -> &Space;
+
+    /// What actions may be.
+    fn action_space(&self) -> &Space;
+
+    /// Starts an episode; [`Env::observation`] then gives the first observation.
+    ///
+    /// A seed restarts the environment's random stream. `None` goes on with the stream, which
+    /// begins as if seeded with 0: environments never draw from the clock or the system.
+    ///
+    /// # Errors
+    /// Whatever keeps the task from starting; the built-in tasks never fail here.
+    fn reset(&mut self, seed: Option<u64>) -> Result<(), EnvError>;
+
+    /// Applies `action` (`[action_dim]`) for one step. Values outside the action space are not
+    /// clipped here; each task documents what it does with them.
+    ///
+    /// # Errors
+    /// [`EnvError::ResetNeeded`] before the first `reset` and after the end of an episode,
+    /// [`EnvError::ActionLength`], [`EnvError::ActionNotFinite`]. After these errors the
+    /// environment is as it was.
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError>;
+
+    /// The current observation, `[observation_dim]`.
+    fn observation(&self) -> &[f64];
+
+    /// Named quantities of the last step, such as the terms of the reward; empty where a task
+    /// has none, and meaningless before the first step.
+    fn info(&self) -> &[Info] {
+        &[]
+    }
+}
+
+impl<E: Env + ?Sized> Env for Box<E> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn observation_space(&self) -> &Space {
+        (**self).observation_space()
+    }
+    fn action_space(&self) -> &Space {
+        (**self).action_space()
+    }
+    fn reset(&mut self, seed: Option<u64>) -> Result<(), EnvError> {
+        (**self).reset(seed)
+    }
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        (**self).step(action)
+    }
+    fn observation(&self) -> &[f64] {
+        (**self).observation()
+    }
+    fn info(&self) -> &[Info] {
+        (**self).info()
+    }
+}
+
+/// What one step of a [`Task`] gave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// The reward.
+    pub reward: f64,
+    /// The task reached an end.
+    pub terminated: bool,
+}
+
+/// The dynamics of a task, without the bookkeeping of episodes.
+///
+/// Implement this for an environment of your own and wrap it in [`TaskEnv`], which checks actions,
+/// refuses to step a finished episode and keeps the random stream. A task itself may be stepped
+/// past its end; time limits are none of its business.
+pub trait Task: Send {
+    /// Name of the task, for messages.
+    fn name(&self) -> &str;
+
+    /// What observations may be.
+    fn observation_space(&self) -> &Space;
+
+    /// What actions may be.
+    fn action_space(&self) -> &Space;
+
+    /// Draws a first state from `rng`, the only source of randomness a task has.
+    ///
+    /// # Errors
+    /// Whatever keeps the task from starting.
+    fn reset(&mut self, rng: &mut EnvRng) -> Result<(), EnvError>;
+
+    /// Applies `action` (`[action_dim]`, finite).
+    ///
+    /// # Errors
+    /// [`EnvError::ActionLength`], or whatever keeps the task from going on.
+    fn step(&mut self, action: &[f32]) -> Result<Outcome, EnvError>;
+
+    /// The current observation, `[observation_dim]`.
+    fn observation(&self) -> &[f64];
+
+    /// As [`Env::info`].
+    fn info(&self) -> &[Info] {
+        &[]
+    }
+}
+
+/// Makes an [`Env`] of a [`Task`].
+#[derive(Debug, Clone)]
+pub struct TaskEnv<T> {
+    task: T,
+    rng: EnvRng,
+    running: bool,
+}
+
+impl<T: Task> TaskEnv<T> {
+    /// Wraps `task`; `reset` must come before the first `step`.
+    pub fn new(task: T) -> Self {
+        Self {
+            task,
+            rng: seeded_rng(0),
+            running: false,
+        }
+    }
+
+    /// The task inside.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+}
+
+impl<T: Task> Env for TaskEnv<T> {
+    fn name(&self) -> &str {
+        self.task.name()
+    }
+
+    fn observation_space(&self) -> &Space {
+        self.task.observation_space()
+    }
+
+    fn action_space(&self) -> &Space {
+        self.task.action_space()
+    }
+
+    fn reset(&mut self, seed: Option<u64>) -> Result<(), EnvError> {
+        if let Some(seed) = seed {
+            self.rng = seeded_rng(seed);
+        }
+        self.running = false;
+        self.task.reset(&mut self.rng)?;
+        self.running = true;
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        if !self.running {
+            return Err(EnvError::ResetNeeded {
+                task: self.name().to_owned(),
+            });
+        }
+        check_actions(self.name(), action, self.action_space().dim())?;
+        let Outcome { reward, terminated } = self.task.step(action)?;
+        self.running = !terminated;
+        Ok(Step {
+            reward,
+            terminated,
+            truncated: false,
+        })
+    }
+
+    fn observation(&self) -> &[f64] {
+        self.task.observation()
+    }
+
+    fn info(&self) -> &[Info] {
+        self.task.info()
+    }
+}
+
+/// Refuses actions of the wrong length and such that hold NaN or an infinity.
+pub(crate) fn check_actions(task: &str, actions: &[f32], expected: usize) -> Result<(), EnvError> {
+    check_action_length(task, actions, expected)?;
+    match actions.iter().position(|a| !a.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(EnvError::ActionNotFinite {
+            task: task.to_owned(),
+            index,
+            value: actions[index],
+        }),
+    }
+}
+
+/// Refuses actions of the wrong length.
+pub(crate) fn check_action_length(
+    task: &str,
+    actions: &[f32],
+    expected: usize,
+) -> Result<(), EnvError> {
+    if actions.len() == expected {
+        Ok(())
+    } else {
+        Err(EnvError::ActionLength {
+            task: task.to_owned(),
+            expected,
+            got: actions.len(),
+        })
+    }
+}

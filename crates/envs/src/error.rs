@@ -1,0 +1,118 @@
+//! The crate's error type.
+
+use std::path::PathBuf;
+
+/// What can go wrong when an environment is made or stepped.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvError {
+    /// No task of this name is registered.
+    #[error("unknown task `{name}`{}", did_you_mean(.suggestion.as_deref()))]
+    UnknownTask {
+        /// The name asked for.
+        name: String,
+        /// The registered name nearest to it, if any is near.
+        suggestion: Option<String>,
+    },
+    /// The task needs MuJoCo and this build has none.
+    #[error(
+        "task `{name}` needs MuJoCo, which this build does not contain; run `cargo xtask setup`, \
+         then build with `--features mujoco` (every `cargo xtask` command does both by itself)"
+    )]
+    MujocoNotBuilt {
+        /// The task asked for.
+        name: String,
+    },
+    /// The MuJoCo library that was loaded is not the version the bindings were made for.
+    #[error(
+        "the MuJoCo library that was loaded is version {found}, but version {expected} is needed; \
+         run `cargo xtask setup` to get the right one"
+    )]
+    MujocoVersion {
+        /// Version of the library.
+        found: String,
+        /// Version of the bindings.
+        expected: String,
+    },
+    /// A task's model file was not found.
+    #[error(
+        "the model file {file} was not found in {}; run `cargo xtask setup` to fetch the task \
+         models, or set RESCORE_MUJOCO_ASSETS to the folder that holds them",
+        list(.searched)
+    )]
+    MissingModel {
+        /// Name of the file.
+        file: String,
+        /// The folders searched, in order.
+        searched: Vec<PathBuf>,
+    },
+    /// MuJoCo refused a model file, or the file is not the one the task was written for.
+    #[error("the model file {} cannot be used: {reason}", .path.display())]
+    InvalidModel {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// `step` before the first `reset`, or after the episode ended.
+    #[error("`{task}` has no episode under way: call `reset` before `step`")]
+    ResetNeeded {
+        /// Name of the task.
+        task: String,
+    },
+    /// An action, or a batch of actions, of the wrong length.
+    #[error("`{task}` takes {expected} action values, got {got}")]
+    ActionLength {
+        /// Name of the task.
+        task: String,
+        /// Number of values expected.
+        expected: usize,
+        /// Number of values given.
+        got: usize,
+    },
+    /// An action holds NaN or an infinity.
+    #[error("`{task}`: action value {index} is {value}, but actions must be finite")]
+    ActionNotFinite {
+        /// Name of the task.
+        task: String,
+        /// Position of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A simulator state of the wrong length.
+    #[error("`{task}`: {what} has {expected} values, got {got}")]
+    StateLength {
+        /// Name of the task.
+        task: String,
+        /// Which part of the state.
+        what: &'static str,
+        /// Number of values expected.
+        expected: usize,
+        /// Number of values given.
+        got: usize,
+    },
+    /// A space or a wrapper was asked for something that makes no sense.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// An environment of a vector environment failed.
+    #[error("environment {index} of the vector environment: {source}")]
+    InVector {
+        /// Which environment.
+        index: usize,
+        /// Its error.
+        source: Box<Self>,
+    },
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(
+        || "; `rescore_envs::list` names all tasks".to_owned(),
+        |near| format!("; did you mean `{near}`?"),
+    )
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    let shown: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
+    shown.join(" or ")
+}

@@ -1,0 +1,44 @@
+//! Environments for continuous control, with Gymnasium's words and semantics.
+//!
+//! - [`Env`] is one environment, [`VecEnv`] several of them, stepped in parallel, deterministic
+//!   for any number of threads, resetting themselves while keeping the true final observation.
+//! - [`make`] builds a registered task by name, [`list`] names them all.
+//! - [`Task`] is what to implement for an environment of your own.
+//!
+//! With the cargo feature `mujoco` the MuJoCo tasks are compiled in; they reproduce Gymnasium's
+//! trajectories. Everything else works without MuJoCo.
+//!
+//! ```
+//! use rescore_envs::VecEnv;
+//!
+//! let mut envs = VecEnv::new("Pendulum-v1", 4, 0)?;
+//! for _ in 0..200 {
+//!     let actions = vec![0.0; 4 * envs.action_dim()]; // a policy would look at envs.observations()
+//!     envs.step(&actions)?;
+//! }
+//! // The time limit of 200 steps ended every episode, and every environment has been reset.
+//! assert!(envs.last_step().truncated.iter().all(|&t| t));
+//! assert!(envs.last_step().finished.iter().flatten().all(|episode| episode.length == 200));
+//! # Ok::<(), rescore_envs::EnvError>(())
+//! ```
+
+mod builtin;
+mod env;
+mod error;
+#[cfg(feature = "mujoco")]
+pub mod mujoco;
+mod mujoco_table;
+mod registry;
+mod rng;
+mod space;
+mod vec_env;
+mod wrappers;
+
+pub use builtin::{MultiGoal, Pendulum, Probe, ProbeKind, multi_goal};
+pub use env::{Env, Info, Outcome, Step, Task, TaskEnv};
+pub use error::EnvError;
+pub use registry::{TaskEntry, TaskSettings, find, list, make};
+pub use rng::{EnvRng, derive_seed, seeded_rng};
+pub use space::Space;
+pub use vec_env::{Episode, VecEnv, VecStep};
+pub use wrappers::{RescaleAction, TimeLimit};

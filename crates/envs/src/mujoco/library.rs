@@ -1,0 +1,142 @@
+//! The MuJoCo library and the model files: finding, checking, loading.
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use mujoco_rs::logging::set_log_handler;
+use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
+use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
+
+use crate::EnvError;
+
+/// Names the folder that holds the model files.
+const ASSETS_VARIABLE: &str = "RESCORE_MUJOCO_ASSETS";
+
+/// Version of the MuJoCo library that was loaded, such as `3.17.0`.
+pub fn library_version() -> String {
+    // SAFETY: the function takes nothing and returns a pointer to a constant, NUL-terminated
+    // string inside of the library.
+    let version = unsafe { CStr::from_ptr(mj_versionString()) };
+    version.to_string_lossy().into_owned()
+}
+
+/// Version of MuJoCo that the bindings were made for.
+pub fn required_version() -> String {
+    // major * 1_000_000 + minor * 1_000 + patch
+    let header = mjVERSION_HEADER;
+    format!(
+        "{}.{}.{}",
+        header / 1_000_000,
+        header / 1_000 % 1_000,
+        header % 1_000
+    )
+}
+
+/// Refuses every MuJoCo library but the one the bindings were made for: structures of another
+/// version have another layout, and trajectories differ between versions.
+///
+/// # Errors
+/// [`EnvError::MujocoVersion`] if `found` is not [`required_version`].
+pub fn check_version(found: &str) -> Result<(), EnvError> {
+    let expected = required_version();
+    if found == expected {
+        return Ok(());
+    }
+    Err(EnvError::MujocoVersion {
+        found: found.to_owned(),
+        expected,
+    })
+}
+
+/// Path of a task's model file.
+///
+/// The folder is the one that the environment variable `RESCORE_MUJOCO_ASSETS` names; without it
+/// `mujoco/assets` beside the running program, else `.mujoco/assets` of the workspace the program
+/// was compiled in.
+///
+/// # Errors
+/// [`EnvError::MissingModel`] if the file is in none of the folders.
+pub fn model_path(file: &str) -> Result<PathBuf, EnvError> {
+    find_model(file, env::var_os(ASSETS_VARIABLE).map(PathBuf::from))
+}
+
+fn find_model(file: &str, chosen: Option<PathBuf>) -> Result<PathBuf, EnvError> {
+    let searched = chosen.map_or_else(default_folders, |folder| vec![folder]);
+    match searched
+        .iter()
+        .map(|folder| folder.join(file))
+        .find(|path| path.is_file())
+    {
+        Some(path) => Ok(path),
+        None => Err(EnvError::MissingModel {
+            file: file.to_owned(),
+            searched,
+        }),
+    }
+}
+
+fn default_folders() -> Vec<PathBuf> {
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("mujoco/assets")));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    beside
+        .into_iter()
+        .chain(workspace.map(|root| root.join(".mujoco/assets")))
+        .collect()
+}
+
+/// Loads the model at `path`, or shares the one that is in use already.
+pub(super) fn load_model(path: &Path) -> Result<Arc<MjModel>, EnvError> {
+    static LOADED: OnceLock<Mutex<HashMap<PathBuf, Weak<MjModel>>>> = OnceLock::new();
+
+    check_version(&library_version())?;
+    let mut loaded = LOADED
+        .get_or_init(|| {
+            route_messages();
+            Mutex::default()
+        })
+        .lock()
+        // A panic elsewhere cannot have left the map half-written.
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(model) = loaded.get(path).and_then(Weak::upgrade) {
+        return Ok(model);
+    }
+    let model = MjModel::from_xml(path)
+        .map(Arc::new)
+        .map_err(|e| EnvError::InvalidModel {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+    loaded.insert(path.to_owned(), Arc::downgrade(&model));
+    Ok(model)
+}
+
+/// Sends MuJoCo's messages to `tracing` (target `mujoco`). Its own handler would print them and
+/// write `MUJOCO_LOG.TXT` into the working folder.
+fn route_messages() {
+    // The bindings' handler also enables diagnostics of every simulator step, which nobody asked
+    // for, so the previous choice of topics is put back.
+    let config = log_config();
+    // SAFETY: both calls write globals of the library that must not be read meanwhile. This runs
+    // once, before this crate has loaded a model, so no simulation of this crate is under way; a
+    // program that also uses the bindings directly must make its first MuJoCo task before it
+    // starts simulations of its own in other threads, as the module's documentation says.
+    unsafe {
+        set_log_handler(forward);
+        set_log_config(config);
+    }
+}
+
+fn forward(message: &MjLogMessage) {
+    let text = message.subject();
+    match message.level() {
+        MjtLogLevel::mjLOG_ERROR => tracing::error!(target: "mujoco", "{text}"),
+        MjtLogLevel::mjLOG_WARNING => tracing::warn!(target: "mujoco", "{text}"),
+        MjtLogLevel::mjLOG_INFO => tracing::info!(target: "mujoco", "{text}"),
+        MjtLogLevel::mjLOG_DEBUG => tracing::debug!(target: "mujoco", "{text}"),
+    }
+}

@@ -1,0 +1,15 @@
+//! The MuJoCo tasks (cargo feature `mujoco`), step for step those of Gymnasium.
+//!
+//! [`make`](crate::make) builds them as environments. [`MujocoTask`] is the core for those who
+//! want to set and read the simulator's state or step on past termination.
+//!
+//! Making the first task sends MuJoCo's warnings to `tracing` (target `mujoco`), a global setting
+//! of the library. A program that also uses MuJoCo by itself should make one task before it runs
+//! simulations of its own in other threads.
+
+mod families;
+mod library;
+mod task;
+
+pub use library::{check_version, library_version, model_path, required_version};
+pub use task::{ModelFacts, MujocoTask};

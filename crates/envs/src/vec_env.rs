@@ -1,0 +1,294 @@
+//! Several environments stepped together.
+
+use rayon::prelude::*;
+
+use crate::env::check_actions;
+use crate::rng::derive_seed;
+use crate::{Env, EnvError, TaskSettings, find, make};
+
+/// A finished episode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Episode {
+    /// Sum of the rewards, undiscounted.
+    pub total_reward: f64,
+    /// Number of steps.
+    pub length: u32,
+}
+
+/// What one step of all environments gave; `n` is their number. Buffers are reused from step to
+/// step.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VecStep {
+    /// Rewards, `[n]`.
+    pub rewards: Vec<f32>,
+    /// Whether the task ended, `[n]`: the only flag that stops bootstrapping. See
+    /// [`Step`](crate::Step) for its relation to `truncated`; both may be true.
+    pub terminated: Vec<bool>,
+    /// Whether the episode was cut off, `[n]`.
+    pub truncated: Vec<bool>,
+    /// Observations the step led to, row-major `[n, observation_dim]`. Where an episode ended this
+    /// is its final observation, never that of the reset which follows.
+    pub next_observations: Vec<f32>,
+    /// The episodes that ended in this step, `[n]`.
+    pub finished: Vec<Option<Episode>>,
+}
+
+/// `n` environments of one task, stepped together and reset by themselves.
+///
+/// Each environment has its own random stream, derived from one seed, and the results do not
+/// depend on the number of threads. Environments run on the rayon pool in which `step` is called
+/// (the global pool unless inside of [`rayon::ThreadPool::install`]); tasks so cheap that handing
+/// them to threads costs more than it gains are stepped in turn.
+pub struct VecEnv {
+    slots: Vec<Slot>,
+    observation_dim: usize,
+    action_dim: usize,
+    parallel: bool,
+    observations: Vec<f32>,
+    step: VecStep,
+}
+
+/// One environment with what its worker leaves for the gathering thread.
+struct Slot {
+    env: Box<dyn Env>,
+    running: Episode,
+    result: Result<(), EnvError>,
+    reward: f64,
+    terminated: bool,
+    truncated: bool,
+    next_observation: Vec<f32>,
+    finished: Option<Episode>,
+}
+
+const NEW_EPISODE: Episode = Episode {
+    total_reward: 0.0,
+    length: 0,
+};
+
+impl VecEnv {
+    /// `count` environments of the registered task `name` with default settings: actions in
+    /// `[-1, 1]` and the task's time limit.
+    ///
+    /// # Errors
+    /// As [`VecEnv::with_settings`].
+    pub fn new(name: &str, count: usize, seed: u64) -> Result<Self, EnvError> {
+        Self::with_settings(name, &TaskSettings::default(), count, seed)
+    }
+
+    /// `count` environments of the registered task `name`.
+    ///
+    /// # Errors
+    /// As [`make`] and [`VecEnv::from_envs`].
+    pub fn with_settings(
+        name: &str,
+        settings: &TaskSettings,
+        count: usize,
+        seed: u64,
+    ) -> Result<Self, EnvError> {
+        let envs = (0..count)
+            .map(|_| make(name, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut this = Self::from_envs(envs, seed)?;
+        // A MuJoCo step takes tens to hundreds of microseconds, a built-in one well under one,
+        // which is less than it costs to wake a thread (benches of this crate).
+        this.parallel = find(name)?.needs_mujoco;
+        Ok(this)
+    }
+
+    /// Any environments with equal observation and action dimensions, stepped in parallel.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidArgument`] if there are none or their dimensions differ,
+    /// [`EnvError::InVector`] if one of them cannot be reset.
+    pub fn from_envs(envs: Vec<Box<dyn Env>>, seed: u64) -> Result<Self, EnvError> {
+        let dims = |env: &dyn Env| (env.observation_space().dim(), env.action_space().dim());
+        let Some((observation_dim, action_dim)) = envs.first().map(|e| dims(e)) else {
+            return Err(EnvError::InvalidArgument(
+                "a vector environment needs at least one environment".to_owned(),
+            ));
+        };
+        if let Some(index) = envs
+            .iter()
+            .position(|e| dims(e) != (observation_dim, action_dim))
+        {
+            return Err(EnvError::InvalidArgument(format!(
+                "environment {index} (`{}`) has other observation or action dimensions than \
+                 environment 0 (`{}`)",
+                envs[index].name(),
+                envs[0].name()
+            )));
+        }
+        let count = envs.len();
+        let slots = envs
+            .into_iter()
+            .map(|env| Slot {
+                env,
+                running: NEW_EPISODE,
+                result: Ok(()),
+                reward: 0.0,
+                terminated: false,
+                truncated: false,
+                next_observation: vec![0.0; observation_dim],
+                finished: None,
+            })
+            .collect();
+        let mut this = Self {
+            slots,
+            observation_dim,
+            action_dim,
+            parallel: true,
+            observations: vec![0.0; count * observation_dim],
+            step: VecStep {
+                rewards: vec![0.0; count],
+                terminated: vec![false; count],
+                truncated: vec![false; count],
+                next_observations: vec![0.0; count * observation_dim],
+                finished: vec![None; count],
+            },
+        };
+        this.reseed(seed)?;
+        Ok(this)
+    }
+
+    /// Whether to step the environments on the thread pool or one after the other. The results
+    /// are the same.
+    pub fn set_parallel(&mut self, parallel: bool) {
+        self.parallel = parallel;
+    }
+
+    /// Number of environments.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Number of values in one observation.
+    pub fn observation_dim(&self) -> usize {
+        self.observation_dim
+    }
+
+    /// Number of values in one action.
+    pub fn action_dim(&self) -> usize {
+        self.action_dim
+    }
+
+    /// The observations to act on, row-major `[n, observation_dim]`: where an episode has ended,
+    /// that of the new episode.
+    pub fn observations(&self) -> &[f32] {
+        &self.observations
+    }
+
+    /// What the last [`VecEnv::step`] gave; zeros before the first.
+    pub fn last_step(&self) -> &VecStep {
+        &self.step
+    }
+
+    /// Starts every environment anew as if just constructed with `seed`.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if an environment cannot be reset.
+    pub fn reseed(&mut self, seed: u64) -> Result<&[f32], EnvError> {
+        self.reset_all(|index| Some(derive_seed(seed, index)))
+    }
+
+    /// Starts new episodes everywhere, dropping those under way; random streams go on.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if an environment cannot be reset.
+    pub fn reset(&mut self) -> Result<&[f32], EnvError> {
+        self.reset_all(|_| None)
+    }
+
+    fn reset_all(&mut self, seed: impl Fn(usize) -> Option<u64>) -> Result<&[f32], EnvError> {
+        let rows = self.observations.chunks_exact_mut(self.observation_dim);
+        for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
+            slot.env
+                .reset(seed(index))
+                .map_err(|e| in_vector(index, e))?;
+            slot.running = NEW_EPISODE;
+            write_row(row, slot.env.observation());
+        }
+        Ok(&self.observations)
+    }
+
+    /// Steps every environment with its row of `actions` (row-major `[n, action_dim]`, unclipped;
+    /// in units of `[-1, 1]` unless the environments were built otherwise) and resets those whose
+    /// episode ended.
+    ///
+    /// # Errors
+    /// [`EnvError::ActionLength`] or [`EnvError::ActionNotFinite`]: nothing was stepped.
+    /// [`EnvError::InVector`] if an environment fails; the other environments have then been
+    /// stepped, so start over with [`VecEnv::reset`] or give up.
+    pub fn step(&mut self, actions: &[f32]) -> Result<&VecStep, EnvError> {
+        let expected = self.count() * self.action_dim;
+        check_actions(self.slots[0].env.name(), actions, expected)?;
+        let observation_rows = self.observations.as_mut_slice();
+        if self.parallel {
+            self.slots
+                .par_iter_mut()
+                .zip(actions.par_chunks_exact(self.action_dim))
+                .zip(observation_rows.par_chunks_exact_mut(self.observation_dim))
+                .for_each(|((slot, action), row)| slot.step(action, row));
+        } else {
+            self.slots
+                .iter_mut()
+                .zip(actions.chunks_exact(self.action_dim))
+                .zip(observation_rows.chunks_exact_mut(self.observation_dim))
+                .for_each(|((slot, action), row)| slot.step(action, row));
+        }
+        self.gather()
+    }
+
+    /// Copies what the workers left in their slots into the arrays of [`VecStep`].
+    fn gather(&mut self) -> Result<&VecStep, EnvError> {
+        let rows = self
+            .step
+            .next_observations
+            .chunks_exact_mut(self.observation_dim);
+        for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
+            std::mem::replace(&mut slot.result, Ok(())).map_err(|e| in_vector(index, e))?;
+            self.step.rewards[index] = slot.reward as f32;
+            self.step.terminated[index] = slot.terminated;
+            self.step.truncated[index] = slot.truncated;
+            self.step.finished[index] = slot.finished;
+            row.copy_from_slice(&slot.next_observation);
+        }
+        Ok(&self.step)
+    }
+}
+
+impl Slot {
+    /// Steps the environment and writes the observation to act on next into `observation`.
+    fn step(&mut self, action: &[f32], observation: &mut [f32]) {
+        self.result = self.try_step(action, observation);
+    }
+
+    fn try_step(&mut self, action: &[f32], observation: &mut [f32]) -> Result<(), EnvError> {
+        let step = self.env.step(action)?;
+        self.reward = step.reward;
+        self.terminated = step.terminated;
+        self.truncated = step.truncated;
+        self.running.total_reward += step.reward;
+        self.running.length += 1;
+        write_row(&mut self.next_observation, self.env.observation());
+        self.finished = step.done().then_some(self.running);
+        if step.done() {
+            self.running = NEW_EPISODE;
+            self.env.reset(None)?;
+        }
+        write_row(observation, self.env.observation());
+        Ok(())
+    }
+}
+
+fn write_row(row: &mut [f32], observation: &[f64]) {
+    for (to, from) in row.iter_mut().zip(observation) {
+        *to = *from as f32;
+    }
+}
+
+fn in_vector(index: usize, source: EnvError) -> EnvError {
+    EnvError::InVector {
+        index,
+        source: Box::new(source),
+    }
+}
