@@ -156,26 +156,40 @@ fn step_tensor<B: RescoreBackend, const D: usize>(
     (tensor(parameter), [tensor(mu), tensor(nu)])
 }
 
-/// Adam's state for one scalar that lives on the host (the temperature).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ScalarAdam {
+/// Adam's state for a single tensor (the temperature).
+#[derive(Debug, Clone)]
+pub struct TensorAdam<B: Backend, const D: usize> {
     /// Steps taken so far.
     pub count: u64,
     /// First moment.
-    pub mu: f32,
+    pub mu: Tensor<B, D>,
     /// Second moment.
-    pub nu: f32,
+    pub nu: Tensor<B, D>,
 }
 
-impl ScalarAdam {
-    /// `value` after one step against `gradient`.
+impl<B: RescoreBackend, const D: usize> TensorAdam<B, D> {
+    /// Zero moments of the shape of `parameter`.
+    pub fn new(parameter: &Tensor<B, D>) -> Self {
+        Self {
+            count: 0,
+            mu: parameter.zeros_like(),
+            nu: parameter.zeros_like(),
+        }
+    }
+
+    /// `parameter` after one step against `gradient`.
     #[must_use]
-    pub fn step(&mut self, value: f32, gradient: f32, learning_rate: f64) -> f32 {
+    pub fn step(
+        &mut self,
+        parameter: &Tensor<B, D>,
+        gradient: &Tensor<B, D>,
+        learning_rate: f64,
+    ) -> Tensor<B, D> {
         self.count += 1;
         let step = AdamStep::new(learning_rate, self.count);
-        self.mu = step.beta_1 * self.mu + (1.0 - step.beta_1) * gradient;
-        self.nu = step.beta_2 * self.nu + (1.0 - step.beta_2) * gradient * gradient;
-        let root = (self.nu / step.correction_2).sqrt();
-        value - step.learning_rate * (self.mu / step.correction_1) / (root + step.epsilon)
+        let (parameter, [mu, nu]) = step_tensor(parameter, gradient, &self.mu, &self.nu, step);
+        self.mu = mu;
+        self.nu = nu;
+        parameter
     }
 }

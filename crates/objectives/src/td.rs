@@ -1,0 +1,31 @@
+//! Temporal-difference targets and critic losses.
+
+use burn::tensor::{Tensor, backend::Backend};
+use rescore_critics::TwinQ;
+use rescore_kernels::RescoreBackend;
+
+/// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
+/// `terminated` must not contain them.
+pub fn td_target<B: Backend>(
+    rewards: Tensor<B, 1>,
+    terminated: Tensor<B, 1>,
+    next_values: Tensor<B, 1>,
+    gamma: f64,
+) -> Tensor<B, 1> {
+    let continues = terminated.neg().add_scalar(1.0);
+    rewards + continues * next_values.mul_scalar(gamma)
+}
+
+/// Mean squared errors (no factor 1/2) of both critics against `targets` `[batch]`, shape `[1]`
+/// each.
+pub fn critic_losses<B: RescoreBackend>(
+    critics: &TwinQ<B>,
+    observations: Tensor<B, 2>,
+    actions: Tensor<B, 2>,
+    targets: Tensor<B, 1>,
+) -> [Tensor<B, 1>; 2] {
+    critics.both(observations, actions).map(|q| {
+        let error = q - targets.clone();
+        (error.clone() * error).mean()
+    })
+}
