@@ -1,0 +1,4 @@
+//! Helpers of the whole-program tests.
+
+#[cfg(feature = "mujoco")]
+pub mod golden;
