@@ -1,0 +1,403 @@
+//! The command line of the program `rescore`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use rescore_kernels::RescoreBackend;
+use serde::Serialize;
+
+use crate::backend::{self, Work, dispatch};
+use crate::bench::{Bench, Subject};
+use crate::checkpoint::{self, Checkpoints, Description, Which};
+use crate::config::{Config, Request, resolve};
+use crate::evaluate::{Evaluation, Evaluator};
+use crate::run_folder::{RunFolder, write_json};
+use crate::train::{Environments, train};
+use crate::{RunError, plot};
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done
+  2   usage or configuration
+  73  the run folder is held by another process
+  74  input or output failed
+  75  interrupted after a checkpoint
+  1   anything else";
+
+/// Online reinforcement learning with diffusion policies.
+#[derive(Debug, Parser)]
+#[command(name = "rescore", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a policy; prints the run folder
+    #[command(after_help = EXIT_CODES)]
+    Train(TrainArgs),
+    /// Play evaluation episodes with a trained policy
+    #[command(after_help = EXIT_CODES)]
+    Eval(EvalArgs),
+    /// List the tasks with their dimensions
+    #[command(after_help = EXIT_CODES)]
+    Envs {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure milliseconds per update or per act
+    #[command(after_help = EXIT_CODES)]
+    Bench(BenchArgs),
+    /// Draw learning curves as SVG
+    #[command(after_help = EXIT_CODES)]
+    Plot {
+        /// Run folders
+        #[arg(required = true, value_name = "RUN_DIR")]
+        runs: Vec<PathBuf>,
+        /// The drawing
+        #[arg(long, value_name = "FILE.svg")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct TrainArgs {
+    /// Algorithm: dpmd, sdac or sac [default: dpmd]
+    #[arg(long, value_name = "NAME")]
+    algo: Option<String>,
+    /// Task, see `envs` [default: InvertedPendulum-v4]
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// Seed of all random streams [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Environment steps, counted from the end of warm-up [default: the task's, else 1000000]
+    #[arg(long, value_name = "N", value_parser = parse_steps)]
+    steps: Option<u64>,
+    /// Tensor backend: flex, ndarray, ... [default: flex]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Configuration file; see configs/
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key, by its full path or by its last name where that is unique
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder, new or empty [default: a fresh one below runs/]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct EvalArgs {
+    /// Run folder
+    #[arg(value_name = "RUN_DIR")]
+    run: PathBuf,
+    /// Episodes to play [default: as in training]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: Option<u32>,
+    /// Checkpoint: `best` or its step [default: the last]
+    #[arg(long, value_name = "best|STEP", value_parser = parse_which)]
+    checkpoint: Option<Which>,
+    /// Tensor backend [default: as in training]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum)]
+    subject: SubjectArg,
+    /// Algorithm, several times for several [default: dpmd and sdac]
+    #[arg(long, value_name = "NAME")]
+    algo: Vec<String>,
+    /// Task that gives the sizes
+    #[arg(long, value_name = "NAME", default_value = "HalfCheetah-v4")]
+    env: String,
+    /// Tensor backend [default: flex]
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Candidate actions per observation [default: the algorithm's]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    particles: Option<u32>,
+    /// Threads of the computation [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Set one key, as for `train`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Also write the results to a file, as a JSON array
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SubjectArg {
+    /// One gradient update (mean of an even and an odd one)
+    Update,
+    /// The actions of all environments for one step
+    Act,
+}
+
+/// Whole steps, also written like `50_000` or `1e6`.
+fn parse_steps(text: &str) -> Result<u64, String> {
+    let error = || format!("`{text}` is not a whole number of at least 1");
+    let plain = text.replace('_', "");
+    let steps = plain.parse().ok().or_else(|| {
+        let number: f64 = plain.parse().ok()?;
+        // Every whole number up to 2^53 is exact in f64.
+        (number.fract() == 0.0 && (0.0..=2f64.powi(53)).contains(&number)).then_some(number as u64)
+    });
+    steps.filter(|steps| *steps >= 1).ok_or_else(error)
+}
+
+fn parse_which(text: &str) -> Result<Which, String> {
+    match text {
+        "best" => Ok(Which::Best),
+        step => step
+            .parse()
+            .map(Which::Step)
+            .map_err(|_| "expected `best` or the step of a checkpoint".into()),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever ends the command early; [`RunError::exit_code`] says how the program should end.
+pub fn run(cli: Cli) -> Result<(), RunError> {
+    match cli.command {
+        Command::Train(args) => run_train(args),
+        Command::Eval(args) => run_eval(&args),
+        Command::Envs { json } => run_envs(json),
+        Command::Bench(args) => run_bench(args),
+        Command::Plot { runs, out } => plot::plot(&runs, &out),
+    }
+}
+
+/// Writes a line to stdout. A reader that has gone away (`| head`) is an I/O error, not a panic.
+fn print(line: &str) -> Result<(), RunError> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{line}").map_err(RunError::io("write", Path::new("stdout")))
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), RunError> {
+    let text = serde_json::to_string(value).map_err(std::io::Error::from);
+    print(&text.map_err(RunError::io("encode", Path::new("stdout")))?)
+}
+
+fn run_train(args: TrainArgs) -> Result<(), RunError> {
+    struct Train<'a> {
+        config: &'a Config,
+        envs: Environments,
+        folder: &'a RunFolder,
+    }
+    impl Work for Train<'_> {
+        type Output = Result<(), RunError>;
+        fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
+            train::<B>(self.config, self.envs, self.folder, device)
+        }
+    }
+
+    let config = resolve(&Request {
+        config_file: args.config,
+        algo: args.algo,
+        env: args.env,
+        seed: args.seed,
+        steps: args.steps,
+        backend: args.backend,
+        set: args.set,
+    })?;
+    backend::check(&config.backend)?;
+    let envs = Environments::new(&config)?;
+    let folder = RunFolder::create(args.out.as_deref(), &config)?;
+    tracing::info!(
+        algo = config.algo.name(),
+        env = config.env,
+        seed = config.seed,
+        steps = config.steps,
+        folder = %folder.path().display(),
+        "training"
+    );
+    let work = Train {
+        config: &config,
+        envs,
+        folder: &folder,
+    };
+    dispatch(&config.backend, work)??;
+    print(&folder.path().display().to_string())
+}
+
+/// What `eval --json` prints.
+#[derive(Debug, Serialize)]
+struct EvalReport {
+    algo: String,
+    env: String,
+    step: u64,
+    update: u64,
+    episodes: usize,
+    mean_return: f64,
+    std_return: f64,
+    returns: Vec<f64>,
+    lengths: Vec<u32>,
+}
+
+fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
+    let mut request = Request::from_file(&args.run.join("config.toml"));
+    request.backend.clone_from(&args.backend);
+    if let Some(episodes) = args.episodes {
+        request.set.push(format!("training.eval_episodes={episodes}"));
+    }
+    let config = resolve(&request)?;
+    backend::check(&config.backend)?;
+    let path = Checkpoints::of(&args.run).find(args.checkpoint.unwrap_or(Which::Last))?;
+    let work = Eval {
+        config: &config,
+        path: &path,
+    };
+    let (description, evaluation) = dispatch(&config.backend, work)??;
+    let report = EvalReport {
+        algo: description.algo,
+        env: description.env,
+        step: description.step,
+        update: description.update,
+        episodes: evaluation.returns.len(),
+        mean_return: evaluation.mean(),
+        std_return: evaluation.std(),
+        returns: evaluation.returns,
+        lengths: evaluation.lengths,
+    };
+    if args.json {
+        return print_json(&report);
+    }
+    print(&format!(
+        "{} on {} at step {}: mean return {:.2}, standard deviation {:.2}, {} episodes",
+        report.algo,
+        report.env,
+        report.step,
+        report.mean_return,
+        report.std_return,
+        report.episodes,
+    ))
+}
+
+struct Eval<'a> {
+    config: &'a Config,
+    path: &'a Path,
+}
+
+impl Work for Eval<'_> {
+    type Output = Result<(Description, Evaluation), RunError>;
+
+    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
+        let config = self.config;
+        let task = rescore_envs::find(&config.env)?;
+        let dims = (task.observation_dim, task.action_dim);
+        let mut agent = config
+            .agent
+            .build::<B>(dims.0, dims.1, config.seed, device);
+        let expected = Description::new(config, dims, 0, 0);
+        let description =
+            checkpoint::load(self.path, &expected, |state| agent.load_state(state))?;
+        let episodes = config.training.eval_episodes;
+        let mut evaluator = Evaluator::new(&config.env, episodes, config.seed)?;
+        Ok((description, evaluator.run(agent.as_ref(), device)?))
+    }
+}
+
+fn run_envs(json: bool) -> Result<(), RunError> {
+    let tasks = rescore_envs::list();
+    if json {
+        return print_json(&tasks);
+    }
+    print(&format!(
+        "{:<34} {:>11} {:>6} {:>10}  description",
+        "task", "observation", "action", "time limit"
+    ))?;
+    for task in tasks {
+        let limit = task.time_limit.map_or_else(|| "-".into(), |n| n.to_string());
+        print(&format!(
+            "{:<34} {:>11} {:>6} {:>10}  {}",
+            task.name, task.observation_dim, task.action_dim, limit, task.description
+        ))?;
+    }
+    Ok(())
+}
+
+fn run_bench(args: BenchArgs) -> Result<(), RunError> {
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().map_err(|error| RunError::Usage {
+            message: format!("cannot use {threads} threads: {error}"),
+            hint: None,
+        })?;
+    }
+    let algorithms = if args.algo.is_empty() {
+        vec!["dpmd".to_owned(), "sdac".to_owned()]
+    } else {
+        args.algo
+    };
+    let mut set = args.set;
+    set.extend(args.particles.map(|k| format!("agent.particles={k}")));
+    let subject = match args.subject {
+        SubjectArg::Update => Subject::Update,
+        SubjectArg::Act => Subject::Act,
+    };
+    let mut results = Vec::new();
+    for algo in algorithms {
+        let bench = Bench {
+            subject,
+            algo,
+            task: args.env.clone(),
+            backend: args.backend.clone(),
+            set: set.clone(),
+        };
+        let result = bench.run()?;
+        print(&format!(
+            "{} {} on {}: {:.2} ms (min {:.2}, max {:.2}, {} repetitions)",
+            result.variant,
+            result.bench,
+            result.backend,
+            result.ms,
+            result.ms_min,
+            result.ms_max,
+            result.repetitions
+        ))?;
+        results.push(result);
+    }
+    args.json.map_or(Ok(()), |path| write_json(&path, &results))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn steps_are_whole_numbers_of_at_least_one() {
+        assert_eq!(parse_steps("1000"), Ok(1000));
+        assert_eq!(parse_steps("50_000"), Ok(50_000));
+        assert_eq!(parse_steps("1e6"), Ok(1_000_000));
+        for wrong in ["0", "-5", "1.5", "NaN", "inf", "1e300", "", "many"] {
+            assert!(parse_steps(wrong).is_err(), "{wrong} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_best_or_a_step() {
+        assert_eq!(parse_which("best"), Ok(Which::Best));
+        assert_eq!(parse_which("500"), Ok(Which::Step(500)));
+        assert!(parse_which("first").is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! The `[training]` table: how data is gathered and how often things happen.
+
+use rescore_agents::{RangeError, config::RangeCheck};
+use serde::{Deserialize, Serialize};
+
+/// How data is gathered, how often the agent learns, and how often results are written.
+///
+/// Every count of steps means environment steps summed over the parallel environments and counted
+/// from the end of warm-up, except `warmup_steps` itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Parallel environments, 1 to 4096.
+    pub num_envs: usize,
+    /// Gradient updates per environment step, 1e-6 to 1000.
+    pub updates_per_step: f64,
+    /// Transitions per update, at least 1.
+    pub batch_size: usize,
+    /// Transitions with uniformly random actions before the first update.
+    pub warmup_steps: u64,
+    /// Transitions that the replay buffer holds; the oldest are overwritten.
+    pub replay_capacity: u64,
+    /// Steps between two evaluations, at least 1.
+    pub eval_every: u64,
+    /// Episodes per evaluation, at least 1.
+    pub eval_episodes: usize,
+    /// Steps between two checkpoints, at least 1.
+    pub checkpoint_every: u64,
+    /// Steps between two lines of `metrics.jsonl`, at least 1.
+    pub log_every: u64,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            num_envs: 5,
+            updates_per_step: 0.2,
+            batch_size: 256,
+            warmup_steps: 30_000,
+            replay_capacity: 1_000_000,
+            eval_every: 50_000,
+            eval_episodes: 20,
+            checkpoint_every: 50_000,
+            log_every: 1_000,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Checks all ranges.
+    ///
+    /// # Errors
+    /// Names the first key that is out of its range.
+    pub fn validate(&self) -> Result<(), RangeError> {
+        RangeCheck::default()
+            .require(
+                "num_envs",
+                self.num_envs,
+                (1..=4096).contains(&self.num_envs),
+                "a whole number from 1 to 4096",
+            )
+            .require(
+                "updates_per_step",
+                self.updates_per_step,
+                (1e-6..=1e3).contains(&self.updates_per_step),
+                "a number from 1e-6 to 1000",
+            )
+            .require(
+                "batch_size",
+                self.batch_size,
+                (1..=1 << 20).contains(&self.batch_size),
+                "a whole number from 1 to 1048576",
+            )
+            .require(
+                "replay_capacity",
+                self.replay_capacity,
+                (1..=u64::from(u32::MAX)).contains(&self.replay_capacity),
+                "a whole number from 1 to 4294967295",
+            )
+            .require(
+                "warmup_steps",
+                self.warmup_steps,
+                self.warmup_steps <= self.replay_capacity,
+                "at most replay_capacity, because warm-up lasts until the replay buffer holds so many",
+            )
+            .at_least_one("eval_every", self.eval_every)
+            .at_least_one("eval_episodes", self.eval_episodes as u64)
+            .at_least_one("checkpoint_every", self.checkpoint_every)
+            .at_least_one("log_every", self.log_every)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(TrainingConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_warmup_that_the_buffer_cannot_hold_is_refused() {
+        let config = TrainingConfig {
+            warmup_steps: 11,
+            replay_capacity: 10,
+            ..TrainingConfig::default()
+        };
+        let error = config.validate().expect_err("11 > 10");
+        assert_eq!(error.key, "warmup_steps");
+    }
+
+    #[test]
+    fn nan_is_not_in_any_range() {
+        let config = TrainingConfig {
+            updates_per_step: f64::NAN,
+            ..TrainingConfig::default()
+        };
+        let error = config.validate().expect_err("NaN");
+        assert_eq!(error.key, "updates_per_step");
+    }
+}

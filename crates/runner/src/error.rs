@@ -1,0 +1,147 @@
+//! What can go wrong in a run, and the exit code that says so.
+
+use std::path::{Path, PathBuf};
+
+use rescore_envs::EnvError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Exit codes of the program `rescore`.
+pub mod exit_code {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Anything that no other code names.
+    pub const OTHER: u8 = 1;
+    /// Usage or configuration.
+    pub const USAGE: u8 = 2;
+    /// Another process holds the run folder.
+    pub const HELD: u8 = 73;
+    /// Input or output failed.
+    pub const IO: u8 = 74;
+}
+
+/// Everything that ends a command of this crate early.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The command asks for something that does not exist or does not fit.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        hint: Option<String>,
+    },
+    /// The folder given by `--out` is in use already.
+    #[error("the run folder {} exists and is not empty", .0.display())]
+    FolderNotEmpty(PathBuf),
+    /// Another process is writing to the run folder.
+    #[error("the run folder {} is held by another process", .0.display())]
+    FolderHeld(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example "write".
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file of a run folder cannot be understood.
+    #[error("{} is damaged: {message}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A checkpoint is readable but belongs to another algorithm, task or network size.
+    #[error("{} does not fit this run: {message}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        message: String,
+    },
+    /// A number that must be finite is not.
+    #[error("{what} is {value} at step {step} (update {update})")]
+    NotFinite {
+        /// Name of the metric, or "an action".
+        what: String,
+        /// NaN or an infinity.
+        value: f32,
+        /// Environment steps since the end of warm-up.
+        step: u64,
+        /// Gradient updates done.
+        update: u64,
+    },
+    /// An environment failed.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// A drawing failed.
+    #[error("cannot draw {}: {message}", path.display())]
+    Plot {
+        /// The file to be drawn.
+        path: PathBuf,
+        /// What the drawing library says.
+        message: String,
+    },
+}
+
+impl RunError {
+    /// Turns an I/O error into a [`RunError::Io`] that names `action` and `path`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// A usage error with a hint.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// The exit code of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Usage { .. } | Self::FolderNotEmpty(_) => exit_code::USAGE,
+            Self::FolderHeld(_) => exit_code::HELD,
+            Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
+            Self::Env(error) => match error {
+                EnvError::UnknownTask { .. } | EnvError::MujocoNotBuilt { .. } => exit_code::USAGE,
+                EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
+                _ => exit_code::OTHER,
+            },
+            Self::Mismatch { .. } | Self::NotFinite { .. } => exit_code::OTHER,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint.clone(),
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::FolderNotEmpty(_) => {
+                Some("choose another --out, or leave it out for a fresh folder below runs/".into())
+            }
+            Self::FolderHeld(_) => Some("wait until that process ends, or choose another --out".into()),
+            Self::NotFinite { .. } => {
+                Some("training diverged: try smaller learning rates (--set lr=1e-4)".into())
+            }
+            Self::Mismatch { .. } => {
+                Some("a checkpoint can be read only with the config.toml of the run that wrote it".into())
+            }
+            _ => None,
+        }
+    }
+}

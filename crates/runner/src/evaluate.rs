@@ -1,0 +1,162 @@
+//! Evaluation: the deterministic policy in environments of its own.
+
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
+use rescore_agents::Agent;
+use rescore_envs::{Env, EnvError, TaskSettings, derive_seed, make};
+use rescore_kernels::{NoiseKey, RescoreBackend};
+
+use crate::RunError;
+
+/// Environments played at the same time; more episodes are played in turns.
+const PARALLEL: usize = 64;
+
+/// The episodes of one evaluation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evaluation {
+    /// Undiscounted sum of raw rewards of each episode.
+    pub returns: Vec<f64>,
+    /// Steps of each episode.
+    pub lengths: Vec<u32>,
+}
+
+impl Evaluation {
+    /// Mean return.
+    pub fn mean(&self) -> f64 {
+        self.returns.iter().sum::<f64>() / self.returns.len() as f64
+    }
+
+    /// Population standard deviation of the returns.
+    pub fn std(&self) -> f64 {
+        let mean = self.mean();
+        let squares: f64 = self.returns.iter().map(|r| (r - mean).powi(2)).sum();
+        (squares / self.returns.len() as f64).sqrt()
+    }
+}
+
+/// Environments for evaluation.
+///
+/// They are seeded once, from the stream "evaluation" of the run's seed, and their random streams
+/// go on from evaluation to evaluation; nothing in here touches the randomness of training.
+pub struct Evaluator {
+    slots: Vec<Slot>,
+    observation_dim: usize,
+    action_dim: usize,
+    episodes: usize,
+}
+
+struct Slot {
+    env: Box<dyn Env>,
+    total_reward: f64,
+    length: u32,
+    done: bool,
+}
+
+impl Evaluator {
+    /// Environments of the task `name` for evaluations of `episodes` episodes.
+    ///
+    /// # Errors
+    /// When the task cannot be made.
+    pub fn new(name: &str, episodes: usize, seed: u64) -> Result<Self, EnvError> {
+        let base = NoiseKey::new(seed, "evaluation").seed();
+        let slots = (0..episodes.min(PARALLEL))
+            .map(|index| {
+                let mut env = make(name, &TaskSettings::default())?;
+                env.reset(Some(derive_seed(base, index)))?;
+                Ok(Slot {
+                    env,
+                    total_reward: 0.0,
+                    length: 0,
+                    done: false,
+                })
+            })
+            .collect::<Result<Vec<_>, EnvError>>()?;
+        let task = rescore_envs::find(name)?;
+        Ok(Self {
+            slots,
+            observation_dim: task.observation_dim,
+            action_dim: task.action_dim,
+            episodes,
+        })
+    }
+
+    /// Plays the episodes with the actions that `agent` calls deterministic, clipped to [-1, 1].
+    ///
+    /// # Errors
+    /// When an environment fails, which it does on an action that is not finite.
+    pub fn run<B: RescoreBackend>(
+        &mut self,
+        agent: &dyn Agent<B>,
+        device: &B::Device,
+    ) -> Result<Evaluation, RunError> {
+        let mut evaluation = Evaluation::default();
+        while evaluation.returns.len() < self.episodes {
+            let count = (self.episodes - evaluation.returns.len()).min(self.slots.len());
+            self.play(count, agent, device)?;
+            for slot in &self.slots[..count] {
+                evaluation.returns.push(slot.total_reward);
+                evaluation.lengths.push(slot.length);
+            }
+        }
+        Ok(evaluation)
+    }
+
+    /// Plays one episode in each of the first `count` environments.
+    fn play<B: RescoreBackend>(
+        &mut self,
+        count: usize,
+        agent: &dyn Agent<B>,
+        device: &B::Device,
+    ) -> Result<(), RunError> {
+        for slot in &mut self.slots[..count] {
+            slot.env.reset(None)?;
+            (slot.total_reward, slot.length, slot.done) = (0.0, 0, false);
+        }
+        loop {
+            let mut active: Vec<_> = self.slots[..count].iter_mut().filter(|s| !s.done).collect();
+            if active.is_empty() {
+                return Ok(());
+            }
+            let observations: Vec<f32> = active
+                .iter()
+                .flat_map(|slot| slot.env.observation().iter().map(|x| *x as f32))
+                .collect();
+            let shape = [active.len(), self.observation_dim];
+            let observations = Tensor::from_data(TensorData::new(observations, shape), device);
+            let actions = to_vec(agent.act_deterministic(observations).clamp(-1.0, 1.0));
+            active
+                .par_iter_mut()
+                .zip(actions.par_chunks_exact(self.action_dim))
+                .try_for_each(|(slot, action)| slot.step(action))?;
+        }
+    }
+}
+
+impl Slot {
+    fn step(&mut self, action: &[f32]) -> Result<(), EnvError> {
+        let step = self.env.step(action)?;
+        self.total_reward += step.reward;
+        self.length += 1;
+        self.done = step.done();
+        Ok(())
+    }
+}
+
+/// The values of a tensor in row-major order as `f32`, whatever the backend computes in.
+pub fn to_vec<B: RescoreBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_deviation_is_that_of_the_population() {
+        let evaluation = Evaluation {
+            returns: vec![1.0, 3.0],
+            lengths: vec![1, 1],
+        };
+        assert_eq!((evaluation.mean(), evaluation.std()), (2.0, 1.0));
+    }
+}

@@ -1,0 +1,22 @@
+//! Everything around an agent: configuration, replay, the training loop, evaluation, run folders,
+//! benchmarks and drawings. The only crate of the project that reads and writes files.
+//!
+//! [`train::train`] is one run; [`cli`] is the command line of the program `rescore`.
+
+pub mod backend;
+pub mod bench;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+mod device;
+mod error;
+pub mod evaluate;
+pub mod log;
+pub mod plot;
+pub mod progress;
+pub mod replay;
+pub mod run_folder;
+pub mod schedule;
+pub mod train;
+
+pub use error::{RunError, exit_code};
