@@ -1,27 +1,192 @@
 //! `cargo xtask ...`: prepares the machine, picks cargo features, spawns `rescore`.
+//!
+//! It links none of the project's crates, so that it works where they cannot be built. Data goes
+//! to stdout, everything else to stderr.
 
+mod check;
+mod cli;
+mod doctor;
 mod failure;
+mod names;
+mod program;
 mod setup;
+mod test_command;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::{CommandFactory as _, Parser as _};
+
+use cli::{Cli, Command, Eval, Train};
+use failure::{Failure, Result};
+use program::Physics;
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let from = match &args[..] {
-        [a] if a == "setup" => None,
-        [a, b, c] if a == "setup" && b == "--from" => Some(PathBuf::from(c)),
-        _ => {
-            eprintln!("usage: cargo xtask setup [--from DIR]");
-            return ExitCode::from(2);
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.code)
         }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let root = workspace_root();
+    let root = root.as_path();
+    match &cli.command {
+        None => {
+            Cli::command()
+                .print_help()
+                .map_err(|e| Failure::io("write", Path::new("stdout"), &e))?;
+            Ok(0)
+        }
+        Some(Command::Setup { from }) => {
+            setup::ensure(root, from.as_deref(), setup::Check::Hash)?;
+            setup::report(root)?;
+            Ok(0)
+        }
+        Some(Command::Doctor) => doctor::run(root),
+        Some(Command::Test { names }) => test_command::run(root, names),
+        Some(command) => {
+            check_names(command)?;
+            let mujoco = program::prepare(root, physics(command))?;
+            let program = program::build_for_use(root, mujoco)?;
+            // The program understands the same command line.
+            let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+            program::become_program(&program, &arguments)
+        }
+    }
+}
+
+/// The folder above xtask's own. Cargo says where that is now; a binary that is run without cargo
+/// knows where it was built.
+fn workspace_root() -> PathBuf {
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    xtask.parent().map_or(xtask.clone(), Path::to_owned)
+}
+
+/// Refuses unknown names before anything is fetched or built.
+fn check_names(command: &Command) -> Result<()> {
+    let (algo, env, backend) = match command {
+        Command::Train(train) => {
+            for setting in &train.settings {
+                if !setting.contains('=') {
+                    return Err(Failure::usage(format!("--set {setting} has no value"))
+                        .hint("write --set KEY=VALUE, for example --set batch_size=128"));
+                }
+            }
+            let set = |key| check::set_value(&train.settings, key);
+            if let Some(config) = &train.config {
+                std::fs::File::open(config).map_err(|e| Failure::io("read", config, &e))?;
+            }
+            (
+                set("algo").or(train.algo.as_deref()),
+                set("env").or(train.env.as_deref()),
+                set("backend").or(train.backend.as_deref()),
+            )
+        }
+        Command::Eval(eval) => (None, None, eval.backend.as_deref()),
+        Command::Bench(bench) => (bench.option("algo"), None, bench.option("backend")),
+        _ => (None, None, None),
     };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    match setup::ensure(&root, from.as_deref(), setup::Check::Hash) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(f) => {
-            eprintln!("error: {f}");
-            ExitCode::from(f.code)
+    algo.map_or(Ok(()), check::algo)?;
+    env.map_or(Ok(()), check::env)?;
+    backend.map_or(Ok(()), check::backend)
+}
+
+/// How much the command wants MuJoCo.
+fn physics(command: &Command) -> Physics {
+    let env = match command {
+        Command::Train(train) => Some(train_env(train)),
+        Command::Eval(eval) => eval_env(eval),
+        _ => None,
+    };
+    if env.is_some_and(|name| check::needs_mujoco(&name)) {
+        Physics::Needed
+    } else {
+        Physics::Wanted
+    }
+}
+
+/// The task to train on, in the program's order of precedence.
+fn train_env(train: &Train) -> String {
+    check::set_value(&train.settings, "env")
+        .or(train.env.as_deref())
+        .map(str::to_owned)
+        .or_else(|| check::configured(train.config.as_ref()?, "env"))
+        .unwrap_or_else(|| names::DEFAULT_ENV.to_owned())
+}
+
+/// The task of a finished run; unknown if the folder is not a run's, which the program reports.
+fn eval_env(eval: &Eval) -> Option<String> {
+    check::configured(&eval.run.join("config.toml"), "env")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(arguments: &[&str]) -> Command {
+        Cli::try_parse_from(std::iter::once("xtask").chain(arguments.iter().copied()))
+            .expect("a good command line")
+            .command
+            .expect("a command")
+    }
+
+    #[test]
+    fn mujoco_is_needed_for_its_tasks_and_only_wanted_otherwise() {
+        for needs in [
+            &["train"][..],
+            &["train", "--env", "Hopper-v4"],
+            &["train", "--set", "env=Hopper-v4", "--env", "Pendulum-v1"],
+        ] {
+            assert_eq!(physics(&command(needs)), Physics::Needed, "{needs:?}");
         }
+        for wants in [
+            &["train", "--env", "Pendulum-v1"][..],
+            &["envs"],
+            &["eval", "no-such-run"],
+            &["bench", "update"],
+        ] {
+            assert_eq!(physics(&command(wants)), Physics::Wanted, "{wants:?}");
+        }
+    }
+
+    #[test]
+    fn the_task_of_a_configuration_file_or_a_run_counts() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "env = \"Pendulum-v1\"\n").expect("writable");
+        let path = file.to_str().expect("a temporary path is text");
+        assert_eq!(
+            physics(&command(&["train", "--config", path])),
+            Physics::Wanted
+        );
+        std::fs::write(&file, "env = \"Hopper-v4\"\n").expect("writable");
+        let run = dir.path().to_str().expect("a temporary path is text");
+        assert_eq!(physics(&command(&["eval", run])), Physics::Needed);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_wherever_they_are_given() {
+        for bad in [
+            &["train", "--algo", "ppo"][..],
+            &["train", "--env", "Hoper-v4"],
+            &["train", "--backend", "cuda"],
+            &["train", "--set", "env=Hoper-v4"],
+            &["train", "--set", "gamma"],
+            &["eval", "run", "--backend", "flx"],
+            &["bench", "act", "--particles", "4", "--algo", "ppo"],
+        ] {
+            let failure = check_names(&command(bad)).expect_err("must be refused");
+            assert_eq!(failure.code, failure::code::USAGE, "{bad:?}");
+        }
+        let missing = command(&["train", "--config", "/no/such/file.toml"]);
+        let failure = check_names(&missing).expect_err("must be refused");
+        assert_eq!(failure.code, failure::code::IO);
     }
 }

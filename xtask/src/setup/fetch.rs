@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::manifest::{Manifest, Platform};
+use super::manifest::Manifest;
 use super::store::sha256_file;
 
 /// What went wrong on one route; the caller shows it only if no route worked.
@@ -35,9 +35,14 @@ fn wheel(requirement: &str, tags: &[&str], file: &str, sha256: &str, into: &Path
     eprintln!("fetching {file}");
     run(Command::new(pip[0])
         .args(&pip[1..])
-        .args(["download", "--quiet", "--disable-pip-version-check"])
+        .args([
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ])
         .args(["--no-deps", "--only-binary=:all:"])
-        .args(["--retries", "2", "--timeout", "20"])
+        .args(["--retries", "1", "--timeout", "15"])
         .args(tags)
         .arg("--dest")
         .arg(into)
@@ -45,86 +50,121 @@ fn wheel(requirement: &str, tags: &[&str], file: &str, sha256: &str, into: &Path
     verify(&into.join(file), sha256)
 }
 
-/// The library's wheel by pip.
-pub fn library_wheel(manifest: &Manifest, platform: &Platform, into: &Path) -> Attempt<()> {
-    wheel(
-        &format!("mujoco=={}", manifest.mujoco.version),
-        &[
-            "--platform",
-            &platform.pip_platform,
-            "--implementation",
-            "cp",
-            "--python-version",
-            "3.12",
-            "--abi",
-            "cp312",
-        ],
-        &platform.wheel,
-        &platform.wheel_sha256,
-        into,
-    )
+/// A way to fetch what is missing.
+pub trait Route {
+    /// Its name in messages.
+    fn name(&self) -> &'static str;
+
+    /// Fetches the library into `into`: a wheel, or a folder as [`super::source`] understands it.
+    ///
+    /// # Errors
+    /// Why it did not work.
+    fn library(&self, manifest: &Manifest, into: &Path) -> Attempt<()>;
+
+    /// Fetches these models into `into`, likewise.
+    ///
+    /// # Errors
+    /// Why it did not work.
+    fn models(&self, manifest: &Manifest, names: &[String], into: &Path) -> Attempt<()>;
 }
 
-/// The models' wheel by pip.
-pub fn models_wheel(manifest: &Manifest, into: &Path) -> Attempt<()> {
-    let models = &manifest.models;
-    wheel(
-        &format!("gymnasium=={}", models.version),
-        // Pure Python, but its metadata asks for a Python that this machine may not have.
-        &["--python-version", "3.12"],
-        &models.wheel,
-        &models.wheel_sha256,
-        into,
-    )
-}
+/// Wheels, with the hashes of `mujoco.toml`.
+pub struct Pip;
 
-/// The release's archive by curl, unpacked into `into`. Its hash is the one published beside it.
-pub fn library_release(manifest: &Manifest, into: &Path) -> Attempt<()> {
-    if std::env::consts::OS != "linux" {
-        return Err("releases are only unpacked automatically on Linux".to_owned());
+impl Route for Pip {
+    fn name(&self) -> &'static str {
+        "pip"
     }
-    let version = &manifest.mujoco.version;
-    let url = manifest
-        .mujoco
-        .release_url
-        .replace("{version}", version)
-        .replace("{arch}", std::env::consts::ARCH);
-    let archive = into.join("mujoco.tar.gz");
-    let published = into.join("mujoco.tar.gz.sha256");
-    eprintln!("fetching {url}");
-    curl(&format!("{url}.sha256"), &published)?;
-    let text = fs::read_to_string(&published).map_err(|e| e.to_string())?;
-    let hash = text.split_whitespace().next().unwrap_or_default();
-    curl(&url, &archive)?;
-    verify(&archive, &hash.to_lowercase())?;
-    run(Command::new("tar")
-        .arg("-xzf")
-        .arg(&archive)
-        .arg("-C")
-        .arg(into)
-        .arg("--strip-components=1"))
+
+    fn library(&self, manifest: &Manifest, into: &Path) -> Attempt<()> {
+        let platform = manifest
+            .this_platform()
+            .ok_or("there is no wheel for this platform")?;
+        wheel(
+            &format!("mujoco=={}", manifest.mujoco.version),
+            &[
+                "--platform",
+                &platform.pip_tag,
+                "--implementation",
+                "cp",
+                "--python-version",
+                "3.12",
+                "--abi",
+                "cp312",
+            ],
+            &platform.wheel,
+            &platform.wheel_sha256,
+            into,
+        )
+    }
+
+    fn models(&self, manifest: &Manifest, _names: &[String], into: &Path) -> Attempt<()> {
+        let models = &manifest.models;
+        wheel(
+            &format!("gymnasium=={}", models.version),
+            // Pure Python, but its metadata asks for a Python that this machine may not have.
+            &["--python-version", "3.12"],
+            &models.wheel,
+            &models.wheel_sha256,
+            into,
+        )
+    }
 }
 
-/// The named models by curl, into `into`.
-pub fn model_files(manifest: &Manifest, names: &[String], into: &Path) -> Attempt<()> {
-    let models = &manifest.models;
-    for name in names {
-        let url = models
-            .file_url
-            .replace("{version}", &models.version)
-            .replace("{file}", name);
-        let path = into.join(name);
+/// The release's archive, with the hash published beside it, and single models with the hashes of
+/// `mujoco.toml`. For machines without pip.
+pub struct Curl;
+
+impl Route for Curl {
+    fn name(&self) -> &'static str {
+        "curl"
+    }
+
+    fn library(&self, manifest: &Manifest, into: &Path) -> Attempt<()> {
+        if std::env::consts::OS != "linux" {
+            return Err("releases are only unpacked automatically on Linux".to_owned());
+        }
+        let url = manifest
+            .mujoco
+            .release_url
+            .replace("{version}", &manifest.mujoco.version)
+            .replace("{arch}", std::env::consts::ARCH);
+        let archive = into.join("mujoco.tar.gz");
+        let published = into.join("mujoco.tar.gz.sha256");
         eprintln!("fetching {url}");
-        curl(&url, &path)?;
-        verify(&path, models.sha256.get(name).map_or("", String::as_str))?;
+        curl(&format!("{url}.sha256"), &published)?;
+        let text = fs::read_to_string(&published).map_err(|e| e.to_string())?;
+        let hash = text.split_whitespace().next().unwrap_or_default();
+        curl(&url, &archive)?;
+        verify(&archive, &hash.to_lowercase())?;
+        run(Command::new("tar")
+            .arg("-xzf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(into)
+            .arg("--strip-components=1"))
     }
-    Ok(())
+
+    fn models(&self, manifest: &Manifest, names: &[String], into: &Path) -> Attempt<()> {
+        let models = &manifest.models;
+        for name in names {
+            let url = models
+                .file_url
+                .replace("{version}", &models.version)
+                .replace("{file}", name);
+            let path = into.join(name);
+            eprintln!("fetching {url}");
+            curl(&url, &path)?;
+            verify(&path, models.sha256.get(name).map_or("", String::as_str))?;
+        }
+        Ok(())
+    }
 }
 
 fn curl(url: &str, to: &Path) -> Attempt<()> {
     run(Command::new("curl")
         .args(["--fail", "--silent", "--show-error", "--location"])
-        .args(["--retry", "2", "--connect-timeout", "20", "--output"])
+        .args(["--retry", "1", "--connect-timeout", "15", "--output"])
         .arg(to)
         .arg(url))
 }

@@ -41,7 +41,7 @@ pub struct Platform {
     /// As in [`std::env::consts::ARCH`].
     pub arch: String,
     /// Value of pip's `--platform`.
-    pub pip_platform: String,
+    pub pip_tag: String,
     /// File name of the wheel.
     pub wheel: String,
     /// SHA-256 of the wheel.

@@ -8,10 +8,12 @@ mod fetch;
 mod manifest;
 mod source;
 mod store;
-
-
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
+
+use fetch::{Curl, Pip, Route};
 
 pub use fetch::pip;
 pub use manifest::Manifest;
@@ -33,67 +35,130 @@ pub const WITHOUT: &str = "the built-in tasks need no MuJoCo: cargo xtask train 
 pub fn ensure(root: &Path, from: Option<&Path>, check: Check) -> Result<()> {
     let manifest = Manifest::read(root)?;
     let store = Store::new(root);
-    let from = match from {
-        Some(dir) => Some(dir.to_owned()),
+    let named = match from {
+        Some(dir) => Some(Named {
+            by: "--from",
+            dir: dir.to_owned(),
+        }),
         None => named_by_environment(&store),
     };
-    obtain(&store, &manifest, from.as_deref(), check)
+    obtain(&store, &manifest, named.as_ref(), check, &[&Pip, &Curl])
+}
+
+/// A folder that the user names.
+struct Named {
+    /// The option or variable.
+    by: &'static str,
+    dir: PathBuf,
+}
+
+/// Says what is installed and where.
+///
+/// # Errors
+/// If `mujoco.toml` cannot be read.
+pub fn report(root: &Path) -> Result<()> {
+    let manifest = Manifest::read(root)?;
+    let store = Store::new(root);
+    eprintln!(
+        "MuJoCo {} in {}, {} task models in {}",
+        manifest.mujoco.version,
+        store.lib().display(),
+        manifest.models.sha256.len(),
+        store.assets().display(),
+    );
+    Ok(())
+}
+
+/// Version of the library in the store, whole or not; `wanted` if there are several.
+pub fn installed_version(store: &Store, wanted: &str) -> Option<String> {
+    source::find_library(&store.lib(), wanted).map(|library| library.version)
 }
 
 /// The folder of [`LINK_DIR`] if the user set it to something else than our own.
-fn named_by_environment(store: &Store) -> Option<PathBuf> {
+fn named_by_environment(store: &Store) -> Option<Named> {
     let dir = PathBuf::from(std::env::var_os(LINK_DIR)?);
     let same = dir == store.lib()
         || matches!((dir.canonicalize(), store.lib().canonicalize()), (Ok(a), Ok(b)) if a == b);
-    (!same).then_some(dir)
+    (!same).then_some(Named { by: LINK_DIR, dir })
 }
 
-fn obtain(store: &Store, manifest: &Manifest, from: Option<&Path>, check: Check) -> Result<()> {
-    let version = &manifest.mujoco.version;
-    if store.missing(manifest, check).is_nothing() {
-        // A folder that is given is still looked at: a wrong one must not pass unnoticed.
-        return from.map_or(Ok(()), |dir| provided(dir, version).map(drop));
+fn obtain(
+    store: &Store,
+    manifest: &Manifest,
+    named: Option<&Named>,
+    check: Check,
+    routes: &[&dyn Route],
+) -> Result<()> {
+    // A folder that is named is preferred to what is installed, so a wrong one cannot pass unseen.
+    let other = match named {
+        Some(named) => holds_other_library(store, manifest, named)?,
+        None => false,
+    };
+    if !other && store.missing(manifest, check).is_nothing() {
+        return Ok(());
     }
     let _lock = store.lock()?;
-    let missing = store.missing(manifest, check);
+    // Another setup may have been faster, or only the stamp was lost: look at the files themselves.
+    let mut missing = store.missing(manifest, Check::Hash);
+    store.keep_pinned(manifest, &mut missing);
+    missing.library |= other;
     if missing.is_nothing() {
-        return Ok(()); // another setup was faster
+        return store.write_stamp(manifest, &missing);
     }
     let temporary = store.temporary()?;
-    let wheels = temporary.path().join("unpacked");
-    let mut missing = missing;
-    if let Some(dir) = from {
-        provided(dir, version)?;
-        source::unpack_wheels(dir, &wheels, &manifest.models)?;
-        for folder in [dir, &wheels] {
+    if let Some(named) = named {
+        let wheels = temporary.path().join("named");
+        source::unpack_wheels(&named.dir, &wheels, &manifest.models)?;
+        for folder in [&named.dir, &wheels] {
             take(store, manifest, folder, &mut missing)?;
         }
     }
-    let failures = fetch_missing(store, manifest, temporary.path(), &mut missing)?;
-    store.write_stamp(manifest)?;
+    let failures = fetch(store, manifest, temporary.path(), &mut missing, routes)?;
+    store.write_stamp(manifest, &missing)?;
     if missing.is_nothing() {
         return Ok(());
     }
     Err(by_hand(manifest, &missing, &failures))
 }
 
-/// Refuses a folder that somebody names and that does not exist or holds another version.
-fn provided(dir: &Path, version: &str) -> Result<()> {
+/// Whether a named folder holds a library that is not the installed one.
+///
+/// # Errors
+/// If the folder does not exist, holds nothing of use, or a library of another version.
+fn holds_other_library(store: &Store, manifest: &Manifest, named: &Named) -> Result<bool> {
+    let Named { by, dir } = named;
+    let version = &manifest.mujoco.version;
+    let useless = |problem: &str| {
+        Failure::usage(format!("{by}: {} {problem}", dir.display()))
+            .hint("give the folder of an unpacked MuJoCo release, or one that holds wheels")
+    };
     if !dir.is_dir() {
-        return Err(Failure::usage(format!("{} is not a folder", dir.display()))
-            .hint("give the folder of an unpacked MuJoCo release, or one that holds wheels"));
+        return Err(useless("is not a folder"));
     }
-    match source::find_library(dir, version) {
-        Some(library) if library.version != version => Err(Failure::usage(format!(
-            "{} is MuJoCo {}, but this project needs {version}",
+    let Some(library) = source::find_library(dir, version) else {
+        let all: Vec<String> = manifest.models.sha256.keys().cloned().collect();
+        let of_use =
+            source::holds_wheels(dir) || !source::find_models(dir, manifest, &all).is_empty();
+        return if of_use {
+            Ok(false)
+        } else {
+            Err(useless(
+                "holds no MuJoCo library, no task models and no wheels",
+            ))
+        };
+    };
+    if library.version != *version {
+        return Err(Failure::usage(format!(
+            "{by}: {} is MuJoCo {}, but this project needs {version}",
             library.path.display(),
             library.version,
         ))
         .hint(format!(
             "unpack release {version} and run: cargo xtask setup --from mujoco-{version}"
-        ))),
-        _ => Ok(()),
+        )));
     }
+    let installed = store::sha256_file(&store.lib().join(&library.name)).ok();
+    Ok(installed != Some(store::sha256_file(&library.path)?))
 }
 
 /// Installs what `dir` holds of what is missing.
@@ -122,37 +187,31 @@ fn take(store: &Store, manifest: &Manifest, dir: &Path, missing: &mut Missing) -
     Ok(())
 }
 
-/// Tries pip, then curl, and returns why each failed.
-fn fetch_missing(
+/// Tries the routes in turn and returns why each failed.
+fn fetch(
     store: &Store,
     manifest: &Manifest,
     temporary: &Path,
     missing: &mut Missing,
+    routes: &[&dyn Route],
 ) -> Result<Vec<String>> {
     let mut failures = Vec::new();
-    let platform = manifest.this_platform();
-    for route in ["pip", "curl"] {
+    for route in routes {
         if missing.is_nothing() {
             break;
         }
-        let dir = temporary.join(route);
+        let dir = temporary.join(route.name());
         std::fs::create_dir_all(&dir).map_err(|e| Failure::io("create", &dir, &e))?;
-        let mut attempts = Vec::new();
+        let mut attempt = Ok(());
         if missing.library {
-            attempts.push(match (route, platform) {
-                ("pip", Some(platform)) => fetch::library_wheel(manifest, platform, &dir),
-                ("pip", None) => Err("there is no wheel for this platform".to_owned()),
-                _ => fetch::library_release(manifest, &dir),
-            });
+            attempt = route.library(manifest, &dir);
         }
-        if !missing.models.is_empty() {
-            attempts.push(match route {
-                "pip" => fetch::models_wheel(manifest, &dir),
-                _ => fetch::model_files(manifest, &missing.models, &dir),
-            });
+        // Where the first file could not be fetched, the second is not waited for.
+        if attempt.is_ok() && !missing.models.is_empty() {
+            attempt = route.models(manifest, &missing.models, &dir);
         }
-        for failure in attempts.into_iter().filter_map(std::result::Result::err) {
-            failures.push(format!("by {route}: {failure}"));
+        if let Err(failure) = attempt {
+            failures.push(format!("by {}: {failure}", route.name()));
         }
         let unpacked = dir.join("unpacked");
         source::unpack_wheels(&dir, &unpacked, &manifest.models)?;
@@ -160,7 +219,6 @@ fn fetch_missing(
             take(store, manifest, folder, missing)?;
         }
     }
-    failures.dedup();
     Ok(failures)
 }
 
@@ -176,7 +234,7 @@ fn by_hand(manifest: &Manifest, missing: &Missing, failures: &[String]) -> Failu
     let pip_tags = manifest.this_platform().map_or_else(String::new, |p| {
         format!(
             " --only-binary=:all: --platform {} --python-version 3.12 --abi cp312",
-            p.pip_platform
+            p.pip_tag
         )
     });
     let mut message = format!("cannot obtain {what}");

@@ -42,6 +42,15 @@ pub fn unpack_wheels(dir: &Path, into: &Path, models: &Models) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is a wheel in `dir`.
+pub fn holds_wheels(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.path().extension().is_some_and(|e| e == "whl"))
+    })
+}
+
 /// Unpacks the entries of a zip archive that `wanted` accepts.
 fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let damaged = |e: &dyn std::fmt::Display| {
@@ -69,8 +78,12 @@ fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<
 }
 
 fn is_library_name(name: &str) -> bool {
-    (name.starts_with("libmujoco.") && (name.contains(".so") || name.ends_with(".dylib")))
+    (name.starts_with("libmujoco.") && (name.contains(".so") || is_dylib(name)))
         || name == "mujoco.lib"
+}
+
+fn is_dylib(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "dylib")
 }
 
 /// The library in `dir`, in `dir/lib` or in `dir/mujoco`; one of the wanted version if there are
@@ -96,7 +109,7 @@ fn describe(path: &Path) -> Option<Library> {
         .into_iter()
         .find(|(_, link)| match *link {
             "libmujoco.so" => file.contains(".so"),
-            "libmujoco.dylib" => file.ends_with(".dylib"),
+            "libmujoco.dylib" => is_dylib(file),
             _ => file == "mujoco.lib",
         })
         .map(|(name, link)| (name(&version), link))?;

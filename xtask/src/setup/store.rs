@@ -186,24 +186,43 @@ impl Store {
         copy_then_rename(from, &assets.join(name))
     }
 
-    /// Records what is installed now, hashing it. Call after the files are in place: a setup that
-    /// dies before this is repeated from the start.
+    /// Takes off the list what is in place with the pinned hash, whatever the stamp says.
+    pub fn keep_pinned(&self, manifest: &Manifest, missing: &mut Missing) {
+        let is = |path: &Path, hash: &str| sha256_file(path).is_ok_and(|found| found == hash);
+        if let Some(platform) = manifest.this_platform() {
+            let lib = self.lib();
+            let whole = is(&lib.join(&platform.library), &platform.library_sha256)
+                && is(&lib.join(&platform.link_name), &platform.library_sha256);
+            missing.library &= !whole;
+        }
+        let assets = self.assets();
+        missing.models.retain(|file| {
+            let pinned = manifest.models.sha256.get(file);
+            !pinned.is_some_and(|hash| is(&assets.join(file), hash))
+        });
+    }
+
+    /// Records what is installed now, except what is `missing`. Call after the files are in place:
+    /// a setup that dies before this is repeated.
     ///
     /// # Errors
     /// If a file cannot be read or the stamp cannot be written.
-    pub fn write_stamp(&self, manifest: &Manifest) -> Result<()> {
+    pub fn write_stamp(&self, manifest: &Manifest, missing: &Missing) -> Result<()> {
+        let libraries = library_names()
+            .into_iter()
+            .filter(|_| !missing.library)
+            .map(|(file, _)| format!("lib/{}", file(&manifest.mujoco.version)))
+            .filter(|name| self.base.join(name).is_file());
+        let models = manifest
+            .models
+            .sha256
+            .keys()
+            .filter(|file| !missing.models.contains(file))
+            .map(|file| format!("assets/{file}"));
         let mut files = BTreeMap::new();
-        for (file, _) in library_names() {
-            let name = format!("lib/{}", file(&manifest.mujoco.version));
-            if self.base.join(&name).is_file() {
-                files.insert(name.clone(), self.entry(&name)?);
-            }
-        }
-        for file in manifest.models.sha256.keys() {
-            let name = format!("assets/{file}");
-            if self.base.join(&name).is_file() {
-                files.insert(name.clone(), self.entry(&name)?);
-            }
+        for name in libraries.chain(models) {
+            let entry = self.entry(&name)?;
+            files.insert(name, entry);
         }
         let stamp = Stamp {
             mujoco_version: manifest.mujoco.version.clone(),

@@ -1,0 +1,148 @@
+//! Checking names before anything is built.
+
+use std::path::Path;
+
+use crate::failure::{Failure, Result};
+use crate::names::{ALGOS, BACKENDS, BUILTIN_ENVS, FUTURE_BACKENDS, MUJOCO_ENVS};
+
+/// Below this Jaro-Winkler similarity a suggestion has nothing to do with what was typed.
+const SIMILAR: f64 = 0.7;
+
+/// Refuses an algorithm that does not exist.
+///
+/// # Errors
+/// Exit code 2, with the nearest name and all names.
+pub fn algo(name: &str) -> Result<()> {
+    known("algorithm", name, ALGOS)
+}
+
+/// Refuses a task that does not exist.
+///
+/// # Errors
+/// Exit code 2, with the nearest name and all names.
+pub fn env(name: &str) -> Result<()> {
+    known("task", name, &[BUILTIN_ENVS, MUJOCO_ENVS].concat())
+}
+
+/// Refuses a backend that does not exist, or not yet.
+///
+/// # Errors
+/// Exit code 2, with the nearest name and all names.
+pub fn backend(name: &str) -> Result<()> {
+    if FUTURE_BACKENDS.contains(&name) {
+        return Err(
+            Failure::usage(format!("the backend `{name}` is not available yet"))
+                .hint(format!("backends: {}", BACKENDS.join(", "))),
+        );
+    }
+    known("backend", name, BACKENDS)
+}
+
+/// Whether the task runs in MuJoCo.
+pub fn needs_mujoco(env: &str) -> bool {
+    MUJOCO_ENVS.contains(&env)
+}
+
+/// The name in `names` most like `name`, if any is alike.
+pub fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&wanted, &known.to_lowercase()), *known))
+        .filter(|(similarity, _)| *similarity > SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
+fn known(kind: &str, name: &str, names: &[&str]) -> Result<()> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let mut failure = Failure::usage(format!("unknown {kind} `{name}`"));
+    if let Some(near) = nearest(name, names) {
+        failure = failure.hint(format!("did you mean `{near}`?"));
+    }
+    Err(failure.hint(format!("{kind}s: {}", names.join(", "))))
+}
+
+/// The value of the top-level string `key` in a configuration file. `None` where the file or the
+/// key is missing or is something else: `rescore` says so with line and column.
+pub fn configured(file: &Path, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let table: toml::Table = toml::from_str(&text).ok()?;
+    Some(table.get(key)?.as_str()?.to_owned())
+}
+
+/// The last `--set KEY=VALUE` for this key, without quotes.
+pub fn set_value<'a>(settings: &'a [String], key: &str) -> Option<&'a str> {
+    settings
+        .iter()
+        .rev()
+        .filter_map(|setting| setting.split_once('='))
+        .find(|(name, _)| name.trim() == key)
+        .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_name_is_accepted() {
+        for name in ALGOS {
+            assert_eq!(algo(name), Ok(()));
+        }
+        for name in [BUILTIN_ENVS, MUJOCO_ENVS].concat() {
+            assert_eq!(env(name), Ok(()));
+        }
+        for name in BACKENDS {
+            assert_eq!(backend(name), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest_and_all_names() {
+        let failure = env("halfcheetah").expect_err("not a name");
+        assert_eq!(failure.code, 2);
+        assert!(failure.message.contains("unknown task `halfcheetah`"));
+        assert_eq!(failure.hints[0], "did you mean `HalfCheetah-v4`?");
+        assert!(failure.hints[1].contains("Pendulum-v1"));
+
+        let failure = algo("dmpd").expect_err("not a name");
+        assert_eq!(failure.hints[0], "did you mean `dpmd`?");
+    }
+
+    #[test]
+    fn a_name_like_no_other_gets_the_list_but_no_suggestion() {
+        let failure = algo("xyz").expect_err("not a name");
+        assert_eq!(failure.hints, ["algorithms: dpmd, sdac, sac"]);
+    }
+
+    #[test]
+    fn backends_of_the_future_are_refused_as_such() {
+        for name in FUTURE_BACKENDS {
+            let failure = backend(name).expect_err("cannot be built");
+            assert_eq!(failure.code, 2);
+            assert!(failure.message.contains("not available yet"), "{failure}");
+        }
+        let failure = backend("flx").expect_err("not a name");
+        assert_eq!(failure.hints[0], "did you mean `flex`?");
+    }
+
+    #[test]
+    fn the_last_setting_of_a_key_counts() {
+        let settings = ["env=a", "lr=1", "env = \"b\""].map(str::to_owned);
+        assert_eq!(set_value(&settings, "env"), Some("b"));
+        assert_eq!(set_value(&settings, "algo"), None);
+    }
+
+    #[test]
+    fn the_task_is_read_from_a_configuration_file() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "env = \"Hopper-v4\"\nseed = 1\n").expect("writable");
+        assert_eq!(configured(&file, "env").as_deref(), Some("Hopper-v4"));
+        assert_eq!(configured(&file, "seed"), None);
+        assert_eq!(configured(&dir.path().join("absent.toml"), "env"), None);
+    }
+}

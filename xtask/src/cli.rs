@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   any other failure
+  2   wrong usage or configuration
+  73  the run folder is held by another process
+  74  reading or writing failed
+  75  interrupted after a checkpoint";
+
+/// Trains diffusion policies with online reinforcement learning. Every command prepares what it
+/// needs by itself: MuJoCo, the task models, the program.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
+#[command(max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a policy
+    #[command(after_help = EXIT_CODES)]
+    Train(Train),
+    /// Evaluate the policy of a run
+    #[command(after_help = EXIT_CODES)]
+    Eval(Eval),
+    /// List the tasks with their dimensions
+    Envs {
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure updates (`update`), actions (`act`), ...
+    Bench(Bench),
+    /// Draw learning curves
+    Plot {
+        /// Run folders
+        #[arg(value_name = "RUN_DIR", required = true)]
+        runs: Vec<PathBuf>,
+        /// The SVG file to write
+        #[arg(long, value_name = "FILE.svg")]
+        out: PathBuf,
+    },
+    /// Obtain the MuJoCo library and the task models (the other commands do it when they need it)
+    Setup {
+        /// Take them from this folder: an unpacked MuJoCo release, or one that holds wheels
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Check toolchain, MuJoCo, backends and devices
+    Doctor,
+    /// Run the tests: all, or those named
+    #[command(after_help = "\
+`parity` reads the folder named by RESCORE_FIXTURES (default tests/fixtures), `golden` the one
+named by RESCORE_GOLDEN (default tests/golden). Any other name is that of a file in tests/tests,
+or else a filter on the names of all tests.")]
+    Test {
+        /// `parity`, `golden`, another whole-program test, or a filter
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// dpmd (default), sdac or sac
+    #[arg(long, value_name = "NAME")]
+    pub algo: Option<String>,
+    /// The task (default: InvertedPendulum-v4); `cargo xtask envs` lists them
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// Seed of all randomness
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+    /// Environment steps, counted from the end of warm-up
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    pub steps: Option<u64>,
+    /// flex (default) or ndarray
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting: a full path, or the last name where it is unique
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// The run folder (default: runs/<name>)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `eval`.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// The run folder
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// Number of episodes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub episodes: Option<u64>,
+    /// `best`, or the step of a checkpoint (default: the last)
+    #[arg(long, value_name = "best|STEP")]
+    pub checkpoint: Option<String>,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// flex or ndarray
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Options, all handed on to `rescore bench` (its own --help lists more):
+  --algo NAME     dpmd, sdac or sac
+  --backend NAME  flex or ndarray
+  --json FILE     write the results as JSON")]
+pub struct Bench {
+    /// What to measure, and options
+    #[arg(value_name = "WHAT", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+impl Bench {
+    /// The value of `--NAME VALUE` or `--NAME=VALUE`.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let flag = format!("--{name}");
+        let mut arguments = self.arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if *argument == flag {
+                return arguments.next().map(String::as_str);
+            }
+            if let Some(value) = argument
+                .strip_prefix(&flag)
+                .and_then(|rest| rest.strip_prefix('='))
+            {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("xtask").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_is_needed_to_train_or_to_ask_for_help() {
+        assert!(parse(&[]).is_ok_and(|cli| cli.command.is_none()));
+        assert!(parse(&["train"]).is_ok());
+    }
+
+    #[test]
+    fn bad_numbers_and_unknown_options_are_usage_errors() {
+        for bad in [
+            &["train", "--steps", "0"][..],
+            &["train", "--steps", "many"],
+            &["train", "--seed", "-1"],
+            &["train", "--sead", "1"],
+            &["eval"],
+            &["eval", "run", "--episodes", "0"],
+            &["plot", "run"],
+            &["plot", "--out", "a.svg"],
+            &["bench"],
+            &["fly"],
+        ] {
+            let error = parse(bad).expect_err("must be refused");
+            assert_eq!(error.exit_code(), 2, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bench_hands_on_what_it_does_not_know_and_still_sees_the_backend() {
+        for arguments in [
+            &["bench", "update", "--particles", "8", "--backend", "flx"][..],
+            &["bench", "update", "--backend=flx", "--particles", "8"],
+        ] {
+            let cli = parse(arguments).expect("free options");
+            let Some(Command::Bench(bench)) = cli.command else {
+                panic!("not bench: {arguments:?}");
+            };
+            assert_eq!(bench.option("backend"), Some("flx"));
+            assert_eq!(bench.option("particles"), Some("8"));
+            assert_eq!(bench.option("algo"), None);
+        }
+    }
+}

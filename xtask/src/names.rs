@@ -1,0 +1,30 @@
+//! The names a user may give, known here so that a typing error is found before anything is built.
+//!
+//! The real lists live in the crates, which xtask does not link. `tests/tests/architecture.rs`
+//! includes this file and compares: adding a task or an algorithm means adding it here too.
+
+/// Algorithms.
+pub const ALGOS: &[&str] = &["dpmd", "sdac", "sac"];
+
+/// Tasks that need no MuJoCo.
+pub const BUILTIN_ENVS: &[&str] = &[
+    "Pendulum-v1",
+    "MultiGoal-v0",
+    "Probe-ConstantReward-v0",
+    "Probe-ObservationValue-v0",
+    "Probe-Discounting-v0",
+    "Probe-ActionReward-v0",
+    "Probe-ObservationActionReward-v0",
+];
+
+/// MuJoCo tasks.
+pub const MUJOCO_ENVS: &[&str] = &["HalfCheetah-v4", "Hopper-v4", "InvertedPendulum-v4"];
+
+/// Backends that can be built and run.
+pub const BACKENDS: &[&str] = &["flex", "ndarray"];
+
+/// Backends that have a name but cannot be built yet.
+pub const FUTURE_BACKENDS: &[&str] = &["cuda", "wgpu", "vulkan", "metal"];
+
+/// The task that is trained on when none is named.
+pub const DEFAULT_ENV: &str = "InvertedPendulum-v4";

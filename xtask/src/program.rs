@@ -1,0 +1,173 @@
+//! Building `rescore` with the right features, and becoming it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::failure::{Failure, Result};
+use crate::setup::{self, Check, LINK_DIR, Store};
+
+/// How much a command wants MuJoCo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Physics {
+    /// It cannot do without.
+    Needed,
+    /// It does without where there is none.
+    Wanted,
+}
+
+/// Obtains MuJoCo. Returns whether it is there.
+///
+/// # Errors
+/// If it is needed and cannot be obtained.
+pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
+    match (setup::ensure(root, None, Check::Stamp), physics) {
+        (Ok(()), _) => Ok(true),
+        (Err(failure), Physics::Needed) => Err(failure),
+        (Err(failure), Physics::Wanted) => {
+            eprintln!("warning: {failure}");
+            eprintln!("warning: building without the MuJoCo tasks");
+            Ok(false)
+        }
+    }
+}
+
+/// The cargo features to build with. The processor's backends always come together, so that
+/// changing `--backend` between them builds nothing.
+pub fn features(mujoco: bool) -> &'static str {
+    if mujoco {
+        "flex,ndarray,mujoco"
+    } else {
+        "flex,ndarray"
+    }
+}
+
+/// A cargo command for this workspace, from anywhere.
+pub fn cargo(root: &Path) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root) // where .cargo/config.toml is found
+        .env(LINK_DIR, Store::new(root).lib());
+    if let Some(dir) = std::env::var_os("CARGO_TARGET_DIR")
+        && let Ok(absolute) = std::path::absolute(dir)
+    {
+        // A relative one is relative to where the user stands.
+        command.env("CARGO_TARGET_DIR", absolute);
+    }
+    forget_xtask(&mut command);
+    command
+}
+
+/// Removes what `cargo run` told us about the package xtask: it is not true of the child.
+fn forget_xtask(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
+    }
+}
+
+/// Runs `cargo ARGUMENTS` and returns the path of the program `rescore` that it built.
+///
+/// # Errors
+/// If the build fails.
+pub fn build(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    let output = cargo(root)
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| Failure::other(format!("cannot run cargo: {e}")))?;
+    if !output.status.success() {
+        return Err(Failure::other("cannot build rescore (see above)")
+            .hint("cargo xtask doctor checks the toolchain"));
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(executable)
+        .ok_or_else(|| Failure::other("cargo built no program named rescore"))
+}
+
+/// The program's path in one line of cargo's messages, if it is about the program.
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let is_program = message["reason"] == "compiler-artifact"
+        && message["target"]["name"] == "rescore"
+        && message["target"]["kind"][0] == "bin"
+        && message["profile"]["test"] == false;
+    let path = message["executable"].as_str()?;
+    is_program.then(|| path.into())
+}
+
+/// Builds the program for a user's command.
+///
+/// # Errors
+/// If the build fails.
+pub fn build_for_use(root: &Path, mujoco: bool) -> Result<PathBuf> {
+    let package = ["--package", "rescore-runner", "--bin", "rescore"];
+    let mut arguments = vec!["build", "--release"];
+    arguments.extend(package);
+    arguments.extend(["--features", features(mujoco)]);
+    build(root, &arguments)
+}
+
+/// Becomes the program: it takes over this process, so that signals, the terminal and the exit
+/// code are its own. Returns only if it cannot be started (or, where processes cannot be taken
+/// over, its exit code).
+///
+/// # Errors
+/// If it cannot be started.
+pub fn become_program(program: &Path, arguments: &[OsString]) -> Result<u8> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    forget_xtask(&mut command);
+    #[cfg(unix)]
+    let error = {
+        use std::os::unix::process::CommandExt as _;
+        command.exec()
+    };
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => return Ok(status.code().map_or(1, |code| code as u8)),
+        Err(error) => error,
+    };
+    Err(Failure::io("run", program, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_backends_come_together_and_mujoco_only_if_it_is_there() {
+        assert_eq!(features(true), "flex,ndarray,mujoco");
+        assert_eq!(features(false), "flex,ndarray");
+    }
+
+    #[test]
+    fn only_the_program_itself_is_taken_for_the_program() {
+        let message = |name: &str, kind: &str, test: bool| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "target": {"name": name, "kind": [kind]},
+                "profile": {"test": test},
+                "executable": "/target/release/rescore",
+            })
+            .to_string()
+        };
+        assert_eq!(
+            executable(&message("rescore", "bin", false)),
+            Some("/target/release/rescore".into())
+        );
+        assert_eq!(executable(&message("rescore", "bin", true)), None);
+        assert_eq!(executable(&message("rescore", "test", false)), None);
+        assert_eq!(executable(&message("xtask", "bin", false)), None);
+        assert_eq!(
+            executable(r#"{"reason":"build-finished","success":true}"#),
+            None
+        );
+        assert_eq!(executable("not JSON"), None);
+    }
+}

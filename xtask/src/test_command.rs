@@ -1,0 +1,231 @@
+//! `cargo xtask test`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::check::nearest;
+use crate::failure::{Failure, Result};
+use crate::program::{self, Physics};
+
+/// Whole-program tests that print a summary line and read a folder named by a variable.
+const SUMMARISED: &[&str] = &["parity", "golden"];
+
+/// Variables that name folders for the tests.
+const FOLDERS: &[&str] = &["RESCORE_FIXTURES", "RESCORE_GOLDEN"];
+
+/// What the names on the command line stand for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Selection {
+    /// Whole-program tests: files in `tests/tests`.
+    programs: Vec<String>,
+    /// Filters on the names of all tests.
+    filters: Vec<String>,
+}
+
+/// Runs the tests and returns the exit code of cargo.
+///
+/// # Errors
+/// If something that is needed cannot be built or is missing.
+pub fn run(root: &Path, names: &[String]) -> Result<u8> {
+    let known = whole_program_tests(root)?;
+    let selection = select(names, &known);
+    let physics = if selection.programs.iter().any(|name| name == "golden") {
+        Physics::Needed
+    } else {
+        Physics::Wanted
+    };
+    let mujoco = program::prepare(root, physics)?;
+    let tests = Tests {
+        root,
+        mujoco,
+        folders: folders()?,
+    };
+    if names.is_empty() {
+        let program = tests.build_program()?;
+        return tests.run(Some(&program), &[], &[]);
+    }
+    let mut code = 0;
+    if !selection.programs.is_empty() {
+        let only_summarised = selection
+            .programs
+            .iter()
+            .all(|name| SUMMARISED.contains(&name.as_str()));
+        let program = if only_summarised {
+            None
+        } else {
+            Some(tests.build_program()?)
+        };
+        let mut targets = Vec::new();
+        for name in &selection.programs {
+            targets.extend(["--test", name]);
+        }
+        let output: &[&str] = if only_summarised {
+            &["--nocapture"]
+        } else {
+            &[]
+        };
+        code = tests.run(program.as_deref(), &targets, output)?;
+    }
+    if !selection.filters.is_empty() && code == 0 {
+        let program = tests.build_program()?;
+        let filters: Vec<&str> = selection.filters.iter().map(String::as_str).collect();
+        tests.must_match(&filters, &known)?;
+        code = tests.run(Some(&program), &[], &filters)?;
+    }
+    Ok(code)
+}
+
+/// One feature set and one profile for everything, so that nothing is built twice.
+struct Tests<'a> {
+    root: &'a Path,
+    mujoco: bool,
+    folders: Vec<(&'static str, PathBuf)>,
+}
+
+impl Tests<'_> {
+    fn features(&self) -> &'static str {
+        program::features(self.mujoco)
+    }
+
+    /// Builds `rescore` for the whole-program tests. All packages with their tests are named,
+    /// because cargo unites the features of what is built together: the libraries built here are
+    /// then the very ones that `cargo test --workspace` uses.
+    fn build_program(&self) -> Result<PathBuf> {
+        program::build(
+            self.root,
+            &[
+                "build",
+                "--release",
+                "--workspace",
+                "--bins",
+                "--tests",
+                "--features",
+                self.features(),
+            ],
+        )
+    }
+
+    /// `targets` are options of cargo, `arguments` of the test programs.
+    fn cargo_test(&self, targets: &[&str], arguments: &[&str]) -> Command {
+        let mut command = program::cargo(self.root);
+        command
+            .args(["test", "--release", "--workspace"])
+            .args(["--features", self.features()])
+            .args(targets)
+            .arg("--")
+            .args(arguments)
+            .envs(self.folders.iter().map(|(name, dir)| (name, dir)));
+        command
+    }
+
+    fn run(&self, program: Option<&Path>, targets: &[&str], arguments: &[&str]) -> Result<u8> {
+        let mut command = self.cargo_test(targets, arguments);
+        if let Some(program) = program {
+            command.env("RESCORE_BIN", program);
+        }
+        let status = command
+            .status()
+            .map_err(|e| Failure::other(format!("cannot run cargo: {e}")))?;
+        // cargo says 101 for a failed test; the codes of this program have 1 for it.
+        Ok(u8::from(!status.success()))
+    }
+
+    /// Refuses filters that no test matches: running nothing must not look like success.
+    fn must_match(&self, filters: &[&str], known: &[String]) -> Result<()> {
+        let mut arguments = vec!["--list"];
+        arguments.extend(filters);
+        let output = self
+            .cargo_test(&["--quiet"], &arguments)
+            .output()
+            .map_err(|e| Failure::other(format!("cannot run cargo: {e}")))?;
+        let list = String::from_utf8_lossy(&output.stdout);
+        let unmatched: Vec<&str> = filters
+            .iter()
+            .filter(|filter| {
+                !list
+                    .lines()
+                    .filter_map(|line| line.strip_suffix(": test"))
+                    .any(|test| test.contains(**filter))
+            })
+            .copied()
+            .collect();
+        let Some(first) = unmatched.first() else {
+            return Ok(());
+        };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let mut failure = Failure::usage(format!(
+            "no test has `{}` in its name",
+            unmatched.join("`, `")
+        ));
+        if let Some(near) = nearest(first, &known) {
+            failure = failure.hint(format!("did you mean `{near}`?"));
+        }
+        Err(failure.hint(format!("whole-program tests: {}", known.join(", "))))
+    }
+}
+
+/// The files in `tests/tests`.
+fn whole_program_tests(root: &Path) -> Result<Vec<String>> {
+    let dir = root.join("tests/tests");
+    let entries = std::fs::read_dir(&dir).map_err(|e| Failure::io("read", &dir, &e))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn select(names: &[String], whole_program_tests: &[String]) -> Selection {
+    let (programs, filters) = names
+        .iter()
+        .cloned()
+        .partition(|name| whole_program_tests.contains(name));
+    Selection { programs, filters }
+}
+
+/// The folders the user names, made absolute: tests do not run where the user stands.
+fn folders() -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut folders = Vec::new();
+    for name in FOLDERS {
+        if let Some(value) = std::env::var_os(name) {
+            let dir = std::path::absolute(&value)
+                .map_err(|e| Failure::usage(format!("{name} is not a path: {e}")))?;
+            if !dir.is_dir() {
+                return Err(Failure::usage(format!(
+                    "{name} names {}, which is not a folder",
+                    dir.display()
+                )));
+            }
+            folders.push((*name, dir));
+        }
+    }
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_select_them_and_others_are_filters() {
+        let known = ["golden", "parity"].map(str::to_owned);
+        let names = ["parity", "ring"].map(str::to_owned);
+        assert_eq!(
+            select(&names, &known),
+            Selection {
+                programs: vec!["parity".to_owned()],
+                filters: vec!["ring".to_owned()],
+            }
+        );
+    }
+
+    #[test]
+    fn the_whole_program_tests_are_found() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let names = whole_program_tests(&root).expect("the folder exists");
+        assert!(names.contains(&"architecture".to_owned()), "{names:?}");
+    }
+}
