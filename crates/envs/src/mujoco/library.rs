@@ -140,3 +140,108 @@ fn forward(message: &MjLogMessage) {
         MjtLogLevel::mjLOG_DEBUG => tracing::debug!(target: "mujoco", "{text}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    #[test]
+    fn the_loaded_library_is_the_one_the_bindings_need() {
+        assert_eq!(library_version(), required_version());
+        check_version(&library_version()).expect("the right version");
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_versions_named() {
+        let error = check_version("2.3.7").expect_err("too old").to_string();
+        assert!(
+            error.contains("2.3.7") && error.contains(&required_version()),
+            "{error}"
+        );
+        assert!(error.contains("cargo xtask setup"), "{error}");
+    }
+
+    #[test]
+    fn a_chosen_folder_is_the_only_one_searched() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let chosen = Some(folder.path().to_owned());
+        let error = find_model("hopper.xml", chosen.clone()).expect_err("an empty folder");
+        let message = error.to_string();
+        assert!(
+            message.contains(&folder.path().display().to_string()),
+            "{message}"
+        );
+        assert!(message.contains("cargo xtask setup"), "{message}");
+
+        let path = folder.path().join("hopper.xml");
+        std::fs::write(&path, "<mujoco/>").expect("the folder can be written");
+        assert_eq!(find_model("hopper.xml", chosen), Ok(path));
+    }
+
+    #[test]
+    fn equal_models_are_loaded_once() {
+        let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
+        let first = load_model(&path).expect("a valid model");
+        let second = load_model(&path).expect("a valid model");
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("broken.xml");
+        std::fs::write(&path, "<mujoco><worldbody><box/></worldbody></mujoco>")
+            .expect("the folder can be written");
+        let error = load_model(&path)
+            .expect_err("`box` is no element of MuJoCo's")
+            .to_string();
+        assert!(error.contains("broken.xml"), "{error}");
+    }
+
+    /// Collects what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn warnings_go_to_tracing_and_not_into_a_file() {
+        let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
+        let _model = load_model(&path).expect("a valid model");
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            mujoco_rs::prelude::log_warning("the ground is lava");
+        });
+        let written = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = String::from_utf8(written).expect("logs are text");
+        assert!(
+            text.contains("the ground is lava") && text.contains("WARN"),
+            "{text}"
+        );
+        assert!(
+            !Path::new("MUJOCO_LOG.TXT").exists(),
+            "MuJoCo's own handler writes it"
+        );
+    }
+}

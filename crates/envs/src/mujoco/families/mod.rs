@@ -70,3 +70,25 @@ fn numpy_sum(n: usize, term: impl Fn(usize) -> f32) -> f32 {
     let sum = ((a + b) + (c + d)) + ((e + f) + (g + h));
     (whole..n).fold(sum, |sum, i| sum + term(i))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::numpy_sum;
+
+    #[test]
+    fn sums_are_those_of_numpy_to_the_bit() {
+        // NumPy 2.4.6: np.sum(np.square(x)) of x = 1/d, 2/d, ..., n/d in float32. For eight and
+        // more of these, adding one after the other gives another last bit.
+        for (n, d, bits) in [
+            (7u8, 7.0f32, 1_077_336_942),
+            (8, 7.0, 1_082_472_825),
+            (8, 9.0, 1_075_916_648),
+            (17, 3.0, 1_128_682_838),
+            (17, 11.0, 1_097_599_095),
+        ] {
+            let x: Vec<f32> = (1..=n).map(|i| f32::from(i) / d).collect();
+            let sum = numpy_sum(x.len(), |i| x[i] * x[i]);
+            assert_eq!(sum.to_bits(), bits, "{n} values over {d}: {sum}");
+        }
+    }
+}
