@@ -1,6 +1,6 @@
 //! What the training loop needs of an algorithm.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{ElementConversion as _, Tensor, backend::Backend};
 use rescore_kernels::RescoreBackend;
 
 use crate::state::{StateDict, StateError};
@@ -44,6 +44,26 @@ impl<B: Backend> Metrics<B> {
         self.entries.push((name, value));
     }
 
+    /// Adds mean, population standard deviation, minimum and maximum of `values` under `names`.
+    pub fn push_distribution(&mut self, names: [&'static str; 4], values: Tensor<B, 1>) {
+        let mean = values.clone().mean();
+        let deviation = values.clone() - mean.clone();
+        let std = (deviation.clone() * deviation).mean().sqrt();
+        let entries = [mean, std, values.clone().min(), values.max()];
+        self.entries.extend(names.into_iter().zip(entries));
+    }
+
+    /// Takes over the values of `newer` and keeps what it does not have: an update on which the
+    /// policy does not learn has no policy loss, for example.
+    pub fn merge(&mut self, newer: Self) {
+        for (name, value) in newer.entries {
+            match self.entries.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => self.entries.push((name, value)),
+            }
+        }
+    }
+
     /// Reads all values back from the device, in the order in which they were added.
     pub fn read(&self) -> Vec<(&'static str, f32)> {
         self.entries
@@ -52,8 +72,6 @@ impl<B: Backend> Metrics<B> {
             .collect()
     }
 }
-
-use burn::tensor::ElementConversion as _;
 
 /// An off-policy algorithm: acts, learns from batches, and can be stored and restored.
 ///

@@ -78,3 +78,223 @@ impl RangeCheck {
         self.error.map_or(Ok(()), Err)
     }
 }
+
+/// What every actor-critic here has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActorCriticConfig {
+    /// Discount.
+    pub gamma: f64,
+    /// Rate of the target networks' moving average.
+    pub tau: f64,
+    /// Rewards are multiplied by this before they are learned from.
+    pub reward_scale: f64,
+    /// Widths of the hidden layers of policy and critics.
+    pub hidden_dims: Vec<usize>,
+    /// Learning rate of the critics.
+    pub critic_lr: f64,
+    /// Learning rate of the policy (its start, where there is a schedule).
+    pub policy_lr: f64,
+    /// Learning rate of the log temperature.
+    pub temperature_lr: f64,
+    /// Temperature at the start.
+    pub initial_temperature: f64,
+    /// The target entropy is this times `-action_dim`.
+    pub target_entropy_scale: f64,
+    /// Distribution of the initial weights.
+    pub initializer: InitializerKind,
+}
+
+/// Distribution of initial weights; see [`rescore_kernels::Initializer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitializerKind {
+    /// Normal with scale `1/sqrt(fan_in)`, then truncated at two of it.
+    TruncatedNormal,
+    /// Truncated normal whose standard deviation is `1/sqrt(fan_in)` after truncation.
+    LecunNormal,
+}
+
+impl From<InitializerKind> for rescore_kernels::Initializer {
+    fn from(kind: InitializerKind) -> Self {
+        match kind {
+            InitializerKind::TruncatedNormal => Self::TruncatedNormal,
+            InitializerKind::LecunNormal => Self::LecunNormal,
+        }
+    }
+}
+
+impl ActorCriticConfig {
+    /// Checks ranges.
+    pub(crate) fn check(&self, check: RangeCheck) -> RangeCheck {
+        let check = check
+            .require(
+                "gamma",
+                self.gamma,
+                (0.0..=1.0).contains(&self.gamma),
+                "in [0, 1]",
+            )
+            .require(
+                "tau",
+                self.tau,
+                self.tau > 0.0 && self.tau <= 1.0,
+                "in (0, 1]",
+            )
+            .positive("reward_scale", self.reward_scale)
+            .positive("critic_lr", self.critic_lr)
+            .positive("policy_lr", self.policy_lr)
+            .non_negative("temperature_lr", self.temperature_lr)
+            .positive("initial_temperature", self.initial_temperature)
+            .require(
+                "target_entropy_scale",
+                self.target_entropy_scale,
+                self.target_entropy_scale.is_finite(),
+                "a finite number",
+            )
+            .require(
+                "hidden_dims",
+                "[]",
+                !self.hidden_dims.is_empty(),
+                "a list of at least one width",
+            );
+        self.hidden_dims.iter().fold(check, |check, width| {
+            check.require(
+                "hidden_dims",
+                width,
+                (1..=65_536).contains(width),
+                "widths in 1..=65536",
+            )
+        })
+    }
+}
+
+/// Which copy of the policy plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BehaviourPolicy {
+    /// The moving average, as in the reference implementation.
+    Target,
+    /// The policy that is trained.
+    Online,
+}
+
+/// What the agents with a diffusion policy share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiffusionConfig {
+    /// Candidate actions an observation, of which the one with the largest minimum Q is taken.
+    pub particles: usize,
+    /// Denoising steps T.
+    pub denoising_steps: usize,
+    /// Noise schedule.
+    pub schedule: ScheduleKind,
+    /// All betas are multiplied by this.
+    pub schedule_scale: f64,
+    /// Standard deviation of the additive exploration noise over the temperature.
+    pub noise_scale: f64,
+    /// The policy, its learning rate schedule and the targets step on every update whose number is
+    /// a multiple of this.
+    pub policy_delay: u64,
+    /// Learning rate of the policy at the end of its linear decay.
+    pub policy_lr_end: f64,
+    /// Policy steps before the decay begins.
+    pub policy_lr_begin: u64,
+    /// Policy steps that the decay takes.
+    pub policy_lr_length: u64,
+    /// The temperature steps on every update whose number is a multiple of this.
+    pub temperature_every: u64,
+    /// Standard deviation of the chain's start `x_T`. The forward process ends near 1; the
+    /// reference implementation starts from 0.5. Set by the preset.
+    pub start_scale: f64,
+    /// Clip actions to [-1, 1] after exploration noise was added. The reference implementation
+    /// does not, neither when it acts nor in targets. Set by the preset.
+    pub clip_exploration: bool,
+    /// Noise scale in the entropy that regulates the temperature. The reference implementation
+    /// has 0.1 written into it, whatever `noise_scale` is. Set by the preset.
+    pub entropy_noise_scale: f64,
+    /// Which policy acts and is evaluated. Set by the preset.
+    pub behaviour_policy: BehaviourPolicy,
+    /// Leave out what an update computes and then throws away: the policy loss on updates where
+    /// the policy does not step. Changes no parameter.
+    pub skip_unused: bool,
+}
+
+impl DiffusionConfig {
+    /// Checks ranges.
+    pub(crate) fn check(&self, check: RangeCheck) -> RangeCheck {
+        check
+            .require(
+                "particles",
+                self.particles,
+                (1..=65_536).contains(&self.particles),
+                "in 1..=65536",
+            )
+            .require(
+                "denoising_steps",
+                self.denoising_steps,
+                (1..=1000).contains(&self.denoising_steps),
+                "in 1..=1000",
+            )
+            .require(
+                "schedule_scale",
+                self.schedule_scale,
+                self.schedule_scale > 0.0 && self.schedule_scale <= 1.0,
+                "in (0, 1]",
+            )
+            .non_negative("noise_scale", self.noise_scale)
+            .at_least_one("policy_delay", self.policy_delay)
+            .positive("policy_lr_end", self.policy_lr_end)
+            .at_least_one("policy_lr_length", self.policy_lr_length)
+            .at_least_one("temperature_every", self.temperature_every)
+            .positive("start_scale", self.start_scale)
+            .positive("entropy_noise_scale", self.entropy_noise_scale)
+    }
+}
+
+impl ActorCriticConfig {
+    /// The values that DPMD and SDAC have in the reference implementation.
+    pub fn reference_diffusion() -> Self {
+        Self {
+            gamma: 0.99,
+            tau: 0.005,
+            reward_scale: 0.2,
+            hidden_dims: vec![256; 3],
+            critic_lr: 3e-4,
+            policy_lr: 3e-4,
+            temperature_lr: 7e-3,
+            initial_temperature: 5.0,
+            target_entropy_scale: 0.9,
+            initializer: InitializerKind::TruncatedNormal,
+        }
+    }
+}
+
+impl DiffusionConfig {
+    /// The values that DPMD and SDAC have in the reference implementation.
+    pub fn reference() -> Self {
+        Self {
+            particles: 32,
+            denoising_steps: 20,
+            schedule: ScheduleKind::Linear,
+            schedule_scale: 0.8,
+            noise_scale: 0.1,
+            policy_delay: 2,
+            policy_lr_end: 3e-5,
+            policy_lr_begin: 25_000,
+            policy_lr_length: 50_000,
+            temperature_every: 250,
+            start_scale: 0.5,
+            clip_exploration: false,
+            entropy_noise_scale: 0.1,
+            behaviour_policy: BehaviourPolicy::Target,
+            skip_unused: true,
+        }
+    }
+
+    /// Actions stay in bounds, and the chain starts where the forward process ends.
+    pub fn corrected() -> Self {
+        Self {
+            start_scale: 1.0,
+            clip_exploration: true,
+            ..Self::reference()
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use rescore_kernels::{Linear, Parameters};
 use thiserror::Error;
 
 /// One array of a [`StateDict`].
@@ -55,7 +56,11 @@ impl StateDict {
         tensor: &Tensor<B, D>,
     ) {
         let shape = tensor.dims().to_vec();
-        let values = tensor.to_data().convert::<f32>().into_vec().unwrap_or_default();
+        let values = tensor
+            .to_data()
+            .convert::<f32>()
+            .into_vec()
+            .unwrap_or_default();
         self.insert(name, Array::F32(shape, values));
     }
 
@@ -66,7 +71,9 @@ impl StateDict {
 
     /// All arrays in alphabetical order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.arrays.iter().map(|(name, array)| (name.as_str(), array))
+        self.arrays
+            .iter()
+            .map(|(name, array)| (name.as_str(), array))
     }
 
     /// The counter called `name`.
@@ -113,4 +120,62 @@ impl StateDict {
             None => Err(StateError::Missing(name.to_owned())),
         }
     }
+}
+
+impl StateDict {
+    /// Requires that both hold the same names.
+    ///
+    /// # Errors
+    /// When `self` has an array that `expected` has not.
+    pub fn check_names(&self, expected: &Self) -> Result<(), StateError> {
+        match self
+            .arrays
+            .keys()
+            .find(|name| !expected.arrays.contains_key(*name))
+        {
+            Some(name) => Err(StateError::Unknown(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds all layers of `network` as `prefix.<layer>.weight` and `prefix.<layer>.bias`.
+pub(crate) fn save_network<B: Backend, N: Parameters<B>>(
+    state: &mut StateDict,
+    prefix: &str,
+    network: &N,
+) {
+    for (name, layer) in network.layers() {
+        state.insert_tensor(format!("{prefix}.{name}.weight"), &layer.weight);
+        state.insert_tensor(format!("{prefix}.{name}.bias"), &layer.bias);
+    }
+}
+
+/// A network of the shape of `like` from the arrays that [`save_network`] wrote under `prefix`.
+pub(crate) fn load_network<B: Backend, N>(
+    state: &StateDict,
+    prefix: &str,
+    like: &N,
+    device: &B::Device,
+) -> Result<N, StateError>
+where
+    N: Parameters<B, On<B> = N>,
+{
+    let mut error = None;
+    let loaded = like.map(&mut |name, layer| {
+        let weight = state.tensor(
+            &format!("{prefix}.{name}.weight"),
+            layer.weight.dims(),
+            device,
+        );
+        let bias = state.tensor(&format!("{prefix}.{name}.bias"), layer.bias.dims(), device);
+        match (weight, bias) {
+            (Ok(weight), Ok(bias)) => Linear { weight, bias },
+            (Err(e), _) | (_, Err(e)) => {
+                error.get_or_insert(e);
+                layer.clone()
+            }
+        }
+    });
+    error.map_or(Ok(loaded), Err)
 }

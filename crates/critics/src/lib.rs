@@ -1,9 +1,7 @@
 //! Critics: `Q(observation, action)` networks, in pairs against overestimation.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{
-    Activation, Initializer, Linear, Mlp, NoiseKey, Parameters, RescoreBackend,
-};
+use rescore_kernels::{Activation, Initializer, Linear, Mlp, NoiseKey, Parameters, RescoreBackend};
 
 /// Two independent Q networks (Fujimoto et al. 2018, clipped double Q-learning).
 ///
@@ -50,11 +48,7 @@ impl<B: Backend> TwinQ<B> {
 impl<B: RescoreBackend> TwinQ<B> {
     /// Values of both critics, `[batch]` each, for observations `[batch, observation_dim]` and
     /// actions `[batch, action_dim]`.
-    pub fn both(
-        &self,
-        observations: Tensor<B, 2>,
-        actions: Tensor<B, 2>,
-    ) -> [Tensor<B, 1>; 2] {
+    pub fn both(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> [Tensor<B, 1>; 2] {
         let input = Tensor::cat(vec![observations, actions], 1);
         [
             self.q1.forward(input.clone()).squeeze_dim(1),

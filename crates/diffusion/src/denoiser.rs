@@ -50,7 +50,13 @@ impl<B: Backend> Denoiser<B> {
         let trunk_key = NoiseKey::new(key.seed(), "trunk");
         Self {
             time: Mlp::init(&time_dims, Activation::Mish, initializer, time_key, device),
-            trunk: Mlp::init(&trunk_dims, Activation::Mish, initializer, trunk_key, device),
+            trunk: Mlp::init(
+                &trunk_dims,
+                Activation::Mish,
+                initializer,
+                trunk_key,
+                device,
+            ),
         }
     }
 
@@ -122,9 +128,9 @@ impl<B: Backend> Parameters<B> for Denoiser<B> {
     }
 
     fn map<C: Backend>(&self, f: &mut dyn FnMut(&str, &Linear<B>) -> Linear<C>) -> Denoiser<C> {
-        let time = self.time.map(&mut |name, layer| {
-            f(&name.replacen('l', "time", 1), layer)
-        });
+        let time = self
+            .time
+            .map(&mut |name, layer| f(&name.replacen('l', "time", 1), layer));
         let trunk = self.trunk.map(f);
         Denoiser { time, trunk }
     }

@@ -14,7 +14,10 @@ pub fn time_embedding<B: Backend>(
     dim: usize,
     device: &B::Device,
 ) -> Tensor<B, 2> {
-    assert!(dim > 0 && dim.is_multiple_of(2), "the embedding is sines and cosines");
+    assert!(
+        dim > 0 && dim.is_multiple_of(2),
+        "the embedding is sines and cosines"
+    );
     let half = dim / 2;
     let scale = 1.0 / (dim as f64).sqrt();
     let mut values = Vec::with_capacity(num_steps * dim);

@@ -1,9 +1,7 @@
 //! Sampling actions from a diffusion policy.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{
-    ChainNoise, Mlp, NoiseKey, RescoreBackend, Sampled, StepCoefficients,
-};
+use rescore_kernels::{ChainNoise, Mlp, NoiseKey, RescoreBackend, Sampled, StepCoefficients};
 
 use crate::{Denoiser, NoiseSchedule};
 

@@ -140,7 +140,9 @@ impl NoiseSchedule {
         times: Tensor<B, 1, Int>,
         noise: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
-        let signal = self.at(times.clone(), |schedule, t| schedule.sqrt_recip_alpha_bar(t));
+        let signal = self.at(times.clone(), |schedule, t| {
+            schedule.sqrt_recip_alpha_bar(t)
+        });
         let spread = self.at(times, |schedule, t| {
             schedule.sqrt_recip_alpha_bar_minus_one(t)
         });

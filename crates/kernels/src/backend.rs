@@ -60,8 +60,7 @@ pub trait RescoreBackend: Backend {
         steps: &[StepCoefficients],
         noise: &ChainNoise<Self>,
     ) -> Sampled<Self> {
-        let actions =
-            Self::denoise_chain(network, observations.clone(), particles, steps, noise);
+        let actions = Self::denoise_chain(network, observations.clone(), particles, steps, noise);
         scoring::select_best::<Self>(critics, observations, actions)
     }
 

@@ -28,5 +28,5 @@ pub use backend::RescoreBackend;
 pub use chain::{ChainNetwork, ChainNoise, StepCoefficients};
 pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
-pub use parameters::{Parameters, Trained, lift, polyak, value_and_grad};
+pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};
 pub use scoring::{Sampled, flatten_particles, unflatten_particles};

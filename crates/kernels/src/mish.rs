@@ -59,12 +59,7 @@ struct MishBackward;
 impl<B: RescoreBackend> Backward<B, 1> for MishBackward {
     type State = NodeId;
 
-    fn backward(
-        self,
-        ops: Ops<NodeId, 1>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<NodeId, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [parent] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
         let x: FloatTensor<B> = checkpointer.retrieve_node_output(ops.state);

@@ -89,12 +89,13 @@ impl<B: Backend> Mlp<B> {
         key: NoiseKey,
         device: &B::Device,
     ) -> Self {
-        assert!(dims.len() >= 2, "a network needs an input and an output width");
+        assert!(
+            dims.len() >= 2,
+            "a network needs an input and an output width"
+        );
         let layers = (0_u32..)
             .zip(dims.windows(2))
-            .map(|(index, pair)| {
-                Linear::init([pair[0], pair[1]], initializer, key, index, device)
-            })
+            .map(|(index, pair)| Linear::init([pair[0], pair[1]], initializer, key, index, device))
             .collect();
         Self { layers, activation }
     }

@@ -29,9 +29,11 @@ impl NoiseKey {
     /// The key of the stream called `stream` in a run with this `seed`: a 64-bit mix of both.
     pub fn new(seed: u64, stream: &str) -> Self {
         // FNV-1a of the name; the mixing makes neighbouring seeds and similar names unrelated.
-        let name = stream.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-        });
+        let name = stream
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+            });
         let key = mix(seed ^ mix(name));
         Self([key as u32, (key >> 32) as u32])
     }
@@ -320,7 +322,10 @@ mod tests {
             counts[key.index(row, 5, 7) as usize] += 1;
         }
         // standard deviation of a count is 93
-        assert!(counts.iter().all(|c| (9_600..10_400).contains(c)), "{counts:?}");
+        assert!(
+            counts.iter().all(|c| (9_600..10_400).contains(c)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -32,6 +32,15 @@ pub fn lift<B: Backend, N: Parameters<B>>(network: &N) -> Trained<B, N> {
     })
 }
 
+/// A copy of `network` on the autodiff backend whose parameters are constants: derivatives pass
+/// through the network to its input, none are computed for its weights.
+pub fn freeze<B: Backend, N: Parameters<B>>(network: &N) -> Trained<B, N> {
+    network.map(&mut |_, layer| Linear {
+        weight: Tensor::<Autodiff<B>, 2>::from_inner(layer.weight.clone()),
+        bias: Tensor::<Autodiff<B>, 1>::from_inner(layer.bias.clone()),
+    })
+}
+
 /// The loss `loss(network)` and its gradient with respect to every parameter of `network`.
 ///
 /// `loss` returns the scalar loss, shape `[1]`, and whatever else the caller wants back.
@@ -70,7 +79,8 @@ where
         };
         debug_assert_eq!(name, online_name);
         Linear {
-            weight: layer.weight.clone().mul_scalar(1.0 - tau) + from.weight.clone().mul_scalar(tau),
+            weight: layer.weight.clone().mul_scalar(1.0 - tau)
+                + from.weight.clone().mul_scalar(tau),
             bias: layer.bias.clone().mul_scalar(1.0 - tau) + from.bias.clone().mul_scalar(tau),
         }
     })

@@ -43,11 +43,10 @@ fn q_of_particles<B: RescoreBackend>(
         .weight
         .clone()
         .slice([observation_dim..observation_dim + action_dim]);
-    let per_state =
-        observations.matmul(observation_weight) + first.bias.clone().unsqueeze::<2>();
+    let per_state = observations.matmul(observation_weight) + first.bias.clone().unsqueeze::<2>();
     let per_particle = flatten_particles(actions).matmul(action_weight);
-    let first = per_particle.reshape([states, particles, hidden])
-        + per_state.reshape([states, 1, hidden]);
+    let first =
+        per_particle.reshape([states, particles, hidden]) + per_state.reshape([states, 1, hidden]);
     critic
         .forward_after_first(first.reshape([states * particles, hidden]))
         .reshape([states * particles])
@@ -98,7 +97,9 @@ fn argmax_lowest<B: Backend>(scores: Tensor<B, 2>) -> Tensor<B, 1, Int> {
     let positions = Tensor::<B, 1, Int>::arange(0..columns as i64, &device)
         .reshape([1, columns])
         .expand([rows, columns]);
-    let is_max = scores.clone().equal(scores.max_dim(1).expand([rows, columns]));
+    let is_max = scores
+        .clone()
+        .equal(scores.max_dim(1).expand([rows, columns]));
     positions
         .mask_fill(is_max.bool_not(), columns as i64 - 1)
         .min_dim(1)

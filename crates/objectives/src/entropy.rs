@@ -13,8 +13,7 @@ pub fn exploration_entropy<B: Backend>(
     noise_scale: f64,
     action_dim: usize,
 ) -> Tensor<B, 1> {
-    let per_component =
-        0.5 * (std::f64::consts::TAU * std::f64::consts::E).ln() + noise_scale.ln();
+    let per_component = 0.5 * (std::f64::consts::TAU * std::f64::consts::E).ln() + noise_scale.ln();
     log_temperature
         .add_scalar(per_component)
         .mul_scalar(action_dim as f64)

@@ -13,10 +13,7 @@ pub struct SquashedSample<B: Backend> {
 
 /// Mean and log standard deviation, `[batch, action_dim]` each, from a network's output `[batch, 2
 /// action_dim]`; the log standard deviation is clipped to `[-20, log_std_max]`.
-pub fn split_mean_log_std<B: Backend>(
-    output: Tensor<B, 2>,
-    log_std_max: f64,
-) -> [Tensor<B, 2>; 2] {
+pub fn split_mean_log_std<B: Backend>(output: Tensor<B, 2>, log_std_max: f64) -> [Tensor<B, 2>; 2] {
     let [_, twice] = output.dims();
     let dim = twice / 2;
     let mean = output.clone().narrow(1, 0, dim);

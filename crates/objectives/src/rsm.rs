@@ -112,9 +112,7 @@ pub fn reverse_samples<B: Backend>(
     noise: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
     let [batch, samples, dim] = noise.dims();
-    let noisy = noisy
-        .unsqueeze_dim::<3>(1)
-        .expand([batch, samples, dim]);
+    let noisy = noisy.unsqueeze_dim::<3>(1).expand([batch, samples, dim]);
     let times = times
         .unsqueeze_dim::<2>(1)
         .expand([batch, samples])
@@ -123,13 +121,10 @@ pub fn reverse_samples<B: Backend>(
     unflatten_particles(clean, batch)
 }
 
-/// SDAC's weights: the softmax of `q / lambda` over the samples of each row, `[batch, samples]`.
-/// `temperature` (lambda) has shape `[1]`.
-pub fn max_entropy_weights<B: Backend>(
-    q: Tensor<B, 2>,
-    temperature: Tensor<B, 1>,
-) -> Tensor<B, 2> {
-    softmax(q / temperature.unsqueeze(), 1)
+/// SDAC's weights: the softmax of `scaled_q = Q / lambda` over the samples of each row, `[batch,
+/// samples]`.
+pub fn max_entropy_weights<B: Backend>(scaled_q: Tensor<B, 2>) -> Tensor<B, 2> {
+    softmax(scaled_q, 1)
 }
 
 /// SDAC's policy loss: `mean over batch, samples and action dimensions of w |epsilon(s, x_t, t) -
@@ -148,8 +143,12 @@ pub fn reverse_sampling_loss<B: Backend>(
 ) -> Tensor<B, 1> {
     let [_, samples, _] = noise.dims();
     let weights = weights.unsqueeze_dim::<3>(2);
-    let mean_noise = (noise.clone() * weights.clone()).sum_dim(1).squeeze_dim::<2>(1);
-    let mean_square = (noise.clone() * noise * weights).sum_dim(1).squeeze_dim::<2>(1);
+    let mean_noise = (noise.clone() * weights.clone())
+        .sum_dim(1)
+        .squeeze_dim::<2>(1);
+    let mean_square = (noise.clone() * noise * weights)
+        .sum_dim(1)
+        .squeeze_dim::<2>(1);
     let spread = mean_square - mean_noise.clone() * mean_noise.clone();
     let error = noise_pred - mean_noise;
     (error.clone() * error + spread)

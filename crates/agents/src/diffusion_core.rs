@@ -1,0 +1,357 @@
+//! What DPMD and SDAC have in common: networks, optimisers, temperature and acting.
+//!
+//! The two algorithms differ in how an update weighs samples; that stands in their own files.
+
+use burn::tensor::Tensor;
+use rescore_critics::TwinQ;
+use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler};
+use rescore_kernels::{
+    Activation, ChainNoise, Noise, NoiseKey, RescoreBackend, adam::Adam, polyak, value_and_grad,
+};
+use rescore_objectives::{entropy, td};
+
+use crate::{
+    agent::Batch,
+    config::{ActorCriticConfig, BehaviourPolicy, DiffusionConfig},
+    state::{Array, StateDict, StateError, load_network, save_network},
+    temperature::Temperature,
+};
+
+/// Networks, optimisers and temperature of an actor-critic with a diffusion policy.
+#[derive(Debug, Clone)]
+pub struct DiffusionCore<B: RescoreBackend> {
+    /// Policy that is trained; its samples enter the TD target.
+    pub policy: Denoiser<B>,
+    /// Moving average of the policy; it acts and is evaluated by default.
+    pub target_policy: Denoiser<B>,
+    /// Critics that are trained; they also choose among particles.
+    pub critics: TwinQ<B>,
+    /// Moving average of the critics, for TD targets.
+    pub target_critics: TwinQ<B>,
+    /// Optimiser of the policy.
+    pub policy_optimizer: Adam<Denoiser<B>>,
+    /// Optimiser of both critics.
+    pub critic_optimizer: Adam<TwinQ<B>>,
+    /// Temperature (lambda): scale of the exploration noise and of the weights.
+    pub temperature: Temperature<B>,
+    /// Updates done.
+    pub updates: u64,
+    /// Noise schedule of the diffusion.
+    pub schedule: NoiseSchedule,
+    /// How the policy is sampled.
+    pub sampler: Sampler,
+    base: ActorCriticConfig,
+    diffusion: DiffusionConfig,
+    streams: Streams,
+    device: B::Device,
+}
+
+/// The named random streams of a run.
+#[derive(Debug, Clone, Copy)]
+struct Streams {
+    seed: u64,
+    act_chain: NoiseKey,
+    act_exploration: NoiseKey,
+    deterministic: NoiseKey,
+}
+
+/// Random numbers of one call of the sampler: those of the chain and of the exploration.
+#[derive(Debug, Clone)]
+pub struct SampleNoise<B: RescoreBackend> {
+    /// Noise of the denoising chain.
+    pub chain: ChainNoise<B>,
+    /// Unit normals of the exploration, `[states, action_dim]`.
+    pub exploration: Tensor<B, 2>,
+}
+
+impl<B: RescoreBackend> DiffusionCore<B> {
+    /// Freshly initialised; target copies equal the trained networks.
+    pub fn new(
+        base: &ActorCriticConfig,
+        diffusion: &DiffusionConfig,
+        [observation_dim, action_dim]: [usize; 2],
+        seed: u64,
+        device: &B::Device,
+    ) -> Self {
+        let policy = Denoiser::init(
+            &DenoiserShape {
+                observation_dim,
+                action_dim,
+                hidden_dims: base.hidden_dims.clone(),
+            },
+            base.initializer.into(),
+            NoiseKey::new(seed, "init/policy"),
+            device,
+        );
+        let critics = TwinQ::init(
+            [observation_dim, action_dim],
+            &base.hidden_dims,
+            Activation::Mish,
+            base.initializer.into(),
+            NoiseKey::new(seed, "init/critics"),
+            device,
+        );
+        let schedule = NoiseSchedule::new(
+            diffusion.schedule,
+            diffusion.denoising_steps,
+            diffusion.schedule_scale,
+        );
+        let sampler = Sampler::new(&schedule, diffusion.particles, diffusion.start_scale as f32);
+        Self {
+            target_policy: policy.clone(),
+            target_critics: critics.clone(),
+            policy_optimizer: Adam::new(&policy),
+            critic_optimizer: Adam::new(&critics),
+            temperature: Temperature::new(base.initial_temperature, device),
+            updates: 0,
+            policy,
+            critics,
+            schedule,
+            sampler,
+            base: base.clone(),
+            diffusion: diffusion.clone(),
+            streams: Streams {
+                seed,
+                act_chain: NoiseKey::new(seed, "act/chain"),
+                act_exploration: NoiseKey::new(seed, "act/exploration"),
+                deterministic: NoiseKey::new(seed, "act/deterministic"),
+            },
+            device: device.clone(),
+        }
+    }
+
+    /// Where the tensors live.
+    pub fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    /// The stream called `name` at the present update.
+    pub fn noise(&self, name: &str) -> Noise {
+        Noise {
+            key: NoiseKey::new(self.streams.seed, name),
+            counter: self.updates as u32,
+        }
+    }
+
+    /// Random numbers for sampling an action for each of `states` observations in an update, from
+    /// the streams `name/chain` and `name/exploration`.
+    pub fn sample_noise(&self, name: &str, states: usize) -> SampleNoise<B> {
+        let chain = self.noise(&format!("{name}/chain"));
+        let exploration = self.noise(&format!("{name}/exploration"));
+        SampleNoise {
+            chain: self.sampler.noise(chain.key, chain.counter),
+            exploration: exploration.normal([states, self.policy.action_dim()], &self.device),
+        }
+    }
+
+    /// Actions of `policy`: the best of K particles by the critics that are trained, plus
+    /// exploration noise of standard deviation `noise_scale * temperature`.
+    pub fn sample(
+        &self,
+        policy: &Denoiser<B>,
+        observations: Tensor<B, 2>,
+        noise: &SampleNoise<B>,
+    ) -> Tensor<B, 2> {
+        let best = self
+            .sampler
+            .best(policy, self.critics.networks(), observations, &noise.chain);
+        let scale = self
+            .temperature
+            .value()
+            .mul_scalar(self.diffusion.noise_scale);
+        let actions = best + noise.exploration.clone() * scale.unsqueeze();
+        if self.diffusion.clip_exploration {
+            actions.clamp(-1.0, 1.0)
+        } else {
+            actions
+        }
+    }
+
+    /// The policy that acts.
+    fn behaviour(&self) -> &Denoiser<B> {
+        match self.diffusion.behaviour_policy {
+            BehaviourPolicy::Target => &self.target_policy,
+            BehaviourPolicy::Online => &self.policy,
+        }
+    }
+
+    /// See [`crate::Agent::act`].
+    pub fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
+        let [states, _] = observations.dims();
+        let exploration = Noise {
+            key: self.streams.act_exploration,
+            counter,
+        };
+        let noise = SampleNoise {
+            chain: self.sampler.noise(self.streams.act_chain, counter),
+            exploration: exploration.normal([states, self.policy.action_dim()], &self.device),
+        };
+        self.sample(self.behaviour(), observations, &noise)
+    }
+
+    /// See [`crate::Agent::act_deterministic`]: the noise of the chain is a function of the
+    /// observation.
+    pub fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
+        let noise = self
+            .sampler
+            .noise_of_observations(self.streams.deterministic, &observations);
+        self.sampler.best(
+            self.behaviour(),
+            self.critics.networks(),
+            observations,
+            &noise,
+        )
+    }
+
+    /// TD targets `[batch]` with the target critics at `next_actions`.
+    pub fn td_target(&self, batch: &Batch<B>, next_actions: Tensor<B, 2>) -> Tensor<B, 1> {
+        let next_values = self
+            .target_critics
+            .min(batch.next_observations.clone(), next_actions);
+        td::td_target(
+            batch.rewards.clone().mul_scalar(self.base.reward_scale),
+            batch.terminated.clone(),
+            next_values,
+            self.base.gamma,
+        )
+    }
+
+    /// Losses of both critics and the gradient of their sum.
+    pub fn critic_gradient(
+        &self,
+        batch: &Batch<B>,
+        targets: Tensor<B, 1>,
+    ) -> ([Tensor<B, 1>; 2], TwinQ<B>) {
+        let (_, gradient, losses) = value_and_grad(&self.critics, |critics| {
+            let [loss1, loss2] = td::critic_losses(
+                critics,
+                Tensor::from_inner(batch.observations.clone()),
+                Tensor::from_inner(batch.actions.clone()),
+                Tensor::from_inner(targets),
+            );
+            let losses = [loss1.clone().inner(), loss2.clone().inner()];
+            (loss1 + loss2, losses)
+        });
+        (losses, gradient)
+    }
+
+    /// Moves the critics.
+    pub fn step_critics(&mut self, gradient: &TwinQ<B>) {
+        self.critic_optimizer
+            .step(&mut self.critics, gradient, self.base.critic_lr);
+    }
+
+    /// Whether policy and targets step on this update.
+    pub fn policy_is_due(&self) -> bool {
+        self.updates.is_multiple_of(self.diffusion.policy_delay)
+    }
+
+    /// Whether this update computes the policy loss at all.
+    pub fn policy_loss_is_due(&self) -> bool {
+        self.policy_is_due() || !self.diffusion.skip_unused
+    }
+
+    /// Moves the policy, with the learning rate of its schedule.
+    pub fn step_policy(&mut self, gradient: &Denoiser<B>) {
+        let rate = self.policy_learning_rate();
+        self.policy_optimizer.step(&mut self.policy, gradient, rate);
+    }
+
+    /// Constant, then linear, then constant again, as a function of policy steps taken.
+    pub fn policy_learning_rate(&self) -> f64 {
+        let (start, end) = (self.base.policy_lr, self.diffusion.policy_lr_end);
+        let since = self
+            .policy_optimizer
+            .count
+            .saturating_sub(self.diffusion.policy_lr_begin);
+        let progress = (since as f64 / self.diffusion.policy_lr_length as f64).min(1.0);
+        start + (end - start) * progress
+    }
+
+    /// Moves the temperature where it is due. It regulates the entropy of the exploration noise,
+    /// so it depends on no data.
+    pub fn step_temperature(&mut self) {
+        if !self
+            .updates
+            .is_multiple_of(self.diffusion.temperature_every)
+        {
+            return;
+        }
+        let action_dim = self.policy.action_dim();
+        let entropy = entropy::exploration_entropy(
+            self.temperature.log_value.clone(),
+            self.diffusion.entropy_noise_scale,
+            action_dim,
+        );
+        let target = -self.base.target_entropy_scale * action_dim as f64;
+        let gradient = entropy::temperature_gradient(entropy, target);
+        self.temperature.step(&gradient, self.base.temperature_lr);
+    }
+
+    /// Moves the target critics and the target policy.
+    pub fn step_targets(&mut self) {
+        let tau = self.base.tau;
+        self.target_critics = polyak(&self.target_critics, &self.critics, tau);
+        self.target_policy = polyak(&self.target_policy, &self.policy, tau);
+    }
+
+    /// Adds everything to `state`.
+    pub fn save(&self, state: &mut StateDict) {
+        save_network(state, "policy", &self.policy);
+        save_network(state, "target_policy", &self.target_policy);
+        save_network(state, "critics", &self.critics);
+        save_network(state, "target_critics", &self.target_critics);
+        save_network(state, "policy_optimizer.mu", &self.policy_optimizer.mu);
+        save_network(state, "policy_optimizer.nu", &self.policy_optimizer.nu);
+        save_network(state, "critic_optimizer.mu", &self.critic_optimizer.mu);
+        save_network(state, "critic_optimizer.nu", &self.critic_optimizer.nu);
+        for (name, count) in [
+            ("policy_optimizer.count", self.policy_optimizer.count),
+            ("critic_optimizer.count", self.critic_optimizer.count),
+            ("updates", self.updates),
+        ] {
+            state.insert(name, Array::U64(count));
+        }
+        self.temperature.save(state);
+    }
+
+    /// Takes everything from `state`.
+    ///
+    /// # Errors
+    /// When an array is missing or has another shape.
+    pub fn load(&mut self, state: &StateDict) -> Result<(), StateError> {
+        // Everything is read before anything is replaced: a failed load changes nothing.
+        let device = self.device.clone();
+        let policy = |name: &str| load_network(state, name, &self.policy, &device);
+        let critics = |name: &str| load_network(state, name, &self.critics, &device);
+        let loaded = (
+            policy("policy")?,
+            policy("target_policy")?,
+            critics("critics")?,
+            critics("target_critics")?,
+            Adam {
+                count: state.counter("policy_optimizer.count")?,
+                mu: policy("policy_optimizer.mu")?,
+                nu: policy("policy_optimizer.nu")?,
+            },
+            Adam {
+                count: state.counter("critic_optimizer.count")?,
+                mu: critics("critic_optimizer.mu")?,
+                nu: critics("critic_optimizer.nu")?,
+            },
+            Temperature::load(state, &device)?,
+            state.counter("updates")?,
+        );
+        (
+            self.policy,
+            self.target_policy,
+            self.critics,
+            self.target_critics,
+            self.policy_optimizer,
+            self.critic_optimizer,
+            self.temperature,
+            self.updates,
+        ) = loaded;
+        Ok(())
+    }
+}
