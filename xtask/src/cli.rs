@@ -94,7 +94,7 @@ pub struct Train {
     /// One setting: a full path, or the last name where it is unique
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
-    /// The run folder (default: runs/<name>)
+    /// The run folder (default: a new one in runs/)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::files::sha256_file;
 use super::manifest::Manifest;
-use super::store::sha256_file;
 
 /// What went wrong on one route; the caller shows it only if no route worked.
 pub type Attempt<T> = Result<T, String>;

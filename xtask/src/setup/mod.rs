@@ -5,6 +5,7 @@
 //! may hold the library, the models or both; what it lacks is fetched.
 
 mod fetch;
+mod files;
 mod manifest;
 mod source;
 mod store;
@@ -157,8 +158,8 @@ fn holds_other_library(store: &Store, manifest: &Manifest, named: &Named) -> Res
             "unpack release {version} and run: cargo xtask setup --from mujoco-{version}"
         )));
     }
-    let installed = store::sha256_file(&store.lib().join(&library.name)).ok();
-    Ok(installed != Some(store::sha256_file(&library.path)?))
+    let installed = files::sha256_file(&store.lib().join(&library.name)).ok();
+    Ok(installed != Some(files::sha256_file(&library.path)?))
 }
 
 /// Installs what `dir` holds of what is missing.
@@ -168,7 +169,7 @@ fn take(store: &Store, manifest: &Manifest, dir: &Path, missing: &mut Missing) -
         && library.version == manifest.mujoco.version
     {
         if let Some(platform) = manifest.this_platform()
-            && store::sha256_file(&library.path)? != platform.library_sha256
+            && files::sha256_file(&library.path)? != platform.library_sha256
         {
             eprintln!(
                 "warning: {} is MuJoCo {}, but not the build in mujoco.toml; \
@@ -242,16 +243,21 @@ fn by_hand(manifest: &Manifest, missing: &Missing, failures: &[String]) -> Failu
         message.push_str("\n  ");
         message.push_str(failure);
     }
+    let release = if missing.models.is_empty() {
+        format!("or unpack the MuJoCo {version} release: cargo xtask setup --from mujoco-{version}")
+    } else {
+        format!(
+            "or unpack the MuJoCo {version} release and put the models ({}) into its folder \
+             assets: cargo xtask setup --from mujoco-{version}",
+            missing.models.join(", ")
+        )
+    };
     Failure::other(message)
         .hint(format!(
-            "on a machine with a network run: pip download --no-deps{pip_tags} -d wheels mujoco=={version} gymnasium=={}; \
-             then here: cargo xtask setup --from wheels",
+            "on a machine with a network run: pip download --no-deps{pip_tags} -d wheels \
+             mujoco=={version} gymnasium=={}; then here: cargo xtask setup --from wheels",
             models.version
         ))
-        .hint(format!(
-            "or unpack the MuJoCo {version} release and put the models ({}) into its folder assets: \
-             cargo xtask setup --from mujoco-{version}",
-            missing.models.join(", ")
-        ))
+        .hint(release)
         .hint(WITHOUT)
 }

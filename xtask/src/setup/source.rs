@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::files::sha256_file;
 use super::manifest::{Manifest, Models};
-use super::store::{library_names, sha256_file};
+use super::store::library_names;
 use crate::failure::{Failure, Result};
 
 /// A library that was found, with the version it says it is.

@@ -7,14 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::files::{
+    copy_then_rename, link_then_rename, sha256_file, size_and_time, write_then_rename,
+};
 use super::manifest::{Manifest, Platform};
 use crate::failure::{Failure, Result};
 
@@ -271,79 +271,4 @@ pub fn library_names() -> [(FileName, &'static str); 3] {
         (|v| format!("libmujoco.{v}.dylib"), "libmujoco.dylib"),
         (|_| "mujoco.lib".to_owned(), "mujoco.lib"),
     ]
-}
-
-/// Lower-case hexadecimal SHA-256 of a file.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn sha256_file(path: &Path) -> Result<String> {
-    // The largest file is a wheel of 26 MB: no need to stream.
-    let bytes = fs::read(path).map_err(|e| Failure::io("read", path, &e))?;
-    Ok(sha256(&bytes))
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-fn size_and_time(path: &Path) -> std::io::Result<(u64, u64)> {
-    let meta = fs::metadata(path)?;
-    let since = meta
-        .modified()?
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Ok((meta.len(), since.as_nanos() as u64))
-}
-
-fn copy_then_rename(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).map_err(|e| Failure::io("read", from, &e))?;
-    write_then_rename(&bytes, to)
-}
-
-fn write_then_rename(bytes: &[u8], to: &Path) -> Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("."));
-    let fail = |e: &std::io::Error| Failure::io("write", to, e);
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)
-        .map_err(|e| fail(&e))?;
-    file.write_all(bytes).map_err(|e| fail(&e))?;
-    file.as_file().sync_all().map_err(|e| fail(&e))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Temporary files are private; these are for everybody who may read the folder.
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))
-            .map_err(|e| fail(&e))?;
-    }
-    file.persist(to).map_err(|e| fail(&e.error))?;
-    Ok(())
-}
-
-#[cfg(unix)]
-fn link_then_rename(target: &str, link: &Path) -> Result<()> {
-    let fail = |e: &std::io::Error| Failure::io("write", link, e);
-    let folder = link.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(folder)
-        .map_err(|e| fail(&e))?;
-    let new = temporary.path().join("link");
-    std::os::unix::fs::symlink(target, &new).map_err(|e| fail(&e))?;
-    fs::rename(&new, link).map_err(|e| fail(&e))
-}
-
-#[cfg(not(unix))]
-fn link_then_rename(target: &str, link: &Path) -> Result<()> {
-    let from = link.with_file_name(target);
-    copy_then_rename(&from, link)
 }

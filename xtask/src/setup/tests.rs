@@ -21,7 +21,7 @@ fn library(version: &str) -> Vec<u8> {
 fn sha256(bytes: &[u8]) -> String {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("writable");
-    super::store::sha256_file(file.path()).expect("readable")
+    super::files::sha256_file(file.path()).expect("readable")
 }
 
 fn manifest() -> Manifest {
