@@ -13,7 +13,9 @@ fn own_folder() -> PathBuf {
 
 #[test]
 fn trajectories_are_those_of_gymnasium() {
-    let folder = env::var_os("RESCORE_GOLDEN").map_or_else(own_folder, PathBuf::from);
+    // Cargo starts tests in the package's folder; a relative path is meant from the workspace's.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = env::var_os("RESCORE_GOLDEN").map_or_else(own_folder, |dir| workspace.join(dir));
     match check(&folder) {
         Ok(report) => println!("{report}"),
         Err(error) => panic!("golden: {error:#}"),

@@ -132,9 +132,15 @@ fn route_messages() {
 }
 
 fn forward(message: &MjLogMessage) {
-    let text = message.subject();
+    let (subject, body) = (message.subject(), message.body().unwrap_or_default());
+    let text = format!("{subject} {body}");
+    let text = text.trim_end();
     match message.level() {
         MjtLogLevel::mjLOG_ERROR => tracing::error!(target: "mujoco", "{text}"),
+        // What will be gone from a later MuJoCo is no concern of a user of pinned models.
+        MjtLogLevel::mjLOG_WARNING if text.contains("deprecated") => {
+            tracing::debug!(target: "mujoco", "{text}");
+        }
         MjtLogLevel::mjLOG_WARNING => tracing::warn!(target: "mujoco", "{text}"),
         MjtLogLevel::mjLOG_INFO => tracing::info!(target: "mujoco", "{text}"),
         MjtLogLevel::mjLOG_DEBUG => tracing::debug!(target: "mujoco", "{text}"),
@@ -232,6 +238,7 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
             mujoco_rs::prelude::log_warning("the ground is lava");
+            mujoco_rs::prelude::log_warning("lava is deprecated");
         });
         let written = log.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let text = String::from_utf8(written).expect("logs are text");

@@ -12,13 +12,9 @@ impl Dynamics for HalfCheetah {
         out.extend(data.qvel());
     }
 
-    fn position(&self, data: &Data) -> f64 {
-        data.qpos()[0]
-    }
-
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome {
         let x = self.position(step.data);
-        let velocity = (x - step.position_before) / step.dt;
+        let velocity = step.velocity(x);
         let cost = control_cost(0.1, step.action);
         info.extend([
             ("x_position", x),

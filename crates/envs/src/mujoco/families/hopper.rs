@@ -13,13 +13,9 @@ impl Dynamics for Hopper {
         out.extend(data.qvel().iter().map(|v| v.clamp(-10.0, 10.0)));
     }
 
-    fn position(&self, data: &Data) -> f64 {
-        data.qpos()[0]
-    }
-
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome {
         let x = self.position(step.data);
-        let velocity = (x - step.position_before) / step.dt;
+        let velocity = step.velocity(x);
         let cost = control_cost(1e-3, step.action);
         info.extend([("x_position", x), ("x_velocity", velocity)]);
         Outcome {

@@ -13,10 +13,6 @@ impl Dynamics for InvertedPendulum {
         out.extend(data.qvel());
     }
 
-    fn position(&self, data: &Data) -> f64 {
-        data.qpos()[0]
-    }
-
     fn outcome(&self, step: &StepView<'_>, _info: &mut Vec<Info>) -> Outcome {
         let angle = step.observation[1];
         let finite = step.observation.iter().all(|x| x.is_finite());

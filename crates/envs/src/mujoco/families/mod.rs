@@ -19,8 +19,11 @@ pub(super) trait Dynamics: Send {
     /// Writes the observation into `out`, which is empty.
     fn observe(&self, data: &Data, out: &mut Vec<f64>);
 
-    /// The position whose change over a step is rewarded, taken before the step.
-    fn position(&self, data: &Data) -> f64;
+    /// The position whose change over a step is rewarded, unless a family says otherwise the first
+    /// coordinate.
+    fn position(&self, data: &Data) -> f64 {
+        data.qpos()[0]
+    }
 
     /// Reward and termination, after the step; the terms of the reward go into `info`.
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome;
@@ -38,6 +41,13 @@ pub(super) struct StepView<'a> {
     pub position_before: f64,
     /// Seconds per environment step.
     pub dt: f64,
+}
+
+impl StepView<'_> {
+    /// Mean velocity over the step of what is now at `position`.
+    fn velocity(&self, position: f64) -> f64 {
+        (position - self.position_before) / self.dt
+    }
 }
 
 /// The dynamics of a family.
