@@ -103,12 +103,15 @@ fn executable(message: &str) -> Option<PathBuf> {
 
 /// Builds the program for a user's command.
 ///
+/// Only the program and what it depends on are compiled; `--workspace` is there because cargo
+/// unites the features of the packages it is told about: the libraries are then the ones that the
+/// tests use too, and burn is compiled once.
+///
 /// # Errors
 /// If the build fails.
 pub fn build_for_use(root: &Path, mujoco: bool) -> Result<PathBuf> {
-    let package = ["--package", "rescore-runner", "--bin", "rescore"];
-    let mut arguments = vec!["build", "--release"];
-    arguments.extend(package);
+    let program = ["build", "--release", "--workspace", "--bin", "rescore"];
+    let mut arguments = program.to_vec();
     arguments.extend(["--features", features(mujoco)]);
     build(root, &arguments)
 }
