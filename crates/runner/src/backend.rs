@@ -74,6 +74,10 @@ mod tests {
     fn a_backend_that_is_missing_says_how_to_build_it() {
         let error = check("cuda").expect_err("not compiled in");
         assert_eq!(error.exit_code(), 2);
-        assert!(error.hint().is_some_and(|hint| hint.contains("cargo xtask train --backend cuda")));
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("cargo xtask train --backend cuda"))
+        );
     }
 }

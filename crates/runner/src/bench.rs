@@ -108,9 +108,7 @@ impl Work for Timing<'_> {
         let config = self.config;
         let task = rescore_envs::find(&config.env)?;
         let dims = (task.observation_dim, task.action_dim);
-        let mut agent = config
-            .agent
-            .build::<B>(dims.0, dims.1, config.seed, device);
+        let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
         let (bench, rows, mut times) = match self.subject {
             Subject::Update => {
                 let rows = config.training.batch_size;
@@ -131,7 +129,9 @@ impl Work for Timing<'_> {
             backend: config.backend.clone(),
             task: config.env.clone(),
             rows,
-            particles: agent_table.get("particles").and_then(toml::Value::as_integer),
+            particles: agent_table
+                .get("particles")
+                .and_then(toml::Value::as_integer),
             precision: format!("{:?}", random::<B>(1, 1, 0, device).dtype()).to_lowercase(),
             threads: rayon::current_num_threads(),
             cpu: device::cpu_name(),

@@ -63,15 +63,20 @@ impl Description {
 
     /// The first thing in which this checkpoint does not fit a run, in words.
     fn difference(&self, run: &Self) -> Option<String> {
-        let differs = |what: &str, found: &dyn std::fmt::Display, needed: &dyn std::fmt::Display| {
-            Some(format!("its {what} is {found}, but the run's is {needed}"))
-        };
+        let differs =
+            |what: &str, found: &dyn std::fmt::Display, needed: &dyn std::fmt::Display| {
+                Some(format!("its {what} is {found}, but the run's is {needed}"))
+            };
         if self.format_version != run.format_version {
             differs("format version", &self.format_version, &run.format_version)
         } else if self.algo != run.algo {
             differs("algorithm", &self.algo, &run.algo)
         } else if self.observation_dim != run.observation_dim {
-            differs("observation length", &self.observation_dim, &run.observation_dim)
+            differs(
+                "observation length",
+                &self.observation_dim,
+                &run.observation_dim,
+            )
         } else if self.action_dim != run.action_dim {
             differs("action length", &self.action_dim, &run.action_dim)
         } else if self.env != run.env {
@@ -187,7 +192,10 @@ impl Checkpoints {
         }
         let there: Vec<_> = steps.iter().map(u64::to_string).collect();
         Err(RunError::usage(
-            format!("{} holds no checkpoint of step {step}", self.folder.display()),
+            format!(
+                "{} holds no checkpoint of step {step}",
+                self.folder.display()
+            ),
             format!("there are: best, {}", there.join(", ")),
         ))
     }
@@ -280,8 +288,8 @@ fn encode(state: &StateDict, path: &Path) -> Result<Vec<u8>, RunError> {
 
 /// Reads what [`encode`] wrote. The safetensors library checks all lengths and offsets.
 fn decode(bytes: &[u8]) -> Result<StateDict, String> {
-    let tensors =
-        SafeTensors::deserialize(bytes).map_err(|error| format!("not a safetensors file ({error})"))?;
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| format!("not a safetensors file ({error})"))?;
     let mut state = StateDict::default();
     for (name, view) in tensors.iter() {
         let array = match (view.dtype(), view.shape()) {
@@ -325,7 +333,10 @@ mod tests {
 
     fn state() -> StateDict {
         let mut state = StateDict::default();
-        state.insert("policy.weight", Array::F32(vec![2, 2], vec![1.0, -0.0, 3.5, f32::MIN]));
+        state.insert(
+            "policy.weight",
+            Array::F32(vec![2, 2], vec![1.0, -0.0, 3.5, f32::MIN]),
+        );
         state.insert("updates", Array::U64(u64::MAX));
         state
     }
@@ -363,7 +374,11 @@ mod tests {
             save(&checkpoints, step, best);
         }
         assert_eq!(checkpoints.steps().expect("readable"), [20, 40, 50]);
-        let name = |which| checkpoints.find(which).map(|p| p.file_name().map(ToOwned::to_owned));
+        let name = |which| {
+            checkpoints
+                .find(which)
+                .map(|p| p.file_name().map(ToOwned::to_owned))
+        };
         assert_eq!(name(Which::Last).expect("exists"), Some("50".into()));
         assert_eq!(name(Which::Best).expect("exists"), Some("20".into()));
         let error = name(Which::Step(30)).expect_err("removed");
@@ -402,7 +417,9 @@ mod tests {
         let error = load(&path, &other, |_| Ok(())).expect_err("other dimensions");
         assert!(matches!(error, RunError::Mismatch { .. }));
         assert!(
-            error.to_string().contains("its observation length is 3, but the run's is 17"),
+            error
+                .to_string()
+                .contains("its observation length is 3, but the run's is 17"),
             "{error}"
         );
     }

@@ -251,7 +251,9 @@ fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
     let mut request = Request::from_file(&args.run.join("config.toml"));
     request.backend.clone_from(&args.backend);
     if let Some(episodes) = args.episodes {
-        request.set.push(format!("training.eval_episodes={episodes}"));
+        request
+            .set
+            .push(format!("training.eval_episodes={episodes}"));
     }
     let config = resolve(&request)?;
     backend::check(&config.backend)?;
@@ -298,12 +300,9 @@ impl Work for Eval<'_> {
         let config = self.config;
         let task = rescore_envs::find(&config.env)?;
         let dims = (task.observation_dim, task.action_dim);
-        let mut agent = config
-            .agent
-            .build::<B>(dims.0, dims.1, config.seed, device);
+        let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
         let expected = Description::new(config, dims, 0, 0);
-        let description =
-            checkpoint::load(self.path, &expected, |state| agent.load_state(state))?;
+        let description = checkpoint::load(self.path, &expected, |state| agent.load_state(state))?;
         let episodes = config.training.eval_episodes;
         let mut evaluator = Evaluator::new(&config.env, episodes, config.seed)?;
         Ok((description, evaluator.run(agent.as_ref(), device)?))
@@ -320,7 +319,9 @@ fn run_envs(json: bool) -> Result<(), RunError> {
         "task", "observation", "action", "time limit"
     ))?;
     for task in tasks {
-        let limit = task.time_limit.map_or_else(|| "-".into(), |n| n.to_string());
+        let limit = task
+            .time_limit
+            .map_or_else(|| "-".into(), |n| n.to_string());
         print(&format!(
             "{:<34} {:>11} {:>6} {:>10}  {}",
             task.name, task.observation_dim, task.action_dim, limit, task.description

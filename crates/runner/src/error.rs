@@ -134,13 +134,16 @@ impl RunError {
             Self::FolderNotEmpty(_) => {
                 Some("choose another --out, or leave it out for a fresh folder below runs/".into())
             }
-            Self::FolderHeld(_) => Some("wait until that process ends, or choose another --out".into()),
+            Self::FolderHeld(_) => {
+                Some("wait until that process ends, or choose another --out".into())
+            }
             Self::NotFinite { .. } => {
                 Some("training diverged: try smaller learning rates (--set lr=1e-4)".into())
             }
-            Self::Mismatch { .. } => {
-                Some("a checkpoint can be read only with the config.toml of the run that wrote it".into())
-            }
+            Self::Mismatch { .. } => Some(
+                "a checkpoint can be read only with the config.toml of the run that wrote it"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -45,7 +45,11 @@ impl Curve {
             let place = header.iter().position(|column| column == name);
             place.ok_or_else(|| corrupt(format!("it has no column `{name}`")))
         };
-        let columns = [column("step")?, column("mean_return")?, column("std_return")?];
+        let columns = [
+            column("step")?,
+            column("mean_return")?,
+            column("std_return")?,
+        ];
         let mut points = Vec::new();
         for (row, record) in reader.records().enumerate() {
             let record = record.map_err(|e| corrupt(e.to_string()))?;
@@ -143,7 +147,9 @@ fn ranges(curves: &[Curve]) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let last = points().map(|p| p.0).fold(1.0, f64::max);
     let low = points().map(|p| p.1 - p.2).fold(f64::INFINITY, f64::min);
-    let high = points().map(|p| p.1 + p.2).fold(f64::NEG_INFINITY, f64::max);
+    let high = points()
+        .map(|p| p.1 + p.2)
+        .fold(f64::NEG_INFINITY, f64::max);
     let margin = (0.06 * (high - low)).max(1e-6 * high.abs().max(1.0));
     (0.0..last, low - margin..high + margin)
 }
@@ -173,13 +179,25 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let header = "step,episodes,mean_return,std_return,return_0\n";
         let runs = [
-            write_run(&folder.path().join("first"), &format!("{header}10,1,-5,0,-5\n20,1,7,2,7\n")),
-            write_run(&folder.path().join("second"), &format!("{header}10,1,3,1,3\n")),
+            write_run(
+                &folder.path().join("first"),
+                &format!("{header}10,1,-5,0,-5\n20,1,7,2,7\n"),
+            ),
+            write_run(
+                &folder.path().join("second"),
+                &format!("{header}10,1,3,1,3\n"),
+            ),
         ];
         let out = folder.path().join("curve.svg");
         plot(&runs, &out).expect("two readable runs");
         let svg = std::fs::read_to_string(out).expect("just written");
-        for text in ["first", "second", "environment steps", "<polygon", "<polyline"] {
+        for text in [
+            "first",
+            "second",
+            "environment steps",
+            "<polygon",
+            "<polyline",
+        ] {
             assert!(svg.contains(text), "no {text} in the drawing");
         }
     }
@@ -189,12 +207,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (text, complaint) in [
             ("a,b\n1,2\n", "no column `step`"),
-            ("step,mean_return,std_return\n1,x,0\n", "line 2: `x` is no number"),
+            (
+                "step,mean_return,std_return\n1,x,0\n",
+                "line 2: `x` is no number",
+            ),
             ("step,mean_return,std_return\n", "no evaluation yet"),
         ] {
             let run = write_run(folder.path(), text);
             let error = Curve::read(&run).expect_err("damaged").to_string();
-            assert!(error.contains("eval.csv") && error.contains(complaint), "{error}");
+            assert!(
+                error.contains("eval.csv") && error.contains(complaint),
+                "{error}"
+            );
         }
     }
 

@@ -241,7 +241,10 @@ mod tests {
         }
         // Chi-squared with 9 degrees of freedom exceeds 33.7 with probability 1e-4.
         let expected = (400 * count / len) as f64;
-        let chi2: f64 = hits.iter().map(|h: &f64| (h - expected).powi(2) / expected).sum();
+        let chi2: f64 = hits
+            .iter()
+            .map(|h: &f64| (h - expected).powi(2) / expected)
+            .sum();
         assert!(chi2 < 33.7, "chi-squared is {chi2}");
     }
 }

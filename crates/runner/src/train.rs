@@ -212,8 +212,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
                 observation,
                 action: &actions[i * action_dim..][..action_dim],
                 reward: step.rewards[i],
-                next_observation: &step.next_observations[i * observation_dim..]
-                    [..observation_dim],
+                next_observation: &step.next_observations[i * observation_dim..][..observation_dim],
                 terminated: step.terminated[i],
             });
         }

@@ -104,7 +104,9 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
     let defaults = defaults(algorithm, &preset);
     schema = Schema::of(&defaults);
     for setting in &settings {
-        schema.check_key(setting).map_err(|error| elsewhere(algorithm, setting, error))?;
+        schema
+            .check_key(setting)
+            .map_err(|error| elsewhere(algorithm, setting, error))?;
         schema.check_kind(setting)?;
     }
 
@@ -114,9 +116,8 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
         for part in expand(setting) {
             let mut alone = defaults.clone();
             put(&mut alone, &part.key, part.value.clone());
-            from_table(algorithm, alone).map_err(|message| {
-                ConfigError::new(&part, format!("`{}`: {message}", part.key))
-            })?;
+            from_table(algorithm, alone)
+                .map_err(|message| ConfigError::new(&part, format!("`{}`: {message}", part.key)))?;
             put(&mut table, &part.key, part.value);
             origins.insert(part.key, part.origin);
         }
@@ -131,7 +132,10 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
 }
 
 /// The highest setting of the top-level key `key`, as text.
-fn last_text<'a>(settings: &'a [Setting], key: &str) -> Result<Option<(&'a str, &'a Setting)>, ConfigError> {
+fn last_text<'a>(
+    settings: &'a [Setting],
+    key: &str,
+) -> Result<Option<(&'a str, &'a Setting)>, ConfigError> {
     let Some(setting) = settings.iter().rfind(|setting| setting.key == key) else {
         return Ok(None);
     };
@@ -229,7 +233,8 @@ fn defaults(algorithm: Algorithm, preset: &str) -> toml::Table {
 
 /// Task files serve all algorithms: a key of `[agent]` that only others have is passed over.
 fn applies_to(algorithm: Algorithm, key: &str) -> bool {
-    let knows = |algorithm| Schema::of(&defaults(algorithm, default_preset(algorithm))).contains(key);
+    let knows =
+        |algorithm| Schema::of(&defaults(algorithm, default_preset(algorithm))).contains(key);
     knows(algorithm) || !Algorithm::ALL.iter().any(|other| knows(*other))
 }
 

@@ -196,9 +196,21 @@ mod tests {
         let schema = schema();
         assert!(schema.check_kind(&setting("agent.gamma", 1)).is_ok());
         assert!(schema.check_kind(&setting("agent.lr", "fast")).is_err());
-        assert!(schema.check_kind(&setting("training.num_envs", 1.5)).is_err());
-        assert!(schema.check_kind(&setting("training.num_envs", -1)).is_err());
-        assert!(schema.check_kind(&setting("agent.hidden_dims", 64)).is_err());
+        assert!(
+            schema
+                .check_kind(&setting("training.num_envs", 1.5))
+                .is_err()
+        );
+        assert!(
+            schema
+                .check_kind(&setting("training.num_envs", -1))
+                .is_err()
+        );
+        assert!(
+            schema
+                .check_kind(&setting("agent.hidden_dims", 64))
+                .is_err()
+        );
     }
 
     #[test]

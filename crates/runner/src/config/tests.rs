@@ -36,7 +36,9 @@ fn with_set(set: &[&str]) -> Result<Config, RunError> {
 fn value(config: &Config, path: &str) -> toml::Value {
     let table: toml::Table = toml::from_str(&config.to_toml()).expect("our own output");
     path.split('.')
-        .try_fold(toml::Value::Table(table), |value, key| value.get(key).cloned())
+        .try_fold(toml::Value::Table(table), |value, key| {
+            value.get(key).cloned()
+        })
         .unwrap_or_else(|| panic!("no {path} in the configuration"))
 }
 
@@ -92,7 +94,9 @@ fn algorithm_files_state_the_defaults() {
         let uncommented: String = text
             .lines()
             .map(|line| {
-                let key = line.strip_prefix("# ").and_then(|rest| rest.split_once(" = "));
+                let key = line
+                    .strip_prefix("# ")
+                    .and_then(|rest| rest.split_once(" = "));
                 match key {
                     Some((key, value)) if governed.contains(key) => format!("{key} = {value}\n"),
                     _ => format!("{line}\n"),
@@ -106,9 +110,17 @@ fn algorithm_files_state_the_defaults() {
         let preset = AgentConfig::presets(algorithm)[0];
         let preset = AgentConfig::preset(algorithm, preset).expect("a listed preset exists");
         let preset = toml::Value::try_from(preset).expect("plain keys");
-        assert_eq!(stated.get("agent"), Some(&preset), "{name} against the preset");
+        assert_eq!(
+            stated.get("agent"),
+            Some(&preset),
+            "{name} against the preset"
+        );
         let training = toml::Value::try_from(super::TrainingConfig::default()).expect("plain keys");
-        assert_eq!(stated.get("training"), Some(&training), "{name}, [training]");
+        assert_eq!(
+            stated.get("training"),
+            Some(&training),
+            "{name}, [training]"
+        );
     }
 }
 
@@ -132,7 +144,11 @@ fn a_resolved_configuration_resolves_to_itself() {
         let config = resolve(&Request {
             algo: Some(algorithm.name().into()),
             seed: Some(7),
-            set: vec!["lr=1e-3".into(), "tau=0.01".into(), "hidden_dims=[8]".into()],
+            set: vec![
+                "lr=1e-3".into(),
+                "tau=0.01".into(),
+                "hidden_dims=[8]".into(),
+            ],
             ..Request::default()
         })
         .expect("valid");
@@ -142,18 +158,31 @@ fn a_resolved_configuration_resolves_to_itself() {
 
 #[test]
 fn higher_layers_win() {
-    let (_folder, path) = file("seed = 1\n[agent]\ngamma = 0.5\ntau = 0.5\n[training]\nnum_envs = 3\n");
+    let (_folder, path) =
+        file("seed = 1\n[agent]\ngamma = 0.5\ntau = 0.5\n[training]\nnum_envs = 3\n");
     let config = resolve(&Request {
         config_file: Some(path),
         env: Some("Pendulum-v1".into()),
         seed: Some(2),
-        set: vec!["gamma=0.6".into(), "training.num_envs=4".into(), "gamma=0.7".into()],
+        set: vec![
+            "gamma=0.6".into(),
+            "training.num_envs=4".into(),
+            "gamma=0.7".into(),
+        ],
         ..Request::default()
     })
     .expect("valid");
     assert_eq!(config.seed, 2, "an option wins over the file");
-    assert_eq!(value(&config, "agent.gamma"), 0.7.into(), "the last --set wins");
-    assert_eq!(value(&config, "agent.tau"), 0.5.into(), "the file wins over the defaults");
+    assert_eq!(
+        value(&config, "agent.gamma"),
+        0.7.into(),
+        "the last --set wins"
+    );
+    assert_eq!(
+        value(&config, "agent.tau"),
+        0.5.into(),
+        "the file wins over the defaults"
+    );
     assert_eq!(config.training.num_envs, 4);
     assert_ne!(
         config.training.warmup_steps,
@@ -181,28 +210,71 @@ fn an_explicit_key_in_any_layer_wins_over_the_preset() {
     })
     .expect("valid");
     assert_eq!(value(&config, "agent.preset"), "corrected".into());
-    assert_eq!(value(&config, "agent.clip_exploration"), false.into(), "stated");
-    assert_eq!(value(&config, "agent.critic_steps"), 1.into(), "from the preset");
+    assert_eq!(
+        value(&config, "agent.clip_exploration"),
+        false.into(),
+        "stated"
+    );
+    assert_eq!(
+        value(&config, "agent.critic_steps"),
+        1.into(),
+        "from the preset"
+    );
 }
 
 #[test]
 fn mistakes_in_a_file_name_file_line_and_key() {
     for (text, place, key, hint) in [
-        ("[agent]\ngama = 0.9\n", "my.toml:2:1", "agent.gama", "agent.gamma"),
+        (
+            "[agent]\ngama = 0.9\n",
+            "my.toml:2:1",
+            "agent.gama",
+            "agent.gamma",
+        ),
         ("\n\ngamma = 0.9\n", "my.toml:3:1", "gamma", "agent.gamma"),
-        ("[trainin]\nnum_envs = 1\n", "my.toml:2:1", "trainin.num_envs", "training.num_envs"),
+        (
+            "[trainin]\nnum_envs = 1\n",
+            "my.toml:2:1",
+            "trainin.num_envs",
+            "training.num_envs",
+        ),
         ("[agent]\ngamma = 1.5\n", "my.toml:2:1", "agent.gamma", ""),
         ("[agent]\ngamma = nan\n", "my.toml:2:1", "agent.gamma", ""),
         ("[agent]\nlr = -1.0\n", "my.toml:2:1", "agent.critic_lr", ""),
-        ("[agent]\nschedule = \"cosin\"\n", "my.toml:2:1", "agent.schedule", ""),
-        ("[agent]\nhidden_dims = [64, \"x\"]\n", "my.toml:2:1", "agent.hidden_dims", ""),
-        ("[training]\nnum_envs = \"five\"\n", "my.toml:2:1", "training.num_envs", ""),
+        (
+            "[agent]\nschedule = \"cosin\"\n",
+            "my.toml:2:1",
+            "agent.schedule",
+            "",
+        ),
+        (
+            "[agent]\nhidden_dims = [64, \"x\"]\n",
+            "my.toml:2:1",
+            "agent.hidden_dims",
+            "",
+        ),
+        (
+            "[training]\nnum_envs = \"five\"\n",
+            "my.toml:2:1",
+            "training.num_envs",
+            "",
+        ),
         ("steps = 0\n", "my.toml:1:1", "steps", ""),
         ("steps = -3\n", "my.toml:1:1", "steps", ""),
         ("algo = \"dpdm\"\n", "my.toml:1:1", "dpdm", "dpmd"),
-        ("env = \"Hoper-v4\"\n", "my.toml:1:1", "Hoper-v4", "Hopper-v4"),
+        (
+            "env = \"Hoper-v4\"\n",
+            "my.toml:1:1",
+            "Hoper-v4",
+            "Hopper-v4",
+        ),
         ("backend = \"flexx\"\n", "my.toml:1:1", "flexx", "flex"),
-        ("[agent]\npreset = \"referenc\"\n", "my.toml:2:1", "referenc", "reference"),
+        (
+            "[agent]\npreset = \"referenc\"\n",
+            "my.toml:2:1",
+            "referenc",
+            "reference",
+        ),
         ("agent = 3\n", "my.toml:1:1", "agent", ""),
         ("seed = 1\nseed = 2\n", "my.toml:2:1", "TOML", ""),
     ] {
