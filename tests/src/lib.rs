@@ -2,3 +2,4 @@
 
 #[cfg(feature = "mujoco")]
 pub mod golden;
+pub mod parity;

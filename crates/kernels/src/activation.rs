@@ -1,6 +1,6 @@
 //! Activation functions of the networks.
 
-use burn::tensor::{Tensor, activation::gelu};
+use burn::tensor::Tensor;
 
 use crate::{RescoreBackend, mish::mish};
 
@@ -21,4 +21,13 @@ impl Activation {
             Self::Gelu => gelu(x),
         }
     }
+}
+
+/// `x Phi(x) = x (1 + erf(x / sqrt 2)) / 2`.
+///
+/// Written out because Burn's own `gelu` is the exact form going forward, but on most backends
+/// derives the tanh approximation going back.
+fn gelu<B: RescoreBackend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let twice_phi = x.clone().div_scalar(std::f64::consts::SQRT_2).erf().add_scalar(1.0);
+    x * twice_phi.mul_scalar(0.5)
 }

@@ -23,6 +23,10 @@ pub struct AdamStep {
     pub beta_1: f32,
     /// Decay of the second moment.
     pub beta_2: f32,
+    /// `1 - beta_1`, rounded once: the difference of the rounded numbers is off by 1e-5.
+    pub one_minus_beta_1: f32,
+    /// `1 - beta_2`, rounded once.
+    pub one_minus_beta_2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
     /// `1 - beta_1^count`
@@ -39,6 +43,8 @@ impl AdamStep {
             learning_rate: learning_rate as f32,
             beta_1: BETA_1 as f32,
             beta_2: BETA_2 as f32,
+            one_minus_beta_1: (1.0 - BETA_1) as f32,
+            one_minus_beta_2: (1.0 - BETA_2) as f32,
             epsilon: EPSILON,
             correction_1: (1.0 - power(BETA_1)) as f32,
             correction_2: (1.0 - power(BETA_2)) as f32,
@@ -56,10 +62,10 @@ pub(crate) fn reference<B: Backend>(
     let scale = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
     let mu = B::float_add(
         scale(mu, step.beta_1),
-        scale(gradient.clone(), 1.0 - step.beta_1),
+        scale(gradient.clone(), step.one_minus_beta_1),
     );
     let squared = B::float_mul(gradient.clone(), gradient);
-    let nu = B::float_add(scale(nu, step.beta_2), scale(squared, 1.0 - step.beta_2));
+    let nu = B::float_add(scale(nu, step.beta_2), scale(squared, step.one_minus_beta_2));
     let root = B::float_sqrt(scale(nu.clone(), 1.0 / step.correction_2));
     let denominator = B::float_add_scalar(root, step.epsilon.into());
     let direction = B::float_div(scale(mu.clone(), 1.0 / step.correction_1), denominator);

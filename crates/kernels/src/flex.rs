@@ -153,8 +153,8 @@ multiversion! {
         let root_correction = 1.0 / step.correction_2;
         let moments = mus.iter_mut().zip(nus.iter_mut());
         for ((p, &g), (mu, nu)) in parameters.iter_mut().zip(gradients).zip(moments) {
-            *mu = step.beta_1 * *mu + (1.0 - step.beta_1) * g;
-            *nu = step.beta_2 * *nu + (1.0 - step.beta_2) * g * g;
+            *mu = step.beta_1 * *mu + step.one_minus_beta_1 * g;
+            *nu = step.beta_2 * *nu + step.one_minus_beta_2 * g * g;
             *p -= rate * *mu / ((*nu * root_correction).sqrt() + step.epsilon);
         }
     }
