@@ -178,7 +178,7 @@ mod tests {
             action: &[-x],
             reward: 2.0 * x,
             next_observation: &[x + 1.0, x + 1.25],
-            terminated: i % 3 == 0,
+            terminated: i.is_multiple_of(3),
         });
     }
 
@@ -197,10 +197,11 @@ mod tests {
             for (row, &i) in numbers.iter().enumerate() {
                 let x = i as f32;
                 prop_assert_eq!(&all.observations[2 * row..2 * row + 2], &[x, x + 0.25]);
-                prop_assert_eq!(all.actions[row], -x);
-                prop_assert_eq!(all.rewards[row], 2.0 * x);
+                prop_assert_eq!(&all.actions[row..=row], &[-x]);
+                prop_assert_eq!(&all.rewards[row..=row], &[2.0 * x]);
                 prop_assert_eq!(&all.next_observations[2 * row..2 * row + 2], &[x + 1.0, x + 1.25]);
-                prop_assert_eq!(all.terminated[row], f32::from(u8::from(i % 3 == 0)));
+                let terminated = if i.is_multiple_of(3) { 1.0 } else { 0.0 };
+                prop_assert_eq!(&all.terminated[row..=row], &[terminated]);
             }
             numbers.sort_unstable();
             let expected: Vec<_> = (pushes - replay.len()..pushes).collect();

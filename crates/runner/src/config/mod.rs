@@ -16,7 +16,7 @@ mod training;
 use std::fmt;
 
 use rescore_agents::{AgentConfig, Algorithm};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use embedded::TASK_FILES;
 pub use layers::{Origin, Setting};
@@ -28,7 +28,6 @@ pub use training::TrainingConfig;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
     /// The algorithm.
-    #[serde(serialize_with = "by_name")]
     pub algo: Algorithm,
     /// Name of the task.
     pub env: String,
@@ -44,15 +43,14 @@ pub struct Config {
     pub training: TrainingConfig,
 }
 
-fn by_name<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(algorithm.name())
-}
-
 impl Config {
     /// The text of `config.toml`: every key, so that it alone reproduces the run.
+    ///
+    /// # Panics
+    /// Never for a configuration from [`resolve`], whose numbers are below 2^63.
     pub fn to_toml(&self) -> String {
-        // Strings, numbers below 2^63, booleans and arrays of them are all that a configuration
-        // holds, and TOML can express them.
+        // Strings, numbers, booleans and arrays of them are all that a configuration holds, and
+        // TOML can express them.
         toml::to_string(self).expect("a configuration is expressible as TOML")
     }
 }

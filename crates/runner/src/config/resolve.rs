@@ -231,26 +231,29 @@ fn defaults(algorithm: Algorithm, preset: &str) -> toml::Table {
     toml::Table::try_from(config).expect("a configuration is expressible as TOML")
 }
 
-/// Task files serve all algorithms: a key of `[agent]` that only others have is passed over.
-fn applies_to(algorithm: Algorithm, key: &str) -> bool {
-    let knows =
-        |algorithm| Schema::of(&defaults(algorithm, default_preset(algorithm))).contains(key);
-    knows(algorithm) || !Algorithm::ALL.iter().any(|other| knows(*other))
+/// Whether `key` is a full path of the configuration of `algorithm`.
+fn knows(algorithm: Algorithm, key: &str) -> bool {
+    Schema::of(&defaults(algorithm, default_preset(algorithm))).contains(key)
 }
 
-/// Says so when the unknown key of `setting` is a key of another algorithm.
+/// Task files serve all algorithms: a key of `[agent]` that only others have is passed over.
+fn applies_to(algorithm: Algorithm, key: &str) -> bool {
+    knows(algorithm, key) || !Algorithm::ALL.iter().any(|other| knows(*other, key))
+}
+
+/// Says so when the unknown key of `setting` is a key of other algorithms.
 fn elsewhere(algorithm: Algorithm, setting: &Setting, mut error: ConfigError) -> ConfigError {
-    let key = setting.key.strip_prefix("agent.").unwrap_or(&setting.key);
-    let owner = Algorithm::ALL.iter().find(|other| {
-        Schema::of(&defaults(**other, default_preset(**other))).contains(&format!("agent.{key}"))
-    });
-    if let Some(owner) = owner
-        && *owner != algorithm
-        && !applies_to(algorithm, &format!("agent.{key}"))
-    {
+    let name = setting.key.strip_prefix("agent.").unwrap_or(&setting.key);
+    let key = format!("agent.{name}");
+    let owners: Vec<_> = Algorithm::ALL
+        .iter()
+        .filter(|other| knows(**other, &key))
+        .map(|other| other.name())
+        .collect();
+    if !owners.is_empty() && !knows(algorithm, &key) {
         error.hint = Some(format!(
-            "`agent.{key}` is a key of {}, not of {}",
-            owner.name(),
+            "`{key}` is a key of {}, not of {}",
+            owners.join(" and "),
             algorithm.name()
         ));
     }

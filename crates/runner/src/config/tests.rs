@@ -311,7 +311,10 @@ fn a_key_of_another_algorithm_is_explained() {
     });
     let (message, hint) = error(result);
     assert!(message.contains("unknown key `particles`"), "{message}");
-    assert!(hint.contains("a key of dpmd, not of sac"), "{hint}");
+    assert!(
+        hint.contains("a key of dpmd and sdac, not of sac"),
+        "{hint}"
+    );
 }
 
 #[test]
