@@ -28,6 +28,10 @@ impl Activation {
 /// Written out because Burn's own `gelu` is the exact form going forward, but on most backends
 /// derives the tanh approximation going back.
 fn gelu<B: RescoreBackend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    let twice_phi = x.clone().div_scalar(std::f64::consts::SQRT_2).erf().add_scalar(1.0);
+    let twice_phi = x
+        .clone()
+        .div_scalar(std::f64::consts::SQRT_2)
+        .erf()
+        .add_scalar(1.0);
     x * twice_phi.mul_scalar(0.5)
 }

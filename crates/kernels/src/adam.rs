@@ -65,7 +65,10 @@ pub(crate) fn reference<B: Backend>(
         scale(gradient.clone(), step.one_minus_beta_1),
     );
     let squared = B::float_mul(gradient.clone(), gradient);
-    let nu = B::float_add(scale(nu, step.beta_2), scale(squared, step.one_minus_beta_2));
+    let nu = B::float_add(
+        scale(nu, step.beta_2),
+        scale(squared, step.one_minus_beta_2),
+    );
     let root = B::float_sqrt(scale(nu.clone(), 1.0 / step.correction_2));
     let denominator = B::float_add_scalar(root, step.epsilon.into());
     let direction = B::float_div(scale(mu.clone(), 1.0 / step.correction_1), denominator);

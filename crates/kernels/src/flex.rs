@@ -1,20 +1,50 @@
-//! Flex, the default CPU backend: element-wise operations in one pass over memory.
+//! Flex, the default CPU backend: the fused chain, and element-wise operations in one pass over
+//! memory.
 //!
-//! The loops are written so that the compiler vectorises them: no calls, no branches, no fused
+//! The element-wise loops are written so that the compiler vectorises them: no calls, no branches, no fused
 //! multiply-add, so that every instruction set computes the same bits. They are compiled once for
 //! the build's target and once more for AVX2 and AVX-512, chosen when the program runs.
 
-use burn::{backend::Flex, tensor::ops::FloatTensor};
+use burn::{
+    backend::Flex,
+    tensor::{Tensor, TensorData, ops::FloatTensor},
+};
+use burn_flex::{FlexDevice, FlexTensor};
 use rayon::prelude::*;
 
-use crate::{RescoreBackend, adam::AdamStep, mish::SATURATION};
+use crate::{
+    Activation, ChainNetwork, ChainNoise, RescoreBackend, StepCoefficients,
+    adam::AdamStep,
+    chain,
+    cpu::{
+        self, InstructionSet,
+        chain::{ChainView, LayerView, NoiseView},
+    },
+    mish::SATURATION,
+};
 
 /// Elements a task: large enough to hide the cost of handing it out, small enough for L1.
 const CHUNK: usize = 8192;
 
 impl RescoreBackend for Flex {
+    fn denoise_chain(
+        network: &ChainNetwork<Self>,
+        observations: Tensor<Self, 2>,
+        particles: usize,
+        steps: &[StepCoefficients],
+        noise: &ChainNoise<Self>,
+    ) -> Tensor<Self, 3> {
+        // The kernel has Mish in its epilogue.
+        match network.activation {
+            Activation::Mish => denoise_fused(network, &observations, particles, steps, noise),
+            Activation::Gelu => {
+                chain::denoise(network, observations, particles, steps, noise, |_, _, _| {})
+            }
+        }
+    }
+
     fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let mut x = x.to_contiguous();
+        let mut x = contiguous(x);
         // The storage is copied first if somebody else still needs it.
         let values: &mut [f32] = x.storage_mut();
         values.par_chunks_mut(CHUNK).for_each(mish_in_place);
@@ -22,8 +52,8 @@ impl RescoreBackend for Flex {
     }
 
     fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        let x = x.to_contiguous();
-        let mut grad = grad.to_contiguous();
+        let x = contiguous(x);
+        let mut grad = contiguous(grad);
         let grads: &mut [f32] = grad.storage_mut();
         grads
             .par_chunks_mut(CHUNK)
@@ -38,9 +68,9 @@ impl RescoreBackend for Flex {
         [mu, nu]: [FloatTensor<Self>; 2],
         step: AdamStep,
     ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        let mut parameter = parameter.to_contiguous();
-        let gradient = gradient.to_contiguous();
-        let (mut mu, mut nu) = (mu.to_contiguous(), nu.to_contiguous());
+        let mut parameter = contiguous(parameter);
+        let gradient = contiguous(gradient);
+        let (mut mu, mut nu) = (contiguous(mu), contiguous(nu));
         {
             let parameters: &mut [f32] = parameter.storage_mut();
             let (mus, nus): (&mut [f32], &mut [f32]) = (mu.storage_mut(), nu.storage_mut());
@@ -52,6 +82,105 @@ impl RescoreBackend for Flex {
         }
         (parameter, [mu, nu])
     }
+}
+
+/// `x` with its values in order and nothing else in its storage. Takes `x` by value: as long as a
+/// second handle lived, writing would copy.
+fn contiguous(x: FlexTensor) -> FlexTensor {
+    x.to_contiguous()
+}
+
+/// The primitive of a tensor, its values in order.
+fn primitive<const D: usize>(x: &Tensor<Flex, D>) -> FlexTensor {
+    contiguous(x.clone().into_primitive().tensor())
+}
+
+/// [`RescoreBackend::denoise_chain`] by the fused kernel.
+fn denoise_fused(
+    network: &ChainNetwork<Flex>,
+    observations: &Tensor<Flex, 2>,
+    particles: usize,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<Flex>,
+) -> Tensor<Flex, 3> {
+    let [states, _] = observations.dims();
+    let [action_dim, _] = network.action_weight.dims();
+    let observations = primitive(observations);
+    let first = [&network.observation_weight, &network.action_weight].map(primitive);
+    let step_bias = primitive(&network.step_bias);
+    let rest: Vec<_> = network
+        .rest
+        .iter()
+        .map(|layer| (primitive(&layer.weight), primitive(&layer.bias)))
+        .collect();
+    let given = match noise {
+        ChainNoise::Given { start, steps } => Some((primitive(start), primitive(steps))),
+        ChainNoise::Counter { .. } | ChainNoise::CounterPerState { .. } => None,
+    };
+    let view = ChainView {
+        observations: observations.storage(),
+        states,
+        particles,
+        observation_weight: LayerView {
+            weight: first[0].storage(),
+            bias: &[],
+            dims: network.observation_weight.dims(),
+        },
+        action_weight: LayerView {
+            weight: first[1].storage(),
+            bias: step_bias.storage(),
+            dims: network.action_weight.dims(),
+        },
+        rest: network
+            .rest
+            .iter()
+            .zip(&rest)
+            .map(|(layer, (weight, bias))| LayerView {
+                weight: weight.storage(),
+                bias: bias.storage(),
+                dims: layer.weight.dims(),
+            })
+            .collect(),
+        steps,
+        noise: match (noise, &given) {
+            (_, Some((start, steps))) => NoiseView::Given {
+                start: start.storage(),
+                steps: steps.storage(),
+            },
+            (
+                ChainNoise::CounterPerState {
+                    key,
+                    counters,
+                    start_scale,
+                },
+                _,
+            ) => NoiseView::CounterPerState {
+                key: *key,
+                counters,
+                start_scale: *start_scale,
+            },
+            (
+                ChainNoise::Counter {
+                    key,
+                    counter,
+                    start_scale,
+                },
+                _,
+            ) => NoiseView::Counter {
+                key: *key,
+                counter: *counter,
+                start_scale: *start_scale,
+            },
+            // `given` is set exactly for explicit noise
+            (ChainNoise::Given { .. }, None) => NoiseView::Given {
+                start: &[],
+                steps: &[],
+            },
+        },
+    };
+    let actions = cpu::chain::denoise(&view, InstructionSet::detect());
+    let data = TensorData::new(actions, [states, particles, action_dim]);
+    Tensor::from_data(data, &FlexDevice)
 }
 
 /// Defines a loop that is compiled for several instruction sets.

@@ -14,6 +14,8 @@ pub mod adam;
 mod backend;
 pub mod chain;
 #[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
 mod flex;
 mod mish;
 mod mlp;
