@@ -3,3 +3,4 @@
 #[cfg(feature = "mujoco")]
 pub mod golden;
 pub mod parity;
+pub mod program;

@@ -1,123 +1,13 @@
-//! The program `rescore` as a user meets it: exit codes, messages, run folders, reproducibility.
+//! The program `rescore` as a user meets it: run folders, reproducibility, evaluation, drawings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 
+use rescore_tests::program::{command, fails, read, rescore, stderr, stdout, tiny, trains};
 use serde_json::Value;
-
-/// The program under test: `RESCORE_BIN`, else the one beside this test executable.
-fn binary() -> PathBuf {
-    let path = std::env::var_os("RESCORE_BIN").map_or_else(
-        || {
-            let test = std::env::current_exe().expect("a test knows its own path");
-            let profile = test
-                .ancestors()
-                .nth(2)
-                .expect("tests lie in <profile>/deps");
-            profile.join("rescore")
-        },
-        PathBuf::from,
-    );
-    assert!(
-        path.is_file(),
-        "{} does not exist: build it with `cargo build --release -p rescore-runner`, or set \
-         RESCORE_BIN",
-        path.display()
-    );
-    path
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command
-        .current_dir(folder)
-        .args(arguments)
-        .env("RUST_LOG", "warn");
-    command
-}
-
-/// Runs the program in `folder`.
-fn rescore(folder: &Path, arguments: &[&str]) -> Output {
-    command(folder, arguments)
-        .output()
-        .expect("the program starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Runs the program, which must end with `code` and say all of `messages` on stderr.
-fn fails(folder: &Path, arguments: &[&str], code: i32, messages: &[&str]) {
-    let output = rescore(folder, arguments);
-    let text = stderr(&output);
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?} says: {text}"
-    );
-    for message in messages {
-        assert!(
-            text.contains(message),
-            "{arguments:?}: no `{message}` in: {text}"
-        );
-    }
-    assert!(!text.contains("panicked"), "{text}");
-}
-
-/// Settings that make a run take about a second.
-const TINY: &[&str] = &[
-    "--set",
-    "hidden_dims=[16, 16]",
-    "--set",
-    "num_envs=2",
-    "--set",
-    "batch_size=16",
-    "--set",
-    "warmup_steps=50",
-    "--set",
-    "eval_every=40",
-    "--set",
-    "eval_episodes=2",
-    "--set",
-    "checkpoint_every=30",
-    "--set",
-    "log_every=10",
-];
-
-/// A run of 100 steps on Pendulum-v1 with tiny settings and `more`, which may choose otherwise.
-fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = [&["train"], TINY, more].concat();
-    for (option, value) in [("--env", "Pendulum-v1"), ("--steps", "100")] {
-        if !more.contains(&option) {
-            arguments.extend([option, value]);
-        }
-    }
-    arguments
-}
-
-/// Trains in `folder`, which must succeed.
-fn trains(folder: &Path, arguments: &[&str]) -> Output {
-    let output = rescore(folder, arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        stderr(&output)
-    );
-    output
-}
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// All files below `folder` that must not differ between two equal runs, with their bytes.
@@ -137,181 +27,6 @@ fn reproducible_files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     files.sort();
     files
-}
-
-#[test]
-fn bad_names_end_with_2_and_a_suggestion() {
-    let folder = temporary();
-    let folder = folder.path();
-    for (arguments, messages) in [
-        (
-            ["--env", "Pendulum-v2"],
-            ["unknown task `Pendulum-v2`", "`Pendulum-v1`"],
-        ),
-        (["--algo", "dpdm"], ["unknown algorithm `dpdm`", "`dpmd`"]),
-        (
-            ["--backend", "flexx"],
-            ["unknown backend `flexx`", "`flex`"],
-        ),
-        (
-            ["--backend", "cuda"],
-            ["`cuda` is not compiled", "--backend cuda"],
-        ),
-        (
-            ["--set", "gama=0.9"],
-            ["unknown key `gama`", "`agent.gamma`"],
-        ),
-        (
-            ["--set", "preset=refrence"],
-            ["unknown preset `refrence`", "`reference`"],
-        ),
-        (["--set", "gamma"], ["--set gamma", "KEY=VALUE"]),
-        (["--stepz", "5"], ["--stepz", "--steps"]),
-    ] {
-        fails(folder, &tiny(&arguments), 2, &messages);
-    }
-    assert_eq!(
-        fs::read_dir(folder).expect("a folder").count(),
-        0,
-        "something was created"
-    );
-}
-
-#[test]
-fn bad_numbers_end_with_2() {
-    let folder = temporary();
-    for steps in ["0", "-1", "NaN", "1.5", "many"] {
-        let arguments = ["train", "--env", "Pendulum-v1", &format!("--steps={steps}")];
-        fails(folder.path(), &arguments, 2, &["--steps"]);
-    }
-    for (setting, key) in [
-        ("lr=-1e-3", "agent.critic_lr"),
-        ("critic_lr=nan", "agent.critic_lr"),
-        ("gamma=1.01", "agent.gamma"),
-        ("gamma=nan", "agent.gamma"),
-        ("tau=-0.1", "agent.tau"),
-        ("particles=0", "agent.particles"),
-        ("particles=-4", "agent.particles"),
-        ("denoising_steps=2.5", "agent.denoising_steps"),
-        ("noise_scale=inf", "agent.noise_scale"),
-        ("hidden_dims=[]", "agent.hidden_dims"),
-        ("schedule=cubic", "agent.schedule"),
-        ("batch_size=0", "training.batch_size"),
-        ("updates_per_step=0", "training.updates_per_step"),
-        ("updates_per_step=nan", "training.updates_per_step"),
-        ("warmup_steps=2000000", "training.warmup_steps"),
-        ("seed=-1", "seed"),
-        ("steps=0", "steps"),
-    ] {
-        let option = format!("--set {setting}");
-        fails(
-            folder.path(),
-            &tiny(&["--set", setting]),
-            2,
-            &[&option, key],
-        );
-    }
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
-}
-
-#[test]
-fn a_broken_configuration_file_is_named_with_line_and_column() {
-    let folder = temporary();
-    let file = folder.path().join("my.toml");
-    for (text, place) in [
-        ("seed = 1\n[agent\n", "my.toml:2:"),
-        (
-            "seed = 1\n[agent]\ngama = 0.9\n",
-            "my.toml:3:1: unknown key `agent.gama`",
-        ),
-        ("[agent]\ngamma = -1\n", "my.toml:2:1: `agent.gamma`"),
-        ("steps = \"many\"\n", "my.toml:1:1: `steps`"),
-        ("seed = 1\0\n", "my.toml:1:"),
-    ] {
-        fs::write(&file, text).expect("writable");
-        fails(
-            folder.path(),
-            &["train", "--config", "my.toml"],
-            2,
-            &[place],
-        );
-    }
-    fs::write(&file, [0xff, 0xfe, 0x00]).expect("writable");
-    fails(
-        folder.path(),
-        &["train", "--config", "my.toml"],
-        74,
-        &["my.toml"],
-    );
-    fails(
-        folder.path(),
-        &["train", "--config", "none.toml"],
-        74,
-        &["none.toml"],
-    );
-}
-
-#[test]
-fn run_folders_that_cannot_be_used_are_refused() {
-    let folder = temporary();
-    let folder = folder.path();
-    fs::create_dir(folder.join("full")).expect("writable");
-    fs::write(folder.join("full/precious.txt"), "mine").expect("writable");
-    fails(
-        folder,
-        &tiny(&["--out", "full"]),
-        2,
-        &["full", "not empty", "hint: "],
-    );
-    let left: Vec<_> = fs::read_dir(folder.join("full"))
-        .expect("a folder")
-        .collect();
-    assert_eq!(left.len(), 1, "a file was left in somebody's folder");
-
-    // A path below a regular file cannot be written, not even by root.
-    fs::write(folder.join("file"), "").expect("writable");
-    fails(folder, &tiny(&["--out", "file/run"]), 74, &["file/run"]);
-    fails(folder, &tiny(&["--out", "file"]), 74, &["file"]);
-}
-
-/// Ends a child process when a test is over, also when it fails.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_folder_held_by_a_running_process_ends_with_73() {
-    let folder = temporary();
-    let run = folder.path().join("run");
-    let arguments = tiny(&["--steps", "100000000", "--out", "run"]);
-    let mut process = Killed(
-        command(folder.path(), &arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts"),
-    );
-    let start = std::time::Instant::now();
-    while !run.join("manifest.json").exists() {
-        let ended = process.0.try_wait().expect("our own child");
-        assert!(ended.is_none(), "the run ended early: {ended:?}");
-        assert!(start.elapsed().as_secs() < 60, "the run does not begin");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    fails(
-        folder.path(),
-        &tiny(&["--out", "run"]),
-        73,
-        &["run", "held"],
-    );
-    drop(process);
-    fails(folder.path(), &tiny(&["--out", "run"]), 2, &["not empty"]);
 }
 
 #[test]
@@ -388,7 +103,12 @@ fn a_run_leaves_its_folder_and_can_be_repeated_bit_for_bit() {
     );
     assert!(first.join("DONE").exists());
 
-    trains(folder, &tiny(&["--seed", "3", "--out", "second"]));
+    // The number of threads must not matter either.
+    let second = tiny(&["--seed", "3", "--out", "second"]);
+    let output = command(folder, &second)
+        .env("RAYON_NUM_THREADS", "1")
+        .output();
+    assert!(output.is_ok_and(|output| output.status.success()));
     trains(
         folder,
         &[
@@ -512,51 +232,6 @@ fn eval_plays_the_checkpoint_asked_for() {
         &["best"],
     );
     fails(folder, &["eval", "nowhere"], 74, &["nowhere"]);
-}
-
-#[test]
-fn policies_that_do_not_fit_are_refused_by_file_name() {
-    let folder = temporary();
-    let folder = folder.path();
-    trains(folder, &tiny(&["--out", "run"]));
-    trains(
-        folder,
-        &tiny(&["--set", "hidden_dims=[8, 8]", "--out", "narrow"]),
-    );
-    let state = "checkpoints/100/agent.safetensors";
-    let good = fs::read(folder.join("run").join(state)).expect("just written");
-    let with_state = |bytes: &[u8], code: i32, messages: &[&str]| {
-        fs::write(folder.join("run").join(state), bytes).expect("writable");
-        fails(folder, &["eval", "run"], code, messages);
-    };
-
-    let narrow = fs::read(folder.join("narrow").join(state)).expect("just written");
-    with_state(&narrow, 1, &["agent.safetensors", "shape"]);
-    for length in [0, 7, 100, good.len() / 2] {
-        with_state(&good[..length], 74, &["agent.safetensors", "damaged"]);
-    }
-    let mut flipped = good.clone();
-    *flipped.last_mut().expect("not empty") ^= 1;
-    with_state(&flipped, 74, &["agent.safetensors", "hash"]);
-    fs::write(folder.join("run").join(state), &good).expect("writable");
-
-    // A configuration of another task or algorithm beside the checkpoint.
-    let config = read(&folder.join("run/config.toml"));
-    for (from, to, message) in [
-        ("Pendulum-v1", "MultiGoal-v0", "observation length"),
-        (
-            "hidden_dims = [16, 16]",
-            "hidden_dims = [16, 16, 16]",
-            "agent.safetensors",
-        ),
-    ] {
-        let changed = config.replace(from, to);
-        assert_ne!(changed, config, "`{from}` is not in config.toml");
-        fs::write(folder.join("run/config.toml"), changed).expect("writable");
-        fails(folder, &["eval", "run"], 1, &[message]);
-    }
-    fs::write(folder.join("run/config.toml"), "seed = [").expect("writable");
-    fails(folder, &["eval", "run"], 2, &["config.toml:1:"]);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! Running the program `rescore` in tests. Everything here panics where a test should fail.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The program under test: `RESCORE_BIN`, else the one beside this test executable.
+///
+/// # Panics
+/// When it does not exist; the message says how to build it.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("RESCORE_BIN").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test knows its own path");
+            let profile = test
+                .ancestors()
+                .nth(2)
+                .expect("tests lie in <profile>/deps");
+            profile.join("rescore")
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} does not exist: build it with `cargo build --release -p rescore-runner`, or set \
+         RESCORE_BIN",
+        path.display()
+    );
+    path
+}
+
+/// The program with `arguments`, to be run in `folder`.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("RUST_LOG", "warn");
+    command
+}
+
+/// Runs the program in `folder`.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn rescore(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments)
+        .output()
+        .expect("the program starts")
+}
+
+/// What a finished program wrote to stdout.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a finished program wrote to stderr.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs the program, which must end with `code` and say all of `messages` on stderr.
+///
+/// # Panics
+/// When it ends otherwise, or panics itself.
+pub fn fails(folder: &Path, arguments: &[&str], code: i32, messages: &[&str]) {
+    let output = rescore(folder, arguments);
+    let text = stderr(&output);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?} says: {text}"
+    );
+    for message in messages {
+        assert!(
+            text.contains(message),
+            "{arguments:?}: no `{message}` in: {text}"
+        );
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+/// Settings that make a run take about a second.
+const TINY: &[&str] = &[
+    "--set",
+    "hidden_dims=[16, 16]",
+    "--set",
+    "num_envs=2",
+    "--set",
+    "batch_size=16",
+    "--set",
+    "warmup_steps=50",
+    "--set",
+    "eval_every=40",
+    "--set",
+    "eval_episodes=2",
+    "--set",
+    "checkpoint_every=30",
+    "--set",
+    "log_every=10",
+];
+
+/// A run of 100 steps on Pendulum-v1 with tiny settings and `more`, which may choose otherwise.
+pub fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = [&["train"], TINY, more].concat();
+    for (option, value) in [("--env", "Pendulum-v1"), ("--steps", "100")] {
+        if !more.contains(&option) {
+            arguments.extend([option, value]);
+        }
+    }
+    arguments
+}
+
+/// Trains in `folder`.
+///
+/// # Panics
+/// When that does not succeed.
+pub fn trains(folder: &Path, arguments: &[&str]) -> Output {
+    let output = rescore(folder, arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    output
+}
+
+/// The text of a file.
+///
+/// # Panics
+/// When it cannot be read; the message names it.
+pub fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,244 @@
+//! What the program `rescore` refuses: exit codes and messages.
+
+use std::fs;
+use std::process::{Child, Stdio};
+
+use rescore_tests::program::{command, fails, read, tiny, trains};
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn bad_names_end_with_2_and_a_suggestion() {
+    let folder = temporary();
+    let folder = folder.path();
+    for (arguments, messages) in [
+        (
+            ["--env", "Pendulum-v2"],
+            ["unknown task `Pendulum-v2`", "`Pendulum-v1`"],
+        ),
+        (["--algo", "dpdm"], ["unknown algorithm `dpdm`", "`dpmd`"]),
+        (
+            ["--backend", "flexx"],
+            ["unknown backend `flexx`", "`flex`"],
+        ),
+        (
+            ["--backend", "cuda"],
+            ["`cuda` is not compiled", "--backend cuda"],
+        ),
+        (
+            ["--set", "gama=0.9"],
+            ["unknown key `gama`", "`agent.gamma`"],
+        ),
+        (
+            ["--set", "preset=refrence"],
+            ["unknown preset `refrence`", "`reference`"],
+        ),
+        (["--set", "gamma"], ["--set gamma", "KEY=VALUE"]),
+        (["--stepz", "5"], ["--stepz", "--steps"]),
+    ] {
+        fails(folder, &tiny(&arguments), 2, &messages);
+    }
+    assert_eq!(
+        fs::read_dir(folder).expect("a folder").count(),
+        0,
+        "something was created"
+    );
+}
+
+#[test]
+fn bad_numbers_end_with_2() {
+    let folder = temporary();
+    for steps in ["0", "-1", "NaN", "1.5", "many"] {
+        let arguments = ["train", "--env", "Pendulum-v1", &format!("--steps={steps}")];
+        fails(folder.path(), &arguments, 2, &["--steps"]);
+    }
+    for (setting, key) in [
+        ("lr=-1e-3", "agent.critic_lr"),
+        ("critic_lr=nan", "agent.critic_lr"),
+        ("gamma=1.01", "agent.gamma"),
+        ("gamma=nan", "agent.gamma"),
+        ("tau=-0.1", "agent.tau"),
+        ("particles=0", "agent.particles"),
+        ("particles=-4", "agent.particles"),
+        ("denoising_steps=2.5", "agent.denoising_steps"),
+        ("noise_scale=inf", "agent.noise_scale"),
+        ("hidden_dims=[]", "agent.hidden_dims"),
+        ("schedule=cubic", "agent.schedule"),
+        ("batch_size=0", "training.batch_size"),
+        ("updates_per_step=0", "training.updates_per_step"),
+        ("updates_per_step=nan", "training.updates_per_step"),
+        ("warmup_steps=2000000", "training.warmup_steps"),
+        ("seed=-1", "seed"),
+        ("steps=0", "steps"),
+    ] {
+        let option = format!("--set {setting}");
+        fails(
+            folder.path(),
+            &tiny(&["--set", setting]),
+            2,
+            &[&option, key],
+        );
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_broken_configuration_file_is_named_with_line_and_column() {
+    let folder = temporary();
+    let file = folder.path().join("my.toml");
+    for (text, place) in [
+        ("seed = 1\n[agent\n", "my.toml:2:"),
+        (
+            "seed = 1\n[agent]\ngama = 0.9\n",
+            "my.toml:3:1: unknown key `agent.gama`",
+        ),
+        ("[agent]\ngamma = -1\n", "my.toml:2:1: `agent.gamma`"),
+        ("steps = \"many\"\n", "my.toml:1:1: `steps`"),
+        ("seed = 1\0\n", "my.toml:1:"),
+    ] {
+        fs::write(&file, text).expect("writable");
+        fails(
+            folder.path(),
+            &["train", "--config", "my.toml"],
+            2,
+            &[place],
+        );
+    }
+    fs::write(&file, [0xff, 0xfe, 0x00]).expect("writable");
+    fails(
+        folder.path(),
+        &["train", "--config", "my.toml"],
+        74,
+        &["my.toml"],
+    );
+    fails(
+        folder.path(),
+        &["train", "--config", "none.toml"],
+        74,
+        &["none.toml"],
+    );
+}
+
+#[test]
+fn run_folders_that_cannot_be_used_are_refused() {
+    let folder = temporary();
+    let folder = folder.path();
+    fs::create_dir(folder.join("full")).expect("writable");
+    fs::write(folder.join("full/precious.txt"), "mine").expect("writable");
+    fails(
+        folder,
+        &tiny(&["--out", "full"]),
+        2,
+        &["full", "not empty", "hint: "],
+    );
+    let left: Vec<_> = fs::read_dir(folder.join("full"))
+        .expect("a folder")
+        .collect();
+    assert_eq!(left.len(), 1, "a file was left in somebody's folder");
+
+    // A path below a regular file cannot be written, not even by root.
+    fs::write(folder.join("file"), "").expect("writable");
+    fails(folder, &tiny(&["--out", "file/run"]), 74, &["file/run"]);
+    fails(folder, &tiny(&["--out", "file"]), 74, &["file"]);
+}
+
+/// Ends a child process when a test is over, also when it fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_folder_held_by_a_running_process_ends_with_73() {
+    let folder = temporary();
+    let run = folder.path().join("run");
+    let arguments = tiny(&["--steps", "100000000", "--out", "run"]);
+    let mut process = Killed(
+        command(folder.path(), &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts"),
+    );
+    let start = std::time::Instant::now();
+    while !run.join("manifest.json").exists() {
+        let ended = process.0.try_wait().expect("our own child");
+        assert!(ended.is_none(), "the run ended early: {ended:?}");
+        assert!(start.elapsed().as_secs() < 60, "the run does not begin");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    fails(
+        folder.path(),
+        &tiny(&["--out", "run"]),
+        73,
+        &["run", "held"],
+    );
+    drop(process);
+    fails(folder.path(), &tiny(&["--out", "run"]), 2, &["not empty"]);
+}
+
+#[test]
+fn policies_that_do_not_fit_are_refused_by_file_name() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &tiny(&["--out", "run"]));
+    trains(
+        folder,
+        &tiny(&["--set", "hidden_dims=[8, 8]", "--out", "narrow"]),
+    );
+    let state = "checkpoints/100/agent.safetensors";
+    let good = fs::read(folder.join("run").join(state)).expect("just written");
+    let with_state = |bytes: &[u8], code: i32, messages: &[&str]| {
+        fs::write(folder.join("run").join(state), bytes).expect("writable");
+        fails(folder, &["eval", "run"], code, messages);
+    };
+
+    let narrow = fs::read(folder.join("narrow").join(state)).expect("just written");
+    with_state(&narrow, 1, &["agent.safetensors", "shape"]);
+    for length in [0, 7, 100, good.len() / 2] {
+        with_state(&good[..length], 74, &["agent.safetensors", "damaged"]);
+    }
+    let mut flipped = good.clone();
+    *flipped.last_mut().expect("not empty") ^= 1;
+    with_state(&flipped, 74, &["agent.safetensors", "hash"]);
+    fs::write(folder.join("run").join(state), &good).expect("writable");
+
+    // A configuration of another task or algorithm beside the checkpoint.
+    let config = read(&folder.join("run/config.toml"));
+    for (from, to, message) in [
+        ("Pendulum-v1", "MultiGoal-v0", "observation length"),
+        (
+            "hidden_dims = [16, 16]",
+            "hidden_dims = [16, 16, 16]",
+            "agent.safetensors",
+        ),
+    ] {
+        let changed = config.replace(from, to);
+        assert_ne!(changed, config, "`{from}` is not in config.toml");
+        fs::write(folder.join("run/config.toml"), changed).expect("writable");
+        fails(folder, &["eval", "run"], 1, &[message]);
+    }
+    fs::write(folder.join("run/config.toml"), "seed = [").expect("writable");
+    fails(folder, &["eval", "run"], 2, &["config.toml:1:"]);
+}
+
+#[test]
+fn a_run_that_diverges_stops_and_says_what_is_not_finite() {
+    let folder = temporary();
+    let folder = folder.path();
+    // The first critic step makes the weights so large that the next product overflows.
+    let arguments = tiny(&["--set", "lr=1e30", "--set", "num_envs=5", "--out", "run"]);
+    fails(folder, &arguments, 1, &["is NaN at step 5 (update 1)"]);
+    assert!(!folder.join("run/DONE").exists());
+    assert!(
+        !folder.join("run/checkpoints").exists(),
+        "a broken policy was stored"
+    );
+}
