@@ -113,6 +113,7 @@ fn denoise_fused(
         .iter()
         .map(|layer| (primitive(&layer.weight), primitive(&layer.bias)))
         .collect();
+    // The kernel reads slices; explicit noise must live as long as they do.
     let given = match noise {
         ChainNoise::Given { start, steps } => Some((primitive(start), primitive(steps))),
         ChainNoise::Counter { .. } | ChainNoise::CounterPerState { .. } => None,
@@ -142,45 +143,44 @@ fn denoise_fused(
             })
             .collect(),
         steps,
-        noise: match (noise, &given) {
-            (_, Some((start, steps))) => NoiseView::Given {
-                start: start.storage(),
-                steps: steps.storage(),
-            },
-            (
-                ChainNoise::CounterPerState {
-                    key,
-                    counters,
-                    start_scale,
-                },
-                _,
-            ) => NoiseView::CounterPerState {
-                key: *key,
-                counters,
-                start_scale: *start_scale,
-            },
-            (
-                ChainNoise::Counter {
-                    key,
-                    counter,
-                    start_scale,
-                },
-                _,
-            ) => NoiseView::Counter {
-                key: *key,
-                counter: *counter,
-                start_scale: *start_scale,
-            },
-            // `given` is set exactly for explicit noise
-            (ChainNoise::Given { .. }, None) => NoiseView::Given {
-                start: &[],
-                steps: &[],
-            },
-        },
+        noise: noise_view(noise, given.as_ref()),
     };
     let actions = cpu::chain::denoise(&view, InstructionSet::detect());
     let data = TensorData::new(actions, [states, particles, action_dim]);
     Tensor::from_data(data, &FlexDevice)
+}
+
+/// `noise` as the kernel takes it; `given` are the tensors of explicit noise.
+fn noise_view<'a>(
+    noise: &'a ChainNoise<Flex>,
+    given: Option<&'a (FlexTensor, FlexTensor)>,
+) -> NoiseView<'a> {
+    match noise {
+        ChainNoise::Counter {
+            key,
+            counter,
+            start_scale,
+        } => NoiseView::Counter {
+            key: *key,
+            counter: *counter,
+            start_scale: *start_scale,
+        },
+        ChainNoise::CounterPerState {
+            key,
+            counters,
+            start_scale,
+        } => NoiseView::CounterPerState {
+            key: *key,
+            counters,
+            start_scale: *start_scale,
+        },
+        ChainNoise::Given { .. } => {
+            let (start, steps) = given.map_or((&[][..], &[][..]), |(start, steps)| {
+                (start.storage(), steps.storage())
+            });
+            NoiseView::Given { start, steps }
+        }
+    }
 }
 
 /// Defines a loop that is compiled for several instruction sets.

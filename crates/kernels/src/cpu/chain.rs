@@ -338,3 +338,123 @@ tile_for! {
 tile_for! {
     tile_portable, Portable, 4
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chain with made-up weights; nothing is a multiple of a register or a tile.
+    struct Example {
+        observations: Vec<f32>,
+        weights: Vec<Vec<f32>>,
+        dims: Vec<[usize; 2]>,
+        biases: Vec<Vec<f32>>,
+    }
+
+    const STATES: usize = 23;
+    const PARTICLES: usize = 3;
+    const ACTION_DIM: usize = 5;
+
+    fn example() -> Example {
+        let key = NoiseKey::new(5, "weights");
+        let draw = |count: usize, row: u32, scale: f32| {
+            let mut values = vec![0.0; count];
+            key.fill_normals(&mut values, count.max(1), row, 0, 0);
+            values.iter_mut().for_each(|value| *value *= scale);
+            values
+        };
+        let dims = vec![[7, 37], [ACTION_DIM, 37], [37, 19], [19, ACTION_DIM]];
+        Example {
+            observations: draw(STATES * 7, 0, 1.0),
+            weights: (1..)
+                .zip(&dims)
+                .map(|(i, [k, n])| draw(k * n, i, 0.3))
+                .collect(),
+            biases: (9..)
+                .zip([0, STEPS * 37, 19, ACTION_DIM])
+                .map(|(i, n)| draw(n, i, 0.3))
+                .collect(),
+            dims,
+        }
+    }
+
+    const STEPS: usize = 6;
+
+    fn run_on(example: &Example, set: InstructionSet) -> Vec<f32> {
+        let layer = |i: usize| LayerView {
+            weight: &example.weights[i],
+            bias: &example.biases[i],
+            dims: example.dims[i],
+        };
+        let steps: Vec<StepCoefficients> = (0..STEPS)
+            .map(|t| StepCoefficients {
+                sqrt_recip_alpha_bar: 1.0 + 0.1 * t as f32,
+                sqrt_recip_alpha_bar_minus_one: 0.1 + 0.2 * t as f32,
+                posterior_x0: 0.6,
+                posterior_xt: 0.4,
+                sigma: 0.2,
+            })
+            .collect();
+        let view = ChainView {
+            observations: &example.observations,
+            states: STATES,
+            particles: PARTICLES,
+            observation_weight: layer(0),
+            action_weight: layer(1),
+            rest: vec![layer(2), layer(3)],
+            steps: &steps,
+            noise: NoiseView::Counter {
+                key: NoiseKey::new(1, "noise"),
+                counter: 3,
+                start_scale: 0.5,
+            },
+        };
+        denoise(&view, set)
+    }
+
+    /// The sets differ in the order of nothing but in fused or separate multiplication and
+    /// addition, about 1e-7 a layer.
+    #[test]
+    fn all_instruction_sets_agree() {
+        let example = example();
+        let expected = run_on(&example, InstructionSet::Portable);
+        assert!(expected.iter().any(|x| x.abs() > 0.1));
+        for set in InstructionSet::available() {
+            for (a, b) in run_on(&example, set).iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-5, "{set:?}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() -> Result<(), rayon::ThreadPoolBuildError> {
+        let example = example();
+        for set in InstructionSet::available() {
+            let expected = run_on(&example, set);
+            for threads in [1, 2, 4] {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()?;
+                assert_eq!(pool.install(|| run_on(&example, set)), expected, "{set:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// NaN spoils its own state and no other.
+    #[test]
+    fn a_bad_observation_spoils_only_its_own_rows() {
+        let mut example = example();
+        let good = run_on(&example, InstructionSet::detect());
+        example.observations[4 * 7] = f32::NAN;
+        let bad = run_on(&example, InstructionSet::detect());
+        let state = PARTICLES * ACTION_DIM;
+        for (row, (a, b)) in good.chunks(state).zip(bad.chunks(state)).enumerate() {
+            if row == 4 {
+                assert!(b.iter().all(|x| x.is_nan()));
+            } else {
+                assert_eq!(a, b);
+            }
+        }
+    }
+}
