@@ -1,4 +1,4 @@
-//! Helpers of the whole-program tests.
+//! What the whole-program tests share.
 
 #[cfg(feature = "mujoco")]
 pub mod golden;

@@ -88,6 +88,8 @@ const TINY: &[&str] = &[
     "--set",
     "batch_size=16",
     "--set",
+    "updates_per_step=0.2",
+    "--set",
     "warmup_steps=50",
     "--set",
     "eval_every=40",

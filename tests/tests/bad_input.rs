@@ -25,7 +25,10 @@ fn bad_names_end_with_2_and_a_suggestion() {
         ),
         (
             ["--backend", "cuda"],
-            ["`cuda` is not compiled", "--backend cuda"],
+            [
+                "`cuda` is not compiled",
+                "backends that can be built: flex, ndarray",
+            ],
         ),
         (
             ["--set", "gama=0.9"],
@@ -66,6 +69,8 @@ fn bad_numbers_end_with_2() {
         ("noise_scale=inf", "agent.noise_scale"),
         ("hidden_dims=[]", "agent.hidden_dims"),
         ("schedule=cubic", "agent.schedule"),
+        // so long a schedule leaves nothing of the action and overflows
+        ("denoising_steps=400", "agent.denoising_steps"),
         ("batch_size=0", "training.batch_size"),
         ("updates_per_step=0", "training.updates_per_step"),
         ("updates_per_step=nan", "training.updates_per_step"),
@@ -241,4 +246,19 @@ fn a_run_that_diverges_stops_and_says_what_is_not_finite() {
         !folder.join("run/checkpoints").exists(),
         "a broken policy was stored"
     );
+}
+
+/// The program has MuJoCo, but its models are gone.
+#[cfg(feature = "mujoco")]
+#[test]
+fn missing_task_models_are_named_with_the_command_that_fetches_them() {
+    let folder = temporary();
+    let output = command(folder.path(), &tiny(&["--env", "Hopper-v4"]))
+        .env("RESCORE_MUJOCO_ASSETS", folder.path())
+        .output()
+        .expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(74), "{text}");
+    assert!(text.contains("hopper.xml"), "{text}");
+    assert!(text.contains("cargo xtask setup"), "{text}");
 }

@@ -2,13 +2,18 @@
 //!
 //! Reads the folder named by `RESCORE_FIXTURES`, by default `tests/fixtures`.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use burn::backend::{Flex, NdArray};
 use rescore_tests::parity::{Tolerances, check};
 
 fn folder() -> PathBuf {
-    env::var_os("RESCORE_FIXTURES").map_or_else(default_folder, PathBuf::from)
+    // A relative folder is relative to the workspace, wherever cargo starts the test.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    env::var_os("RESCORE_FIXTURES").map_or_else(default_folder, |folder| workspace.join(folder))
 }
 
 fn default_folder() -> PathBuf {

@@ -83,8 +83,8 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Environment steps, counted from the end of warm-up
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
-    pub steps: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = steps)]
+    pub steps: Option<String>,
     /// flex (default) or ndarray
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
@@ -132,23 +132,32 @@ pub struct Bench {
     pub arguments: Vec<String>,
 }
 
+/// Whole steps, also written like `50_000` or `1e6`, handed on as they are written.
+fn steps(text: &str) -> Result<String, String> {
+    let number: Option<f64> = text.replace('_', "").parse().ok();
+    number
+        .filter(|steps| *steps >= 1.0 && steps.fract() == 0.0)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| format!("`{text}` is not a whole number of at least 1"))
+}
+
 impl Bench {
-    /// The value of `--NAME VALUE` or `--NAME=VALUE`.
-    pub fn option(&self, name: &str) -> Option<&str> {
+    /// All values of `--NAME VALUE` and `--NAME=VALUE`, in order.
+    pub fn options(&self, name: &str) -> Vec<String> {
         let flag = format!("--{name}");
+        let mut values = Vec::new();
         let mut arguments = self.arguments.iter();
         while let Some(argument) = arguments.next() {
-            if *argument == flag {
-                return arguments.next().map(String::as_str);
-            }
-            if let Some(value) = argument
-                .strip_prefix(&flag)
-                .and_then(|rest| rest.strip_prefix('='))
-            {
-                return Some(value);
-            }
+            let value = if *argument == flag {
+                arguments.next().map(String::as_str)
+            } else {
+                argument
+                    .strip_prefix(&flag)
+                    .and_then(|rest| rest.strip_prefix('='))
+            };
+            values.extend(value.map(str::to_owned));
         }
-        None
+        values
     }
 }
 
@@ -171,6 +180,8 @@ mod tests {
     fn nothing_is_needed_to_train_or_to_ask_for_help() {
         assert!(parse(&[]).is_ok_and(|cli| cli.command.is_none()));
         assert!(parse(&["train"]).is_ok());
+        assert!(parse(&["train", "--steps", "1e6"]).is_ok());
+        assert!(parse(&["train", "--steps", "50_000"]).is_ok());
     }
 
     #[test]
@@ -178,6 +189,8 @@ mod tests {
         for bad in [
             &["train", "--steps", "0"][..],
             &["train", "--steps", "many"],
+            &["train", "--steps", "1.5"],
+            &["train", "--steps", "nan"],
             &["train", "--seed", "-1"],
             &["train", "--sead", "1"],
             &["eval"],
@@ -202,9 +215,9 @@ mod tests {
             let Some(Command::Bench(bench)) = cli.command else {
                 panic!("not bench: {arguments:?}");
             };
-            assert_eq!(bench.option("backend"), Some("flx"));
-            assert_eq!(bench.option("particles"), Some("8"));
-            assert_eq!(bench.option("algo"), None);
+            assert_eq!(bench.options("backend"), ["flx"]);
+            assert_eq!(bench.options("particles"), ["8"]);
+            assert!(bench.options("algo").is_empty());
         }
     }
 }

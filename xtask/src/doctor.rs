@@ -212,17 +212,20 @@ fn devices() -> Vec<Finding> {
     findings
 }
 
-/// The vector instructions that the kernels can make use of, and whether they are here.
+/// Vector instructions that matter to tensor code, and whether they are here.
 #[cfg(target_arch = "x86_64")]
 fn cpu_features() -> Vec<(&'static str, bool)> {
     vec![
         ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
         ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
         ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
     ]
 }
 
-/// The vector instructions that the kernels can make use of, and whether they are here.
+/// Vector instructions that matter to tensor code, and whether they are here.
 #[cfg(target_arch = "aarch64")]
 fn cpu_features() -> Vec<(&'static str, bool)> {
     vec![("neon", std::arch::is_aarch64_feature_detected!("neon"))]

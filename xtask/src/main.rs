@@ -71,7 +71,8 @@ fn workspace_root() -> PathBuf {
 
 /// Refuses unknown names before anything is fetched or built.
 fn check_names(command: &Command) -> Result<()> {
-    let (algo, env, backend) = match command {
+    let owned = |name: Option<&str>| name.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let [algos, envs, backends] = match command {
         Command::Train(train) => {
             for setting in &train.settings {
                 if !setting.contains('=') {
@@ -79,23 +80,28 @@ fn check_names(command: &Command) -> Result<()> {
                         .hint("write --set KEY=VALUE, for example --set batch_size=128"));
                 }
             }
-            let set = |key| check::set_value(&train.settings, key);
             if let Some(config) = &train.config {
                 std::fs::File::open(config).map_err(|e| Failure::io("read", config, &e))?;
             }
-            (
-                set("algo").or(train.algo.as_deref()),
-                set("env").or(train.env.as_deref()),
-                set("backend").or(train.backend.as_deref()),
-            )
+            // The program's order of precedence.
+            let name = |key, option: Option<&str>| {
+                let set = check::set_value(&train.settings, key).or(option);
+                let file = || check::configured(train.config.as_ref()?, key);
+                set.map(str::to_owned).or_else(file).into_iter().collect()
+            };
+            [
+                name("algo", train.algo.as_deref()),
+                name("env", train.env.as_deref()),
+                name("backend", train.backend.as_deref()),
+            ]
         }
-        Command::Eval(eval) => (None, None, eval.backend.as_deref()),
-        Command::Bench(bench) => (bench.option("algo"), None, bench.option("backend")),
-        _ => (None, None, None),
+        Command::Eval(eval) => [vec![], vec![], owned(eval.backend.as_deref())],
+        Command::Bench(bench) => ["algo", "env", "backend"].map(|name| bench.options(name)),
+        _ => [vec![], vec![], vec![]],
     };
-    algo.map_or(Ok(()), check::algo)?;
-    env.map_or(Ok(()), check::env)?;
-    backend.map_or(Ok(()), check::backend)
+    algos.iter().try_for_each(|name| check::algo(name))?;
+    envs.iter().try_for_each(|name| check::env(name))?;
+    backends.iter().try_for_each(|name| check::backend(name))
 }
 
 /// How much the command wants MuJoCo.
@@ -181,9 +187,20 @@ mod tests {
             &["train", "--set", "gamma"],
             &["eval", "run", "--backend", "flx"],
             &["bench", "act", "--particles", "4", "--algo", "ppo"],
+            &["bench", "act", "--algo", "dpmd", "--algo=ppo"],
+            &["bench", "act", "--env", "Hoper-v4"],
         ] {
             let failure = check_names(&command(bad)).expect_err("must be refused");
             assert_eq!(failure.code, failure::code::USAGE, "{bad:?}");
+        }
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("config.toml");
+        let path = file.to_str().expect("a temporary path is text");
+        for text in ["algo = \"ppo\"", "env = \"Hoper-v4\"", "backend = \"flx\""] {
+            std::fs::write(&file, text).expect("writable");
+            let failure =
+                check_names(&command(&["train", "--config", path])).expect_err("must be refused");
+            assert_eq!(failure.code, failure::code::USAGE, "{text}");
         }
         let missing = command(&["train", "--config", "/no/such/file.toml"]);
         let failure = check_names(&missing).expect_err("must be refused");

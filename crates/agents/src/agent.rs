@@ -84,7 +84,8 @@ pub trait Agent<B: RescoreBackend>: Send {
     fn act(&self, observations: Tensor<B, 2>, act_counter: u32) -> Tensor<B, 2>;
 
     /// The actions that evaluation plays: no exploration noise, in [-1, 1], a deterministic
-    /// function of each observation alone (not of its place in the batch).
+    /// function of each observation alone, not of its place in the batch (up to the rounding of
+    /// matrix products, which may depend on the size of the batch).
     fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2>;
 
     /// One gradient update.

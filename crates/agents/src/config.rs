@@ -1,6 +1,6 @@
 //! Hyper-parameters that several algorithms share, and how they are checked.
 
-use rescore_diffusion::ScheduleKind;
+use rescore_diffusion::{NoiseSchedule, ScheduleKind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -207,10 +207,14 @@ pub struct DiffusionConfig {
     /// Clip actions to [-1, 1] after exploration noise was added. The reference implementation
     /// does not, neither when it acts nor in targets. Set by the preset.
     pub clip_exploration: bool,
+    /// Whether the actions that an update samples, for its TD targets and as what the policy
+    /// regresses on, carry exploration noise as well. In the reference implementation they do. Set
+    /// by the preset.
+    pub target_exploration: bool,
     /// Noise scale in the entropy that regulates the temperature. The reference implementation
-    /// has 0.1 written into it, whatever `noise_scale` is. Set by the preset.
+    /// has 0.1 written into it, whatever `noise_scale` is.
     pub entropy_noise_scale: f64,
-    /// Which policy acts and is evaluated. Set by the preset.
+    /// Which policy acts and is evaluated.
     pub behaviour_policy: BehaviourPolicy,
     /// Leave out what an update computes and then throws away: the policy loss on updates where
     /// the policy does not step. Changes no parameter.
@@ -218,6 +222,19 @@ pub struct DiffusionConfig {
 }
 
 impl DiffusionConfig {
+    /// Whether all coefficients of the chain are finite in `f32`: a long schedule with large betas
+    /// overflows.
+    fn schedule_is_finite(&self) -> bool {
+        // Out of range otherwise; that has been reported already.
+        if !(1..=1000).contains(&self.denoising_steps) || !self.schedule_scale.is_finite() {
+            return true;
+        }
+        NoiseSchedule::new(self.schedule, self.denoising_steps, self.schedule_scale)
+            .chain_coefficients()
+            .iter()
+            .all(|c| c.sqrt_recip_alpha_bar.is_finite() && c.posterior_xt.is_finite())
+    }
+
     /// Checks ranges.
     pub(crate) fn check(&self, check: RangeCheck) -> RangeCheck {
         check
@@ -238,6 +255,13 @@ impl DiffusionConfig {
                 self.schedule_scale,
                 self.schedule_scale > 0.0 && self.schedule_scale <= 1.0,
                 "in (0, 1]",
+            )
+            .require(
+                "denoising_steps",
+                self.denoising_steps,
+                self.schedule_is_finite(),
+                "fewer, or schedule_scale smaller: with these, nothing of the action is left at \
+                 the end and the chain's coefficients are not finite",
             )
             .non_negative("noise_scale", self.noise_scale)
             .at_least_one("policy_delay", self.policy_delay)
@@ -283,17 +307,20 @@ impl DiffusionConfig {
             temperature_every: 250,
             start_scale: 0.5,
             clip_exploration: false,
+            target_exploration: true,
             entropy_noise_scale: 0.1,
             behaviour_policy: BehaviourPolicy::Target,
             skip_unused: true,
         }
     }
 
-    /// Actions stay in bounds, and the chain starts where the forward process ends.
+    /// Actions stay in bounds, updates sample without exploration noise, and the chain starts where
+    /// the forward process ends.
     pub fn corrected() -> Self {
         Self {
             start_scale: 1.0,
             clip_exploration: true,
+            target_exploration: false,
             ..Self::reference()
         }
     }

@@ -144,6 +144,21 @@ impl<B: RescoreBackend> DiffusionCore<B> {
         }
     }
 
+    /// The actions that an update samples from the policy it trains: with exploration noise, as
+    /// [`DiffusionCore::sample`], or without, as `target_exploration` says.
+    pub fn sample_for_update(
+        &self,
+        observations: Tensor<B, 2>,
+        noise: &SampleNoise<B>,
+    ) -> Tensor<B, 2> {
+        if self.diffusion.target_exploration {
+            return self.sample(&self.policy, observations, noise);
+        }
+        let critics = self.critics.networks();
+        self.sampler
+            .best(&self.policy, critics, observations, &noise.chain)
+    }
+
     /// Actions of `policy`: the best of K particles by the critics that are trained, plus
     /// exploration noise of standard deviation `noise_scale * temperature`.
     pub fn sample(

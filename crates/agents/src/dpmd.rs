@@ -58,7 +58,7 @@ impl DpmdConfig {
     }
 
     /// The algorithm as the paper reads: standardised Q, one critic step an update, actions in
-    /// bounds, a chain that starts where the forward process ends.
+    /// bounds, no exploration noise in targets, a chain that starts where the forward process ends.
     pub fn corrected() -> Self {
         Self {
             preset: "corrected".into(),
@@ -174,7 +174,7 @@ impl<B: RescoreBackend> Dpmd<B> {
 
         // Next actions of the current policy; they serve the TD target and the policy loss.
         let core = &mut self.core;
-        let next_actions = core.sample(&core.policy, next_observations.clone(), &noise.next);
+        let next_actions = core.sample_for_update(next_observations.clone(), &noise.next);
 
         // Critics: mean squared TD error.
         let targets = core.td_target(batch, next_actions.clone());

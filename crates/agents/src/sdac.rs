@@ -53,8 +53,8 @@ impl SdacConfig {
         }
     }
 
-    /// The algorithm as the paper reads: Q over the temperature itself, actions in bounds, a chain
-    /// that starts where the forward process ends.
+    /// The algorithm as the paper reads: Q over the temperature itself, actions in bounds, no
+    /// exploration noise in targets, a chain that starts where the forward process ends.
     pub fn corrected() -> Self {
         Self {
             preset: "corrected".into(),
@@ -202,7 +202,7 @@ impl<B: RescoreBackend> Sdac<B> {
     pub fn update_with(&mut self, batch: &Batch<B>, noise: &SdacNoise<B>) -> SdacUpdate<B> {
         // Critics: mean squared TD error at next actions of the current policy.
         let core = &self.core;
-        let next_actions = core.sample(&core.policy, batch.next_observations.clone(), &noise.next);
+        let next_actions = core.sample_for_update(batch.next_observations.clone(), &noise.next);
         let targets = core.td_target(batch, next_actions.clone());
         let (critic_losses, critic_gradient) = core.critic_gradient(batch, targets.clone());
 
@@ -249,7 +249,7 @@ impl<B: RescoreBackend> Sdac<B> {
         let observations = batch.observations.clone();
 
         // A noisy action x_t around an action of the current policy, ...
-        let actions = core.sample(&core.policy, observations.clone(), &noise.present);
+        let actions = core.sample_for_update(observations.clone(), &noise.present);
         let noisy =
             core.schedule
                 .add_noise(actions.clone(), noise.times.clone(), noise.forward.clone());

@@ -16,7 +16,7 @@ pub enum Array {
 }
 
 /// Named arrays in alphabetical order. Names are paths: `policy.l0.weight`,
-/// `critic_optimizer.mu.q1.l0.weight`, `log_alpha`.
+/// `critic_optimizer.mu.q1.l0.weight`, `temperature.log_value`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateDict {
     arrays: BTreeMap<String, Array>,
@@ -123,7 +123,7 @@ impl StateDict {
 }
 
 impl StateDict {
-    /// Requires that both hold the same names.
+    /// Requires that `self` holds no name that `expected` has not.
     ///
     /// # Errors
     /// When `self` has an array that `expected` has not.

@@ -85,7 +85,7 @@ impl NoiseKey {
         ((word as u128 * bound as u128) >> 64) as u64
     }
 
-    /// A number in (0, 1), a multiple of 2^-24 plus 2^-25 before rounding.
+    /// A number in (0, 1]: a multiple of 2^-24 plus 2^-25, rounded.
     #[inline]
     pub const fn uniform(self, row: u32, column: u32, counter: u32) -> f32 {
         let words = self.bits(row, column / 4, 0, counter);

@@ -1,6 +1,6 @@
 //! The squashed Gaussian policy of SAC (Haarnoja et al. 2018).
 
-use burn::tensor::{Tensor, activation::softplus, backend::Backend};
+use burn::tensor::{Tensor, activation::relu, backend::Backend};
 
 /// An action `tanh(u)`, `u ~ N(mean, std)`, and its log-probability.
 #[derive(Debug, Clone)]
@@ -36,8 +36,9 @@ pub fn squashed_sample<B: Backend>(
     let mut log_density = (noise.clone() * noise).mul_scalar(-0.5) - log_std;
     log_density = log_density.sub_scalar(half_log_tau);
     if tanh_correction {
-        // log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), without cancellation
-        let log_jacobian = (u.clone().neg() - softplus(u.clone().mul_scalar(-2.0), 1.0))
+        // log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), without cancellation where tanh is
+        // near 1
+        let log_jacobian = (u.clone().neg() - softplus(u.clone().mul_scalar(-2.0)))
             .add_scalar(std::f64::consts::LN_2)
             .mul_scalar(2.0);
         log_density = log_density - log_jacobian;
@@ -46,4 +47,10 @@ pub fn squashed_sample<B: Backend>(
         actions: u.tanh(),
         log_probabilities: log_density.sum_dim(1).squeeze_dim(1),
     }
+}
+
+/// `log(1 + e^x)` as `max(x, 0) + log(1 + e^-|x|)`: the exponential of a large argument would be
+/// infinite, and its derivative not a number.
+fn softplus<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    relu(x.clone()) + x.abs().neg().exp().log1p()
 }

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
+        // Halves and whole numbers are exact, so the text is too.
         let medians = [median(&[1.0, 2.0, 4.0, 100.0]), median(&[1.0, 2.0, 100.0])];
-        assert_eq!(medians, [3.0, 2.0]);
+        assert_eq!(medians.map(|ms| ms.to_string()), ["3", "2"]);
     }
 }

@@ -11,6 +11,7 @@ use crate::bench::{Bench, Subject};
 use crate::checkpoint::{self, Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
 use crate::evaluate::{Evaluation, Evaluator};
+use crate::interrupt::Interrupt;
 use crate::run_folder::{RunFolder, write_json};
 use crate::train::{Environments, train};
 use crate::{RunError, plot};
@@ -196,11 +197,12 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
         config: &'a Config,
         envs: Environments,
         folder: &'a RunFolder,
+        interrupt: &'a Interrupt,
     }
     impl Work for Train<'_> {
         type Output = Result<(), RunError>;
         fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-            train::<B>(self.config, self.envs, self.folder, device)
+            train::<B>(self.config, self.envs, self.folder, self.interrupt, device)
         }
     }
 
@@ -224,10 +226,13 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
         folder = %folder.path().display(),
         "training"
     );
+    let interrupt =
+        Interrupt::install().map_err(RunError::io("handle signals in", folder.path()))?;
     let work = Train {
         config: &config,
         envs,
         folder: &folder,
+        interrupt: &interrupt,
     };
     dispatch(&config.backend, work)??;
     print(&folder.path().display().to_string())

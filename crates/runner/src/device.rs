@@ -22,8 +22,9 @@ pub fn host_name() -> String {
         .map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
-/// The commit of the source tree that this program was built in, with `+` where files have
-/// changed since; nothing where the program runs without its source tree or without git.
+/// The present commit of the source tree that this program was built in, with `+` where files
+/// differ from it (so a program that was not rebuilt after a commit names the later one); nothing
+/// where the program runs without its source tree or without git.
 pub fn source_commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")

@@ -19,6 +19,8 @@ pub mod exit_code {
     pub const HELD: u8 = 73;
     /// Input or output failed.
     pub const IO: u8 = 74;
+    /// A signal ended the run, after a checkpoint.
+    pub const INTERRUPTED: u8 = 75;
 }
 
 /// Everything that ends a command of this crate early.
@@ -79,6 +81,14 @@ pub enum RunError {
         /// Gradient updates done.
         update: u64,
     },
+    /// A signal asked the run to stop; a checkpoint was written first.
+    #[error("interrupted at step {step}, after a checkpoint in {}", checkpoint.display())]
+    Interrupted {
+        /// Environment steps since the end of warm-up.
+        step: u64,
+        /// The checkpoint's folder.
+        checkpoint: PathBuf,
+    },
     /// An environment failed.
     #[error(transparent)]
     Env(#[from] EnvError),
@@ -116,6 +126,7 @@ impl RunError {
         match self {
             Self::Config(_) | Self::Usage { .. } | Self::FolderNotEmpty(_) => exit_code::USAGE,
             Self::FolderHeld(_) => exit_code::HELD,
+            Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
             Self::Env(error) => match error {
                 EnvError::UnknownTask { .. } | EnvError::MujocoNotBuilt { .. } => exit_code::USAGE,

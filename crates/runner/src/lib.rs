@@ -1,5 +1,5 @@
 //! Everything around an agent: configuration, replay, the training loop, evaluation, run folders,
-//! benchmarks and drawings. The only crate of the project that reads and writes files.
+//! benchmarks and drawings. The only crate of the project that writes files.
 //!
 //! [`train::train`] is one run; [`cli`] is the command line of the program `rescore`.
 
@@ -11,6 +11,7 @@ pub mod config;
 mod device;
 mod error;
 pub mod evaluate;
+pub mod interrupt;
 pub mod log;
 pub mod plot;
 pub mod progress;

@@ -13,8 +13,8 @@ fn main() -> ExitCode {
     let colors = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // What MuJoCo has to say about itself is of interest only when it warns.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,rescore_envs=warn"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,mujoco=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colors)

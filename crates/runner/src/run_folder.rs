@@ -84,7 +84,10 @@ const LOCK: &str = "LOCK";
 fn lock(path: &Path) -> Result<File, RunError> {
     let file = path.join(LOCK);
     // A folder that has files but no lock is somebody's data: leave no file behind in it.
-    if !file.exists() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+    // The lock itself does not count: another process may create it at this very moment.
+    let has_files = fs::read_dir(path)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != LOCK));
+    if !file.exists() && has_files {
         return Err(RunError::FolderNotEmpty(path.to_owned()));
     }
     let lock = OpenOptions::new()

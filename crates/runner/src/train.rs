@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
@@ -11,6 +12,7 @@ use crate::RunError;
 use crate::checkpoint::{Best, Checkpoints, Description};
 use crate::config::Config;
 use crate::evaluate::{Evaluator, to_vec};
+use crate::interrupt::Interrupt;
 use crate::log::{EvalLog, MetricsLine, MetricsLog};
 use crate::progress::Progress;
 use crate::replay::{Replay, Sampler, Transition};
@@ -44,18 +46,23 @@ impl Environments {
 /// Trains to the last step and leaves the results in `folder`.
 ///
 /// # Errors
-/// When a number is not finite, an environment fails or the folder cannot be written.
+/// When a number is not finite, an environment fails or the folder cannot be written; and
+/// [`RunError::Interrupted`], after a checkpoint, when `interrupt` is set.
 pub fn train<B: RescoreBackend>(
     config: &Config,
     envs: Environments,
     folder: &RunFolder,
+    interrupt: &Interrupt,
     device: &B::Device,
 ) -> Result<(), RunError> {
     let mut run = Run::<B>::new(config, envs, folder, device)?;
-    run.warm_up()?;
+    run.warm_up(interrupt)?;
     let updates = UpdateSchedule::new(config.training.updates_per_step);
     let mut progress = Progress::begin("train", config.steps);
     while run.step < config.steps {
+        if interrupt.requested() {
+            return Err(run.stop()?);
+        }
         let before = run.step;
         let actions = run.act()?;
         run.interact(&actions)?;
@@ -167,13 +174,13 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
 
     /// Fills the replay buffer with transitions of uniformly random actions in [-1, 1]. The
     /// episodes go on when training begins.
-    fn warm_up(&mut self) -> Result<(), RunError> {
+    fn warm_up(&mut self, interrupt: &Interrupt) -> Result<(), RunError> {
         let key = NoiseKey::new(self.config.seed, "warmup");
         let (count, dim) = (self.envs.training.count(), self.envs.training.action_dim());
         let target = self.config.training.warmup_steps as usize;
         let mut progress = Progress::begin("warm-up", target as u64);
         let mut counter = 0;
-        while self.replay.len() < target {
+        while self.replay.len() < target && !interrupt.requested() {
             let actions: Vec<f32> = (0..count * dim)
                 .map(|i| 2.0 * key.uniform((i / dim) as u32, (i % dim) as u32, counter) - 1.0)
                 .collect();
@@ -279,6 +286,10 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// far.
     fn evaluate(&mut self) -> Result<Option<Best>, RunError> {
         let evaluation = self.envs.evaluation.run(self.agent.as_ref(), self.device)?;
+        if !evaluation.mean().is_finite() {
+            // Nothing could be better than a best evaluation that is not a number.
+            return Err(self.not_finite("the mean evaluation return", evaluation.mean() as f32));
+        }
         self.eval_log.append(self.step, &evaluation)?;
         let mean_return = evaluation.mean();
         tracing::info!(
@@ -297,7 +308,17 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         Ok(new)
     }
 
-    fn checkpoint(&self, new_best: Option<Best>) -> Result<(), RunError> {
+    /// Saves everything that has been learned and says so.
+    fn stop(&mut self) -> Result<RunError, RunError> {
+        self.read_metrics()?;
+        let checkpoint = self.checkpoint(None)?;
+        Ok(RunError::Interrupted {
+            step: self.step,
+            checkpoint,
+        })
+    }
+
+    fn checkpoint(&self, new_best: Option<Best>) -> Result<PathBuf, RunError> {
         let envs = &self.envs.training;
         let dims = (envs.observation_dim(), envs.action_dim());
         let description = Description::new(self.config, dims, self.step, self.agent.updates());
@@ -305,7 +326,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             .checkpoints
             .save(description, &self.agent.state(), new_best)?;
         tracing::debug!(path = %path.display(), "wrote a checkpoint");
-        Ok(())
+        Ok(path)
     }
 
     fn not_finite(&self, what: &str, value: f32) -> RunError {

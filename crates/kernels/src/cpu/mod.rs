@@ -28,43 +28,51 @@ pub(crate) enum InstructionSet {
 
 impl InstructionSet {
     /// The best that this processor has, or a lesser one that the environment variable
-    /// `RESCORE_CPU` (`avx512`, `avx2`, `portable`) asks for. Read once.
+    /// `RESCORE_CPU` (`avx512`, `avx2`, `portable`) asks for; any other value of it is ignored.
+    /// Read once.
     pub(crate) fn detect() -> Self {
         static DETECTED: OnceLock<InstructionSet> = OnceLock::new();
         *DETECTED.get_or_init(|| {
             let wanted = std::env::var("RESCORE_CPU").unwrap_or_default();
-            let available = Self::available();
-            available
-                .iter()
+            Self::available()
                 .find(|set| set.name() == wanted)
-                .or(available.first())
-                .copied()
+                .or_else(|| Self::available().next())
                 .unwrap_or(Self::Portable)
         })
     }
 
-    /// All that this processor has, the fastest first.
-    pub(crate) fn available() -> Vec<Self> {
-        let mut sets = Vec::new();
+    /// All that the kernels are compiled for here, the fastest first.
+    const ALL: &[Self] = &[
         #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                sets.push(Self::Avx512);
-            }
-            if avx2 {
-                sets.push(Self::Avx2);
-            }
-        }
-        sets.push(Self::Portable);
-        sets
+        Self::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        Self::Portable,
+    ];
+
+    /// All that this processor has, the fastest first.
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|set| set.is_available())
     }
 
-    const fn name(self) -> &'static str {
+    /// Whether this processor has it.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Portable => true,
+        }
+    }
+
+    /// Its name in `RESCORE_CPU`.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
