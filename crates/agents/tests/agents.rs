@@ -1,0 +1,354 @@
+//! What every algorithm owes the training loop: its state comes and goes whole, its randomness is
+//! a function of seed and counters, and settings that only save work change no result.
+
+use burn::backend::{Flex, flex::FlexDevice};
+use burn::tensor::{Tensor, TensorData};
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+use rescore_agents::{Agent, AgentConfig, Algorithm, Array, Batch, StateDict, StateError};
+use rescore_kernels::NoiseKey;
+
+const OBSERVATION_DIM: usize = 3;
+const ACTION_DIM: usize = 2;
+const DEVICE: FlexDevice = FlexDevice;
+
+type Boxed = Box<dyn Agent<Flex>>;
+
+/// The default preset of `algorithm` with small networks and few samples.
+fn configuration(algorithm: Algorithm) -> AgentConfig {
+    let preset = AgentConfig::presets(algorithm)[0];
+    let mut config = AgentConfig::preset(algorithm, preset).expect("a listed preset");
+    let (base, diffusion) = match &mut config {
+        AgentConfig::Dpmd(config) => (&mut config.base, Some(&mut config.diffusion)),
+        AgentConfig::Sdac(config) => {
+            config.reverse_samples = 5;
+            (&mut config.base, Some(&mut config.diffusion))
+        }
+        AgentConfig::Sac(config) => (&mut config.base, None),
+    };
+    base.hidden_dims = vec![17, 9];
+    if let Some(diffusion) = diffusion {
+        diffusion.particles = 3;
+        diffusion.denoising_steps = 4;
+        diffusion.temperature_every = 2;
+    }
+    config.validate().expect("a valid configuration");
+    config
+}
+
+/// [`configuration`] with the settings of a diffusion policy changed; none for SAC.
+fn with_diffusion(
+    algorithm: Algorithm,
+    change: impl FnOnce(&mut rescore_agents::config::DiffusionConfig),
+) -> Option<AgentConfig> {
+    let mut config = configuration(algorithm);
+    match &mut config {
+        AgentConfig::Dpmd(config) => change(&mut config.diffusion),
+        AgentConfig::Sdac(config) => change(&mut config.diffusion),
+        AgentConfig::Sac(_) => return None,
+    }
+    Some(config)
+}
+
+fn build(config: &AgentConfig, seed: u64) -> Boxed {
+    config.build(OBSERVATION_DIM, ACTION_DIM, seed, &DEVICE)
+}
+
+fn normals(name: &str, rows: usize, columns: usize) -> Tensor<Flex, 2> {
+    let mut values = vec![0.0; rows * columns];
+    NoiseKey::new(9, name).fill_normals(&mut values, columns, 0, 0, 0);
+    Tensor::from_data(TensorData::new(values, [rows, columns]), &DEVICE)
+}
+
+fn batch(number: u64, rows: usize) -> Batch<Flex> {
+    let draw = |name: &str, columns| normals(&format!("{name} {number}"), rows, columns);
+    let terminated = (0..rows).map(|row| f32::from(u8::from(row % 5 == 0)));
+    Batch {
+        observations: draw("observations", OBSERVATION_DIM),
+        actions: draw("actions", ACTION_DIM),
+        rewards: draw("rewards", 1).squeeze_dim(1),
+        next_observations: draw("next observations", OBSERVATION_DIM),
+        terminated: Tensor::from_data(
+            TensorData::new(terminated.collect::<Vec<_>>(), [rows]),
+            &DEVICE,
+        ),
+    }
+}
+
+/// An agent after `updates` updates on the batches 0, 1, ...
+fn trained(config: &AgentConfig, seed: u64, updates: u64) -> Boxed {
+    let mut agent = build(config, seed);
+    for number in 0..updates {
+        let _ = agent.update(&batch(number, 16));
+    }
+    agent
+}
+
+fn observations(rows: usize) -> Tensor<Flex, 2> {
+    normals("acting", rows, OBSERVATION_DIM)
+}
+
+fn to_vec(tensor: Tensor<Flex, 2>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// `state` with `change` applied to each array; arrays for which it gives nothing are left out.
+fn changed(state: &StateDict, mut change: impl FnMut(&str, &Array) -> Option<Array>) -> StateDict {
+    let mut result = StateDict::default();
+    for (name, array) in state.iter() {
+        if let Some(array) = change(name, array) {
+            result.insert(name, array);
+        }
+    }
+    result
+}
+
+/// The names of the arrays in which two states differ.
+fn differing<'a>(a: &'a StateDict, b: &StateDict) -> Vec<&'a str> {
+    assert_eq!(a.iter().count(), b.iter().count());
+    a.iter()
+        .filter(|(name, array)| b.get(name) != Some(array))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn a_restored_agent_goes_on_as_the_stored_one_would() {
+    for algorithm in Algorithm::ALL {
+        let config = configuration(algorithm);
+        let mut original = trained(&config, 1, 3);
+        // An agent of the same run that has learned something else.
+        let mut restored = build(&config, 1);
+        for number in 100..105 {
+            let _ = restored.update(&batch(number, 16));
+        }
+        restored
+            .load_state(&original.state())
+            .expect("its own kind of state");
+        assert_eq!(restored.updates(), 3);
+        for _ in 0..2 {
+            let [a, b] = [&original, &restored].map(|agent| to_vec(agent.act(observations(7), 5)));
+            assert_eq!(a, b, "{algorithm:?} acts differently");
+            let [a, b] = [&original, &restored]
+                .map(|agent| to_vec(agent.act_deterministic(observations(7))));
+            assert_eq!(a, b, "{algorithm:?} is evaluated differently");
+            let [a, b] =
+                [&mut original, &mut restored].map(|agent| agent.update(&batch(50, 16)).read());
+            assert_eq!(a, b, "{algorithm:?} learns differently");
+            let (a, b) = (original.state(), restored.state());
+            assert_eq!(differing(&a, &b), Vec::<&str>::new(), "{algorithm:?}");
+        }
+    }
+}
+
+/// The seed belongs to the run and is not part of the state.
+#[test]
+fn an_agent_of_another_seed_takes_the_whole_state() {
+    for algorithm in Algorithm::ALL {
+        let config = configuration(algorithm);
+        let original = trained(&config, 1, 3).state();
+        let mut other = build(&config, 2);
+        assert_ne!(differing(&original, &other.state()), Vec::<&str>::new());
+        other.load_state(&original).expect("its own kind of state");
+        assert_eq!(other.state(), original, "{algorithm:?}");
+    }
+}
+
+/// Requires that `state` is refused with `error` and that the agent stays as it was.
+fn refuses(agent: &mut Boxed, state: &StateDict, error: &StateError) {
+    let before = agent.state();
+    assert_eq!(agent.load_state(state).as_ref(), Err(error));
+    assert_eq!(differing(&before, &agent.state()), Vec::<&str>::new());
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
+    for algorithm in Algorithm::ALL {
+        let config = configuration(algorithm);
+        let stored = trained(&config, 1, 3).state();
+        let mut agent = build(&config, 2);
+        let names: Vec<String> = stored.iter().map(|(name, _)| name.to_owned()).collect();
+        assert!(names.len() > 20, "there is little to test: {names:?}");
+        for name in &names {
+            let without = changed(&stored, |other, array| {
+                (other != name).then(|| array.clone())
+            });
+            refuses(&mut agent, &without, &StateError::Missing(name.clone()));
+
+            let mut error = None;
+            let misshapen = changed(&stored, |other, array| {
+                if other != name {
+                    return Some(array.clone());
+                }
+                let expected = match array {
+                    Array::F32(shape, _) => shape.clone(),
+                    Array::U64(_) => vec![1],
+                };
+                error = Some(StateError::Shape {
+                    name: name.clone(),
+                    found: vec![1, 4],
+                    expected,
+                });
+                Some(Array::F32(vec![1, 4], vec![0.0; 4]))
+            });
+            refuses(&mut agent, &misshapen, &error.expect("the array exists"));
+        }
+        let mut with_more = stored.clone();
+        with_more.insert("policy.l9.weight", Array::F32(vec![1], vec![0.0]));
+        let unknown = StateError::Unknown("policy.l9.weight".to_owned());
+        refuses(&mut agent, &with_more, &unknown);
+    }
+}
+
+#[test]
+fn acting_is_a_function_of_seed_and_counter() {
+    for algorithm in Algorithm::ALL {
+        let config = configuration(algorithm);
+        let act = |seed, counter| to_vec(build(&config, seed).act(observations(5), counter));
+        assert_eq!(act(1, 4), act(1, 4), "{algorithm:?}");
+        assert_ne!(
+            act(1, 4),
+            act(1, 5),
+            "{algorithm:?}: the counter has no effect"
+        );
+        let agent = build(&config, 1);
+        let first = to_vec(agent.act(observations(5), 4));
+        let _ = agent.act(observations(5), 5);
+        let _ = agent.act_deterministic(observations(5));
+        let again = to_vec(agent.act(observations(5), 4));
+        assert_eq!(first, again, "{algorithm:?} remembers earlier acts");
+        // Weights of one seed, random numbers of another.
+        let mut other = build(&config, 2);
+        other
+            .load_state(&agent.state())
+            .expect("its own kind of state");
+        let other = to_vec(other.act(observations(5), 4));
+        assert_ne!(first, other, "{algorithm:?}: the seed has no effect");
+    }
+}
+
+/// Up to the rounding of matrix products, which may sum in another order for another number of
+/// rows.
+#[test]
+fn a_deterministic_action_depends_on_its_observation_alone() {
+    for algorithm in Algorithm::ALL {
+        let agent = trained(&configuration(algorithm), 1, 4);
+        let rows = 40;
+        let together = to_vec(agent.act_deterministic(observations(rows)));
+        assert!(together.iter().all(|a| (-1.0..=1.0).contains(a)));
+        for row in 0..rows {
+            let alone = observations(rows).slice([row..row + 1]);
+            let alone = to_vec(agent.act_deterministic(alone));
+            for (a, b) in alone.iter().zip(&together[row * ACTION_DIM..]) {
+                assert!((a - b).abs() < 1e-6, "{algorithm:?}, row {row}: {a} {b}");
+            }
+        }
+        let far = agent.act_deterministic(observations(rows).mul_scalar(100.0));
+        let far = to_vec(far);
+        assert!(
+            far.iter().all(|a| (-1.0..=1.0).contains(a)),
+            "{algorithm:?}: {far:?}"
+        );
+    }
+}
+
+#[test]
+fn one_particle_is_enough() {
+    for algorithm in Algorithm::ALL {
+        let Some(config) = with_diffusion(algorithm, |diffusion| diffusion.particles = 1) else {
+            continue;
+        };
+        let mut agent = trained(&config, 1, 4);
+        let metrics = agent.update(&batch(4, 16)).read();
+        assert!(
+            metrics.iter().all(|(_, value)| value.is_finite()),
+            "{metrics:?}"
+        );
+        let action = agent.act_deterministic(observations(3));
+        assert_eq!(action.dims(), [3, ACTION_DIM]);
+        assert!(to_vec(action).iter().all(|a| (-1.0..=1.0).contains(a)));
+    }
+}
+
+/// The policy and the targets step on updates 0, 2, 4, ...; the critics on all.
+#[test]
+fn policy_and_targets_rest_on_odd_updates() {
+    for algorithm in [Algorithm::Dpmd, Algorithm::Sdac] {
+        let mut agent = build(&configuration(algorithm), 1);
+        for number in 0..4 {
+            let before = agent.state();
+            let _ = agent.update(&batch(number, 16));
+            let after = agent.state();
+            let moved = differing(&before, &after);
+            let has = |prefix: &str| moved.iter().any(|name| name.starts_with(prefix));
+            assert!(has("critics.") && has("critic_optimizer."));
+            for prefix in [
+                "policy.",
+                "policy_optimizer.",
+                "target_policy.",
+                "target_critics.",
+            ] {
+                let due = number % 2 == 0;
+                assert_eq!(has(prefix), due, "{algorithm:?}, update {number}: {prefix}");
+            }
+        }
+    }
+}
+
+#[test]
+fn leaving_out_what_is_unused_changes_no_parameter() {
+    for algorithm in Algorithm::ALL {
+        let [Some(lazy), Some(eager)] = [true, false]
+            .map(|skip| with_diffusion(algorithm, |diffusion| diffusion.skip_unused = skip))
+        else {
+            continue;
+        };
+        let [lazy, eager] = [lazy, eager].map(|config| trained(&config, 1, 5).state());
+        let mut differing = differing(&lazy, &eager);
+        // SDAC's statistics are of a Q that only the policy loss computes; nothing uses them.
+        if algorithm == Algorithm::Sdac {
+            differing.retain(|name| !name.starts_with("q_statistics."));
+        }
+        assert_eq!(differing, Vec::<&str>::new(), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_result() {
+    for algorithm in Algorithm::ALL {
+        let config = configuration(algorithm);
+        let [a, b, other] = [1, 1, 2].map(|seed| trained(&config, seed, 4).state());
+        assert_eq!(differing(&a, &b), Vec::<&str>::new(), "{algorithm:?}");
+        assert_ne!(differing(&a, &other), Vec::<&str>::new(), "{algorithm:?}");
+    }
+}
+
+/// Sizes at which matrix products and kernels are split among threads.
+#[test]
+fn the_number_of_threads_changes_no_bit() -> Result<(), ThreadPoolBuildError> {
+    for algorithm in Algorithm::ALL {
+        let mut config = configuration(algorithm);
+        match &mut config {
+            AgentConfig::Dpmd(config) => config.base.hidden_dims = vec![130, 130],
+            AgentConfig::Sdac(config) => config.base.hidden_dims = vec![130, 130],
+            AgentConfig::Sac(config) => config.base.hidden_dims = vec![130, 130],
+        }
+        let run = |threads| {
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
+            Ok(pool.install(|| {
+                let mut agent = build(&config, 1);
+                for number in 0..3 {
+                    let _ = agent.update(&batch(number, 300));
+                }
+                let actions = to_vec(agent.act(observations(300), 0));
+                (agent.state(), actions)
+            }))
+        };
+        let (one, one_actions) = run(1)?;
+        for threads in [2, 3] {
+            let (more, actions) = run(threads)?;
+            assert_eq!(differing(&one, &more), Vec::<&str>::new(), "{algorithm:?}");
+            assert_eq!(one_actions, actions, "{algorithm:?}");
+        }
+    }
+    Ok(())
+}
