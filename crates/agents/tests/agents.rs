@@ -236,7 +236,7 @@ fn a_deterministic_action_depends_on_its_observation_alone() {
         let together = to_vec(agent.act_deterministic(observations(rows)));
         assert!(together.iter().all(|a| (-1.0..=1.0).contains(a)));
         for row in 0..rows {
-            let alone = observations(rows).slice([row..row + 1]);
+            let alone = observations(rows).narrow(0, row, 1);
             let alone = to_vec(agent.act_deterministic(alone));
             for (a, b) in alone.iter().zip(&together[row * ACTION_DIM..]) {
                 assert!((a - b).abs() < 1e-6, "{algorithm:?}, row {row}: {a} {b}");

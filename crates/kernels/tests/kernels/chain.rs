@@ -285,7 +285,7 @@ fn the_head_of_a_batch_is_the_batch_of_the_head<B: RescoreBackend>() {
         start_scale: 0.5,
     };
     let all = run(&network, sizes.observations::<B>(), &sizes, &noise);
-    let head = sizes.observations::<B>().slice([0..41]);
+    let head = sizes.observations::<B>().narrow(0, 0, 41);
     let head = run(&network, head, &sizes, &noise);
     let expected: Vec<f64> = all.iter().map(|x| f64::from(*x)).collect();
     assert_close(&head, &expected[..head.len()], 1e-6, "head");

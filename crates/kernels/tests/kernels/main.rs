@@ -36,7 +36,9 @@ pub(crate) use on_both_backends;
 fn normals(name: &str, count: usize, scale: f32) -> Vec<f32> {
     let mut values = vec![0.0; count];
     NoiseKey::new(0, name).fill_normals(&mut values, count.max(1), 0, 0, 0);
-    values.iter_mut().for_each(|value| *value *= scale);
+    for value in &mut values {
+        *value *= scale;
+    }
     values
 }
 

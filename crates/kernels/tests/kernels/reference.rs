@@ -104,8 +104,9 @@ impl Network {
     pub fn forward(&self, x: &[f64]) -> Vec<f64> {
         let mut x = self.layers[0].forward(x);
         for layer in &self.layers[1..] {
-            x.iter_mut()
-                .for_each(|value| *value = activate(self.activation, *value));
+            for value in &mut x {
+                *value = activate(self.activation, *value);
+            }
             x = layer.forward(&x);
         }
         x

@@ -96,8 +96,8 @@ fn check_denoise_best<B: RescoreBackend>(sizes: &Sizes) {
     for (state, index) in positions(indices).into_iter().enumerate() {
         // The first of the largest among the scores that are given out.
         let own = &scores[state * particles..][..particles];
-        let largest = own.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        assert_eq!(own.iter().position(|q| *q == largest), Some(index));
+        let first = (0..particles).fold(0, |best, i| if own[i] > own[best] { i } else { best });
+        assert_eq!(index, first);
         // ... and the action is that particle, clipped.
         let particle = &candidates[(state * particles + index) * dim..][..dim];
         let clipped: Vec<f64> = particle
