@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rescore_tests::program::{command, rescore, stdout, tiny};
 
 /// Long enough for any machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();

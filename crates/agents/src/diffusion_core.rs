@@ -242,7 +242,7 @@ impl<B: RescoreBackend> DiffusionCore<B> {
                 critics,
                 Tensor::from_inner(batch.observations.clone()),
                 Tensor::from_inner(batch.actions.clone()),
-                Tensor::from_inner(targets),
+                &Tensor::from_inner(targets),
             );
             let losses = [loss1.clone().inner(), loss2.clone().inner()];
             (loss1 + loss2, losses)

@@ -211,10 +211,10 @@ impl<B: RescoreBackend> Dpmd<B> {
         for _ in 1..self.config.critic_steps {
             core.step_critics(&critic_gradient);
         }
-        if core.policy_is_due() {
-            if let Some((_, gradient, _)) = &policy {
-                core.step_policy(gradient);
-            }
+        if core.policy_is_due()
+            && let Some((_, gradient, _)) = &policy
+        {
+            core.step_policy(gradient);
         }
         core.step_temperature();
         if core.policy_is_due() {

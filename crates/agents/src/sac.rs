@@ -252,7 +252,7 @@ impl<B: RescoreBackend> Sac<B> {
                 critics,
                 Tensor::from_inner(batch.observations.clone()),
                 Tensor::from_inner(batch.actions.clone()),
-                Tensor::from_inner(targets.clone()),
+                &Tensor::from_inner(targets.clone()),
             );
             let losses = [loss1.clone().inner(), loss2.clone().inner()];
             (loss1 + loss2, losses)

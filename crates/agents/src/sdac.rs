@@ -214,10 +214,10 @@ impl<B: RescoreBackend> Sdac<B> {
 
         let core = &mut self.core;
         core.step_critics(&critic_gradient);
-        if core.policy_is_due() {
-            if let Some((_, gradient)) = &policy {
-                core.step_policy(gradient);
-            }
+        if core.policy_is_due()
+            && let Some((_, gradient)) = &policy
+        {
+            core.step_policy(gradient);
         }
         core.step_temperature();
         if core.policy_is_due() {

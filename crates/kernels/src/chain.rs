@@ -1,6 +1,6 @@
 //! The denoising chain: ancestral sampling of a diffusion policy.
 //!
-//! Source: J. Ho, A. Jain and P. Abbeel, *Denoising diffusion probabilistic models*, NeurIPS 2020,
+//! Source: J. Ho, A. Jain and P. Abbeel, *Denoising diffusion probabilistic models*, 2020,
 //! algorithm 2, with the predicted clean action clipped to the action bounds.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};

@@ -84,8 +84,8 @@ impl RescoreBackend for Flex {
     }
 }
 
-/// `x` with its values in order and nothing else in its storage. Takes `x` by value: as long as a
-/// second handle lived, writing would copy.
+/// `x` with its values in order and nothing else in its storage.
+#[allow(clippy::needless_pass_by_value)] // as long as a second handle lived, writing would copy
 fn contiguous(x: FlexTensor) -> FlexTensor {
     x.to_contiguous()
 }

@@ -21,7 +21,7 @@ pub enum Initializer {
     /// Scale `1 / sqrt(fan_in)` *before* truncation, so that the standard deviation is 12 % less
     /// (dm-haiku's default, and so the reference implementation's).
     TruncatedNormal,
-    /// Standard deviation `1 / sqrt(fan_in)` *after* truncation (LeCun normal as in flax).
+    /// Standard deviation `1 / sqrt(fan_in)` *after* truncation (flax's `lecun_normal`).
     LecunNormal,
 }
 

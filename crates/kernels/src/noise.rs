@@ -175,8 +175,8 @@ fn ln(x: f32) -> f32 {
     // x = m 2^e with m in [sqrt(1/2), sqrt(2))
     let bits = x.to_bits();
     let shifted = bits.wrapping_sub(0x3F35_04F3); // bits of sqrt(1/2)
-    let exponent = (shifted as i32) >> 23;
-    let mantissa = f32::from_bits(bits.wrapping_sub((exponent << 23) as u32));
+    let exponent = shifted.cast_signed() >> 23;
+    let mantissa = f32::from_bits(bits.wrapping_sub((exponent << 23).cast_unsigned()));
     let e = exponent as f32;
     let z = mantissa - 1.0;
     let mut p = 7.037_683_6e-2_f32;
@@ -188,7 +188,7 @@ fn ln(x: f32) -> f32 {
         -1.666_805_7e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ] {
         p = p * z + c;
     }

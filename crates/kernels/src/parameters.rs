@@ -66,6 +66,9 @@ pub fn value_and_grad<B: RescoreBackend, N: Parameters<B>, R>(
 }
 
 /// The moving average `(1 - tau) target + tau online`, parameter by parameter.
+///
+/// # Panics
+/// When `online` has fewer layers than `target`.
 pub fn polyak<B: Backend, N>(target: &N, online: &N, tau: f64) -> N
 where
     N: Parameters<B, On<B> = N>,

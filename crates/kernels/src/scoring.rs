@@ -94,14 +94,16 @@ pub(crate) fn select_best<B: RescoreBackend>(
 fn argmax_lowest<B: Backend>(scores: Tensor<B, 2>) -> Tensor<B, 1, Int> {
     let [rows, columns] = scores.dims();
     let device = scores.device();
-    let positions = Tensor::<B, 1, Int>::arange(0..columns as i64, &device)
+    // Particles are counted in thousands at most.
+    let count = i64::try_from(columns).unwrap_or(i64::MAX);
+    let positions = Tensor::<B, 1, Int>::arange(0..count, &device)
         .reshape([1, columns])
         .expand([rows, columns]);
     let is_max = scores
         .clone()
         .equal(scores.max_dim(1).expand([rows, columns]));
     positions
-        .mask_fill(is_max.bool_not(), columns as i64 - 1)
+        .mask_fill(is_max.bool_not(), count - 1)
         .min_dim(1)
         .reshape([rows])
 }

@@ -22,7 +22,7 @@ pub fn critic_losses<B: RescoreBackend>(
     critics: &TwinQ<B>,
     observations: Tensor<B, 2>,
     actions: Tensor<B, 2>,
-    targets: Tensor<B, 1>,
+    targets: &Tensor<B, 1>,
 ) -> [Tensor<B, 1>; 2] {
     critics.both(observations, actions).map(|q| {
         let error = q - targets.clone();

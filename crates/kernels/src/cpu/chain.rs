@@ -83,13 +83,21 @@ const VECTORS: usize = 2;
 /// Actions `[states, particles, action_dim]`.
 pub(crate) fn denoise(view: &ChainView<'_>, set: InstructionSet) -> Vec<f32> {
     assert!(set.is_available(), "this processor has no {}", set.name());
-    // SAFETY: `set` is available, so the processor has what each variant is compiled for.
     match set {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => run(view, 16, 8, |j, r, o| unsafe { tile_avx512(j, r, o) }),
+        InstructionSet::Avx512 => run(view, 16, 8, |job, row, actions| {
+            // SAFETY: the processor has what the function is compiled for, see above.
+            unsafe { tile_avx512(job, row, actions) }
+        }),
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => run(view, 8, 6, |j, r, o| unsafe { tile_avx2(j, r, o) }),
-        InstructionSet::Portable => run(view, 8, 4, |j, r, o| unsafe { tile_portable(j, r, o) }),
+        InstructionSet::Avx2 => run(view, 8, 6, |job, row, actions| {
+            // SAFETY: the processor has what the function is compiled for, see above.
+            unsafe { tile_avx2(job, row, actions) }
+        }),
+        InstructionSet::Portable => run(view, 8, 4, |job, row, actions| {
+            // SAFETY: nothing is needed.
+            unsafe { tile_portable(job, row, actions) }
+        }),
     }
 }
 
@@ -283,7 +291,9 @@ fn start(view: &ChainView<'_>, first_row: usize, x: &mut [f32]) {
         }
         NoiseView::Counter { start_scale, .. } | NoiseView::CounterPerState { start_scale, .. } => {
             draw(view, first_row, view.steps.len(), x);
-            x.iter_mut().for_each(|value| *value *= start_scale);
+            for value in x {
+                *value *= start_scale;
+            }
         }
     }
 }
@@ -359,8 +369,10 @@ mod tests {
         let draw = |count: usize, row: u32, scale: f32| {
             let mut values = vec![0.0; count];
             key.fill_normals(&mut values, count.max(1), row, 0, 0);
-            values.iter_mut().for_each(|value| *value *= scale);
             values
+                .iter()
+                .map(|value| value * scale)
+                .collect::<Vec<f32>>()
         };
         let dims = vec![[7, 37], [ACTION_DIM, 37], [37, 19], [19, ACTION_DIM]];
         Example {
