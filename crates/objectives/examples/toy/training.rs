@@ -1,0 +1,185 @@
+//! Three denoisers trained on the same samples of the uniform distribution; only the weights
+//! differ.
+
+use burn::{
+    backend::{Autodiff, Flex},
+    tensor::{Int, Tensor, TensorData},
+};
+use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler, ScheduleKind};
+use rescore_kernels::{
+    Initializer, Noise, NoiseKey, adam::Adam, flatten_particles, unflatten_particles,
+    value_and_grad,
+};
+use rescore_objectives::rsm::{self, QNormalization, QStatistics};
+
+use crate::mixture::{self, Point};
+
+/// Temperature lambda. Q is `lambda` times the log-density of the target, so that `exp(Q /
+/// lambda)` is the target's density, and a loss that forgot the temperature would miss it.
+pub const TEMPERATURE: f64 = 0.5;
+
+/// Q is clipped to plus or minus this for DPMD's weights. The log-density (times lambda) is at
+/// most 1.1; the lower bound leaves a density of `exp(-5 / 0.5) = 5e-5` between the modes.
+const Q_LIMIT: f64 = 5.0;
+
+/// Samples of the reverse kernel for each noisy point. At the noisy end of the chain the kernel is
+/// much wider than the box and few samples fall on the modes; the softmax over few is biased
+/// towards the largest mode. The error falls with the number of samples: see the test of the 64
+/// that the reference implementation has.
+pub const REVERSE_SAMPLES: usize = 512;
+
+/// Points a batch of the denoising losses.
+const BATCH: usize = 256;
+
+/// Points a batch of SDAC's loss, whose targets are averages over many samples already.
+const MAX_ENTROPY_BATCH: usize = 32;
+
+/// Learning rate at the first update; it falls linearly to a hundredth of this.
+const LEARNING_RATE: f64 = 3e-3;
+
+/// Which weights the samples get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// All the same: ordinary denoising score matching.
+    Unweighted,
+    /// DPMD's.
+    MirrorDescent,
+    /// SDAC's, with so many samples of the reverse kernel.
+    MaxEntropy(usize),
+}
+
+/// 20 steps of the cosine schedule. The linear one spends fewer of its steps at noise as small as
+/// the modes, and blurs them even with a perfect denoiser.
+fn schedule() -> NoiseSchedule {
+    NoiseSchedule::new(ScheduleKind::Cosine, 20, 0.8)
+}
+
+/// `count` points, uniform on `[-1, 1]^2`: all that training sees of the plane.
+pub fn proposal(count: usize, noise: Noise) -> Vec<Point> {
+    let coordinate =
+        |row: u32, column: u32| 2.0 * noise.key.uniform(row, column, noise.counter) - 1.0;
+    (0..count as u32)
+        .map(|row| [coordinate(row, 0), coordinate(row, 1)])
+        .collect()
+}
+
+/// Updates after which [`train`] has converged.
+pub const UPDATES: u32 = 5000;
+
+/// A denoiser after `updates` updates with `objective`. Equal seeds give equal samples, times and
+/// noise for all objectives.
+pub fn train(objective: Objective, updates: u32, seed: u64) -> Denoiser<Flex> {
+    let device = Default::default();
+    let shape = DenoiserShape {
+        observation_dim: 1,
+        action_dim: 2,
+        hidden_dims: vec![64, 64, 64],
+    };
+    let init = NoiseKey::new(seed, "init");
+    let mut policy = Denoiser::init(&shape, Initializer::LecunNormal, init, &device);
+    let mut optimizer = Adam::new(&policy);
+    for update in 0..updates {
+        let gradient = gradient(&policy, objective, seed, update);
+        let progress = f64::from(update) / f64::from(updates);
+        let rate = LEARNING_RATE * (1.0 - 0.99 * progress);
+        optimizer.step(&mut policy, &gradient, rate);
+    }
+    policy
+}
+
+/// Gradient of the objective on the batch that `seed` and `update` select.
+fn gradient(
+    policy: &Denoiser<Flex>,
+    objective: Objective,
+    seed: u64,
+    update: u32,
+) -> Denoiser<Flex> {
+    let device = Default::default();
+    let stream = |name: &str| Noise {
+        key: NoiseKey::new(seed, name),
+        counter: update,
+    };
+    let batch = match objective {
+        Objective::Unweighted | Objective::MirrorDescent => BATCH,
+        Objective::MaxEntropy(_) => MAX_ENTROPY_BATCH,
+    };
+    let schedule = schedule();
+    let actions = tensor(&proposal(batch, stream("actions")));
+    let times: Tensor<Flex, 1, Int> =
+        stream("times").integers(batch, schedule.num_steps(), &device);
+    let noise = stream("noise").normal::<Flex>([batch, 2], &device);
+
+    let denoising = |weights: Tensor<Flex, 1>| {
+        let (actions, noise) = (actions.clone(), noise.clone());
+        let (_, gradient, ()) = value_and_grad(policy, |policy| {
+            let loss = rsm::weighted_denoising_loss(
+                policy,
+                &schedule,
+                observations(batch),
+                Tensor::from_inner(actions),
+                Tensor::from_inner(times.clone()),
+                Tensor::from_inner(noise),
+                Tensor::from_inner(weights),
+            );
+            (loss, ())
+        });
+        gradient
+    };
+    match objective {
+        Objective::Unweighted => denoising(Tensor::ones([batch], &device)),
+        Objective::MirrorDescent => denoising(rsm::mirror_descent_weights(
+            q(actions.clone()),
+            QNormalization::None,
+            &QStatistics::new(&device),
+            Q_LIMIT,
+            Tensor::from_floats([TEMPERATURE], &device),
+        )),
+        Objective::MaxEntropy(count) => {
+            let noisy = schedule.add_noise(actions, times.clone(), noise);
+            let reverse = stream("reverse").normal::<Flex>([batch * count, 2], &device);
+            let reverse = unflatten_particles(reverse, batch);
+            let clean =
+                rsm::reverse_samples(&schedule, noisy.clone(), times.clone(), reverse.clone());
+            let scaled_q = q(flatten_particles(clean)).div_scalar(TEMPERATURE);
+            let weights = rsm::max_entropy_weights(scaled_q.reshape([batch, count]));
+            let (_, gradient, ()) = value_and_grad(policy, |policy| {
+                let noise_pred = policy.forward(
+                    observations(batch),
+                    Tensor::from_inner(noisy),
+                    Tensor::from_inner(times),
+                    schedule.num_steps(),
+                );
+                let (reverse, weights) = (Tensor::from_inner(reverse), Tensor::from_inner(weights));
+                (rsm::reverse_sampling_loss(noise_pred, reverse, weights), ())
+            });
+            gradient
+        }
+    }
+}
+
+/// `count` samples of the trained model: the denoising chain from unit normals.
+pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
+    let sampler = Sampler::new(&schedule(), 1, 1.0);
+    let observations = Tensor::<Flex, 2>::zeros([count, 1], &Default::default());
+    let chain = sampler.all(policy, observations, &sampler.noise(key, 0));
+    let values: Vec<f32> = chain.to_data().iter::<f32>().collect();
+    values.chunks_exact(2).map(|p| [p[0], p[1]]).collect()
+}
+
+/// The action value whose optimal policy is the target, `[rows]` at actions `[rows, 2]`.
+fn q(actions: Tensor<Flex, 2>) -> Tensor<Flex, 1> {
+    mixture::log_density(actions).mul_scalar(TEMPERATURE)
+}
+
+/// There is one state only.
+fn observations(count: usize) -> Tensor<Autodiff<Flex>, 2> {
+    Tensor::zeros([count, 1], &Default::default())
+}
+
+fn tensor(points: &[Point]) -> Tensor<Flex, 2> {
+    let values = points.as_flattened().to_vec();
+    Tensor::from_data(
+        TensorData::new(values, [points.len(), 2]),
+        &Default::default(),
+    )
+}
