@@ -1,0 +1,170 @@
+//! The figure: samples as scatter plots, and the share of samples at each mode.
+
+use std::error::Error;
+
+use plotters::{coord::Shift, prelude::*};
+
+use crate::mixture::{MODES, Point, masses};
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn Error>>;
+
+/// Points of a scatter plot; more would only make the file large.
+const SHOWN: usize = 600;
+
+/// Side of the square that a scatter plot fills, and what surrounds it, in pixels.
+const SIDE: u32 = 310;
+const LEFT: u32 = 44;
+const RIGHT: u32 = 16;
+const ABOVE: u32 = 56;
+const BELOW: u32 = 30;
+const HEADER: u32 = 44;
+
+const GRAY: RGBColor = RGBColor(120, 120, 120);
+const INK: RGBColor = RGBColor(30, 30, 30);
+
+/// One colour a panel, from the palette of Okabe and Ito (2008), which the colour-blind can tell
+/// apart.
+const COLORS: [RGBColor; 5] = [
+    RGBColor(60, 60, 60),
+    RGBColor(150, 150, 150),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(0, 158, 115),
+];
+
+/// Samples and how far they are from the target.
+#[derive(Debug)]
+pub struct Panel {
+    /// What they are samples of.
+    pub title: String,
+    /// The samples.
+    pub points: Vec<Point>,
+    /// Energy distance from exact samples.
+    pub distance: f64,
+}
+
+/// The text of an SVG file with a scatter plot of each of `panels` and the shares of their modes.
+pub fn draw(panels: &[Panel; 5]) -> Result<String, Box<dyn Error>> {
+    let mut svg = String::new();
+    {
+        let width = 3 * (LEFT + SIDE + RIGHT);
+        let height = 2 * (ABOVE + SIDE + BELOW);
+        let root = SVGBackend::with_string(&mut svg, (width, height + HEADER)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (header, body) = root.split_vertically(HEADER);
+        text(
+            &header,
+            "Score matching on uniform samples, weighted by the energy of a mixture of Gaussians",
+            (LEFT, 18),
+            20,
+            INK,
+        )?;
+        let areas = body.split_evenly((2, 3));
+        for ((panel, color), area) in panels.iter().zip(COLORS).zip(&areas) {
+            scatter(area, panel, color)?;
+        }
+        shares(&areas[5], panels)?;
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+fn text(area: &Area<'_>, text: &str, (x, y): (u32, u32), size: u32, color: RGBColor) -> Drawn {
+    let style = ("sans-serif", size).into_font().color(&color);
+    area.draw_text(text, &style, (x as i32, y as i32))?;
+    Ok(())
+}
+
+fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
+    text(area, &panel.title, (LEFT, 12), 16, INK)?;
+    // an estimate without bias may be below 0; print no "-0.0000"
+    let distance = format!(
+        "energy distance from the target {:.4}",
+        panel.distance.max(0.0)
+    );
+    text(area, &distance, (LEFT, 33), 13, GRAY)?;
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(ABOVE)
+        .margin_right(RIGHT)
+        .x_label_area_size(BELOW)
+        .y_label_area_size(LEFT)
+        .build_cartesian_2d(-1.0..1.0, -1.0..1.0)?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(5)
+        .y_labels(5)
+        .axis_style(GRAY)
+        .label_style(("sans-serif", 12).into_font().color(&GRAY))
+        .draw()?;
+    let dots = panel.points.iter().take(SHOWN).map(|[x, y]| {
+        let place = (f64::from(*x), f64::from(*y));
+        Circle::new(place, 2, color.mix(0.45).filled())
+    });
+    chart.draw_series(dots)?;
+    // Two standard deviations around every mode of the target.
+    chart.draw_series(MODES.iter().map(|mode| {
+        let ring = (0..=60).map(|i| {
+            let (sin, cos) = (f64::from(i) / 60.0 * std::f64::consts::TAU).sin_cos();
+            let [x, y] = mode.mean;
+            (x + 2.0 * mode.std * cos, y + 2.0 * mode.std * sin)
+        });
+        PathElement::new(ring.collect::<Vec<_>>(), INK.stroke_width(1))
+    }))?;
+    Ok(())
+}
+
+/// Bars: the share of the samples at each mode, beside the target's.
+fn shares(area: &Area<'_>, panels: &[Panel; 5]) -> Drawn {
+    text(
+        area,
+        "Share of the samples nearest to each mode",
+        (LEFT, 12),
+        16,
+        INK,
+    )?;
+    let target = MODES.map(|mode| mode.mass);
+    let bars = [
+        ("target", target, COLORS[0]),
+        ("unweighted", masses(&panels[2].points), COLORS[2]),
+        ("DPMD", masses(&panels[3].points), COLORS[3]),
+        ("SDAC", masses(&panels[4].points), COLORS[4]),
+    ];
+    for (i, (name, _, color)) in (0_u32..).zip(&bars) {
+        let x = LEFT + 76 * i;
+        let corner = (x as i32, 35);
+        let square = [corner, (corner.0 + 10, corner.1 + 10)];
+        area.draw(&Rectangle::new(square, color.filled()))?;
+        text(area, name, (x + 14, 33), 13, GRAY)?;
+    }
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(ABOVE)
+        .margin_right(RIGHT)
+        .x_label_area_size(BELOW)
+        .y_label_area_size(LEFT)
+        .build_cartesian_2d(0.0..MODES.len() as f64, 0.0..0.5)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(RGBColor(225, 225, 225))
+        .x_labels(0)
+        .y_labels(6)
+        .axis_style(GRAY)
+        .label_style(("sans-serif", 12).into_font().color(&GRAY))
+        .draw()?;
+    for (i, (_, shares, color)) in bars.iter().enumerate() {
+        chart.draw_series(shares.iter().enumerate().map(|(mode, share)| {
+            let left = mode as f64 + 0.12 + 0.19 * i as f64;
+            Rectangle::new([(left, 0.0), (left + 0.17, *share)], color.filled())
+        }))?;
+    }
+    let names = ["lower left", "lower right", "upper left", "upper right"];
+    for (i, name) in (0_u32..).zip(names) {
+        // of a quarter of the plot, the part that centres the name
+        let x = LEFT + SIDE / 4 * i + 10;
+        text(area, name, (x, ABOVE + SIDE + 8), 12, GRAY)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Draws what the project stands on: a diffusion model recovers a distribution of which only the
+//! energy is known, from samples of another distribution, once their denoising losses are
+//! weighted.
+//!
+//! `cargo run --release -p rescore-objectives --example toy [FILE]` trains three models (about a
+//! minute) and writes the figure to FILE, by default `toy.svg`.
+
+mod drawing;
+mod mixture;
+mod training;
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+use drawing::Panel;
+use mixture::{Point, energy_distance, exact_samples, mass_error};
+use rescore_kernels::{Noise, NoiseKey};
+use training::{Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
+
+/// Samples of each side of a comparison.
+const COUNT: usize = 3000;
+
+const SEED: u64 = 0;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let path = PathBuf::from(arguments.next().unwrap_or_else(|| "toy.svg".into()));
+    if arguments.next().is_some() || path.to_string_lossy().starts_with('-') {
+        eprintln!("usage: toy [FILE]\nwrites the figure to FILE, by default toy.svg");
+        return ExitCode::from(2);
+    }
+    // A file that cannot be written is better found out before the training.
+    let result = std::fs::File::create(&path)
+        .map_err(Into::into)
+        .and_then(|_| figure())
+        .and_then(|svg| Ok(std::fs::write(&path, svg)?));
+    match result {
+        Ok(()) => {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("toy: cannot write {}: {error}", path.display());
+            ExitCode::from(74)
+        }
+    }
+}
+
+/// Trains, measures, prints the measurements and draws them.
+fn figure() -> Result<String, Box<dyn Error>> {
+    let key = |name: &str| NoiseKey::new(SEED, name);
+    let exact = exact_samples(COUNT, key("exact"));
+    let panel = |title: String, points: Vec<Point>| {
+        let distance = energy_distance(&points, &exact);
+        println!(
+            "{title}: energy distance {distance:.4}, largest error of a mode's share {:.3}",
+            mass_error(&points)
+        );
+        Panel {
+            title,
+            points,
+            distance,
+        }
+    };
+    let learned = |title: String, objective| {
+        let policy = train(objective, UPDATES, SEED);
+        panel(title, samples(&policy, COUNT, key("samples")))
+    };
+    let uniform = Noise {
+        key: key("uniform"),
+        counter: 0,
+    };
+    let panels = [
+        panel(
+            "Target, exact samples".into(),
+            exact_samples(COUNT, key("other")),
+        ),
+        panel("What training sees".into(), proposal(COUNT, uniform)),
+        learned("Unweighted".into(), Objective::Unweighted),
+        learned("DPMD's weights".into(), Objective::MirrorDescent),
+        learned(
+            format!("SDAC's weights, {REVERSE_SAMPLES} reverse samples"),
+            Objective::MaxEntropy(REVERSE_SAMPLES),
+        ),
+    ];
+    drawing::draw(&panels)
+}
