@@ -11,7 +11,7 @@ mod mixture;
 mod training;
 
 use burn::{
-    backend::Flex,
+    backend::{Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
 use mixture::{MODES, Point, energy_distance, exact_samples, mass_error, masses};
@@ -112,7 +112,7 @@ fn the_energy_is_that_of_the_mixture() {
         .collect();
     let points = Tensor::<Flex, 2>::from_data(
         TensorData::new(grid.clone(), [cells * cells, 2]),
-        &Default::default(),
+        &FlexDevice,
     );
     let log_density = mixture::log_density(points).to_data();
     let area = (2.0 / cells as f64).powi(2);

@@ -1,7 +1,7 @@
 //! SAC's squashed Gaussian against numerical integration and finite differences.
 
 use burn::{
-    backend::{Autodiff, Flex},
+    backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
 use rescore_objectives::gaussian::{split_mean_log_std, squashed_sample};
@@ -11,10 +11,10 @@ const LOG_STD: f32 = -0.3;
 
 fn column(values: Vec<f32>) -> Tensor<Flex, 2> {
     let rows = values.len();
-    Tensor::from_data(TensorData::new(values, [rows, 1]), &Default::default())
+    Tensor::from_data(TensorData::new(values, [rows, 1]), &FlexDevice)
 }
 
-fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f64> {
+fn values<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
     tensor.to_data().iter::<f64>().collect()
 }
 
@@ -23,7 +23,7 @@ fn sample(noise: Vec<f32>, tanh_correction: bool) -> (Vec<f64>, Vec<f64>) {
     let rows = noise.len();
     let parameters = [column(vec![MEAN; rows]), column(vec![LOG_STD; rows])];
     let sample = squashed_sample(parameters, column(noise), tanh_correction);
-    (values(sample.actions), values(sample.log_probabilities))
+    (values(&sample.actions), values(&sample.log_probabilities))
 }
 
 /// Unit normals from -6 to 6; 5e-9 of the mass lies outside.
@@ -88,11 +88,11 @@ fn the_correction_is_the_logarithm_of_the_slope_of_tanh() {
 fn components_add_up() {
     let parameters = || {
         [
-            Tensor::<Flex, 2>::from_floats([[0.1, -0.7]], &Default::default()),
-            Tensor::<Flex, 2>::from_floats([[-1.0, 0.2]], &Default::default()),
+            Tensor::<Flex, 2>::from_floats([[0.1, -0.7]], &FlexDevice),
+            Tensor::<Flex, 2>::from_floats([[-1.0, 0.2]], &FlexDevice),
         ]
     };
-    let noise = Tensor::from_floats([[0.9, -1.3]], &Default::default());
+    let noise = Tensor::from_floats([[0.9, -1.3]], &FlexDevice);
     let joint = squashed_sample(parameters(), noise, true);
     let expected: f64 = [(0.1_f64, -1.0_f64, 0.9_f64), (-0.7, 0.2, -1.3)]
         .iter()
@@ -102,7 +102,7 @@ fn components_add_up() {
             normal - (1.0 - action * action).ln()
         })
         .sum();
-    let actual = values(joint.log_probabilities);
+    let actual = values(&joint.log_probabilities);
     assert_eq!(actual.len(), 1);
     assert!(
         (actual[0] - expected).abs() < 1e-5,
@@ -123,7 +123,8 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
     let grads = sample.log_probabilities.sum().backward();
     let derivative = |leaf: Tensor<Autodiff<Flex>, 2>| {
         values(
-            leaf.grad(&grads)
+            &leaf
+                .grad(&grads)
                 .expect("the log-probability depends on it"),
         )[0]
     };
@@ -141,8 +142,8 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
 
 #[test]
 fn the_network_output_splits_into_mean_and_clipped_log_std() {
-    let output = Tensor::<Flex, 2>::from_floats([[1.0, 2.0, 9.0, -30.0]], &Default::default());
+    let output = Tensor::<Flex, 2>::from_floats([[1.0, 2.0, 9.0, -30.0]], &FlexDevice);
     let [mean, log_std] = split_mean_log_std(output, 0.5);
-    assert_eq!(values(mean), [1.0, 2.0]);
-    assert_eq!(values(log_std), [0.5, -20.0]);
+    assert_eq!(values(&mean), [1.0, 2.0]);
+    assert_eq!(values(&log_std), [0.5, -20.0]);
 }

@@ -2,7 +2,7 @@
 //! hand, and against finite differences.
 
 use burn::{
-    backend::{Autodiff, Flex},
+    backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Int, Tensor},
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, ScheduleKind};
@@ -19,10 +19,10 @@ const DIM: usize = 3;
 
 fn normal(name: &str, shape: [usize; 2]) -> Tensor<Flex, 2> {
     let key = NoiseKey::new(1, name);
-    Noise { key, counter: 0 }.normal(shape, &Default::default())
+    Noise { key, counter: 0 }.normal(shape, &FlexDevice)
 }
 
-fn values<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f64> {
+fn values<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
     tensor.to_data().iter::<f64>().collect()
 }
 
@@ -51,11 +51,12 @@ fn the_reverse_sampling_loss_is_that_of_all_samples_evaluated_one_by_one() {
     );
     let grads = loss.backward();
     let gradient = values(
-        leaf.grad(&grads)
+        &leaf
+            .grad(&grads)
             .expect("the loss depends on the prediction"),
     );
 
-    let (e, n, w) = (values(pred), values(noise), values(weights));
+    let (e, n, w) = (values(&pred), values(&noise), values(&weights));
     let count = (BATCH * SAMPLES * DIM) as f64;
     let mut expected = 0.0;
     let mut expected_gradient = vec![0.0; BATCH * DIM];
@@ -70,7 +71,7 @@ fn the_reverse_sampling_loss_is_that_of_all_samples_evaluated_one_by_one() {
         }
     }
     // single precision: a few units of 1e-7 on sums of order 1, divided by 64
-    assert_close(&values(loss.inner()), &[expected], 1e-7);
+    assert_close(&values(&loss.inner()), &[expected], 1e-7);
     assert_close(&gradient, &expected_gradient, 1e-7);
 }
 
@@ -78,17 +79,17 @@ fn the_reverse_sampling_loss_is_that_of_all_samples_evaluated_one_by_one() {
 fn max_entropy_weights_are_a_softmax_over_the_samples_of_a_row() {
     let q = Tensor::<Flex, 2>::from_floats(
         [[0.0, 2.0_f32.ln(), 5.0_f32.ln()], [7.0, 7.0, 7.0]],
-        &Default::default(),
+        &FlexDevice,
     );
     let third = 1.0 / 3.0;
     let expected = [0.125, 0.25, 0.625, third, third, third];
-    assert_close(&values(rsm::max_entropy_weights(q)), &expected, 1e-6);
+    assert_close(&values(&rsm::max_entropy_weights(q)), &expected, 1e-6);
 }
 
 /// Q 1 and -6 with mean 2, standard deviation 4, limit 3 and temperature 0.5, by hand.
 #[test]
 fn mirror_descent_weights_follow_the_normalization_and_the_limit() {
-    let device = Default::default();
+    let device = FlexDevice;
     let statistics = QStatistics::<Flex> {
         mean: Tensor::from_floats([2.0], &device),
         std: Tensor::from_floats([4.0], &device),
@@ -109,31 +110,31 @@ fn mirror_descent_weights_follow_the_normalization_and_the_limit() {
             Tensor::from_floats([0.5], &device),
         );
         let expected = clipped.map(|q: f64| (q / 0.5).exp());
-        assert_close(&values(weights), &expected, 1e-6);
+        assert_close(&values(&weights), &expected, 1e-6);
     }
 }
 
 /// Mean 3 and population standard deviation 2 of the batch, a tenth of the way from 0 and 1.
 #[test]
 fn statistics_move_towards_those_of_the_batch() {
-    let device = Default::default();
+    let device = FlexDevice;
     let q = Tensor::<Flex, 1>::from_floats([1.0, 5.0, 1.0, 5.0], &device);
     let moved = QStatistics::new(&device).updated(q, 0.1);
-    assert_close(&values(moved.mean), &[0.3], 1e-6);
-    assert_close(&values(moved.std), &[1.1], 1e-6);
+    assert_close(&values(&moved.mean), &[0.3], 1e-6);
+    assert_close(&values(&moved.std), &[1.1], 1e-6);
 }
 
 /// Of `noisy` 0.3 at a step where `alpha_bar` is known: the forward process undone, and clipped.
 #[test]
 fn reverse_samples_invert_the_forward_process_inside_the_box() {
     let schedule = NoiseSchedule::new(ScheduleKind::Cosine, 20, 0.8);
-    let times = Tensor::<Flex, 1, Int>::from_ints([2, 19], &Default::default());
+    let times = Tensor::<Flex, 1, Int>::from_ints([2, 19], &FlexDevice);
     let noise = unflatten_particles(normal("reverse", [2 * SAMPLES, DIM]), 2);
     let noisy = normal("noisy", [2, DIM]).mul_scalar(0.3);
     let clean = rsm::reverse_samples(&schedule, noisy.clone(), times, noise.clone());
     assert_eq!(clean.dims(), [2, SAMPLES, DIM]);
 
-    let (noisy, noise) = (values(noisy), values(noise));
+    let (noisy, noise) = (values(&noisy), values(&noise));
     let mut clipped = 0;
     let expected: Vec<f64> = (0..2 * SAMPLES * DIM)
         .map(|i| {
@@ -145,7 +146,7 @@ fn reverse_samples_invert_the_forward_process_inside_the_box() {
             clean.clamp(-1.0, 1.0)
         })
         .collect();
-    assert_close(&values(clean), &expected, 1e-5);
+    assert_close(&values(&clean), &expected, 1e-5);
     assert!((SAMPLES..2 * SAMPLES * DIM).contains(&clipped), "{clipped}");
 }
 
@@ -165,14 +166,14 @@ impl Batch {
             schedule: NoiseSchedule::new(ScheduleKind::Linear, 20, 0.8),
             observations: normal("observations", [BATCH, 2]),
             actions: normal("actions", [BATCH, DIM]).clamp(-1.0, 1.0),
-            times: Tensor::from_ints([0, 3, 8, 13, 19], &Default::default()),
+            times: Tensor::from_ints([0, 3, 8, 13, 19], &FlexDevice),
             noise: normal("noise", [BATCH, DIM]),
-            weights: Tensor::from_floats([0.1, 3.0, 1.0, 0.0, 20.0], &Default::default()),
+            weights: Tensor::from_floats([0.1, 3.0, 1.0, 0.0, 20.0], &FlexDevice),
         }
     }
 
     fn loss(&self, policy: &Denoiser<Flex>) -> f64 {
-        values(rsm::weighted_denoising_loss(
+        values(&rsm::weighted_denoising_loss(
             policy,
             &self.schedule,
             self.observations.clone(),
@@ -191,7 +192,7 @@ fn policy() -> Denoiser<Flex> {
         hidden_dims: vec![8, 8],
     };
     let key = NoiseKey::new(0, "policy");
-    Denoiser::init(&shape, Initializer::LecunNormal, key, &Default::default())
+    Denoiser::init(&shape, Initializer::LecunNormal, key, &FlexDevice)
 }
 
 /// The definition, from the network's outputs.
@@ -204,11 +205,7 @@ fn the_denoising_loss_is_the_weighted_mean_square() {
         batch.noise.clone(),
     );
     let pred = policy.forward(batch.observations.clone(), noisy, batch.times.clone(), 20);
-    let (e, n, w) = (
-        values(pred),
-        values(batch.noise.clone()),
-        values(batch.weights.clone()),
-    );
+    let (e, n, w) = (values(&pred), values(&batch.noise), values(&batch.weights));
     let sum: f64 = (0..BATCH * DIM)
         .map(|i| w[i / DIM] * (e[i] - n[i]).powi(2))
         .sum();
@@ -257,7 +254,7 @@ fn moved(policy: &Denoiser<Flex>, direction: u32, step: f64) -> Denoiser<Flex> {
             counter: direction,
         };
         // one more row than the weight has: the bias
-        let random = noise.normal([rows + 1, columns], &Default::default());
+        let random = noise.normal([rows + 1, columns], &FlexDevice);
         let random: Tensor<Flex, 2> = random.mul_scalar(step * 0.1);
         let mut layer = layer.clone();
         layer.weight = layer.weight + random.clone().slice([0..rows]);
@@ -281,8 +278,8 @@ fn dot(a: &Denoiser<Flex>, b: &Denoiser<Flex>) -> f64 {
     a.iter()
         .zip(&b)
         .map(|((_, a), (_, b))| {
-            product(values(a.weight.clone()), values(b.weight.clone()))
-                + product(values(a.bias.clone()), values(b.bias.clone()))
+            product(values(&a.weight), values(&b.weight))
+                + product(values(&a.bias), values(&b.bias))
         })
         .sum()
 }

@@ -10,7 +10,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
 /// Points of a scatter plot; more would only make the file large.
-const SHOWN: usize = 600;
+const SHOWN: usize = 500;
 
 /// Side of the square that a scatter plot fills, and what surrounds it, in pixels.
 const SIDE: u32 = 310;
@@ -55,7 +55,7 @@ pub fn draw(panels: &[Panel; 5]) -> Result<String, Box<dyn Error>> {
         let (header, body) = root.split_vertically(HEADER);
         text(
             &header,
-            "Score matching on uniform samples, weighted by the energy of a mixture of Gaussians",
+            "Denoising score matching on uniform samples: a target of which only the energy is known",
             (LEFT, 18),
             20,
             INK,
@@ -72,7 +72,7 @@ pub fn draw(panels: &[Panel; 5]) -> Result<String, Box<dyn Error>> {
 
 fn text(area: &Area<'_>, text: &str, (x, y): (u32, u32), size: u32, color: RGBColor) -> Drawn {
     let style = ("sans-serif", size).into_font().color(&color);
-    area.draw_text(text, &style, (x as i32, y as i32))?;
+    area.draw_text(text, &style, (x.cast_signed(), y.cast_signed()))?;
     Ok(())
 }
 
@@ -131,9 +131,9 @@ fn shares(area: &Area<'_>, panels: &[Panel; 5]) -> Drawn {
         ("DPMD", masses(&panels[3].points), COLORS[3]),
         ("SDAC", masses(&panels[4].points), COLORS[4]),
     ];
-    for (i, (name, _, color)) in (0_u32..).zip(&bars) {
-        let x = LEFT + 76 * i;
-        let corner = (x as i32, 35);
+    let places = [0, 70, 168, 228].map(|x| x + LEFT);
+    for (x, (name, _, color)) in places.into_iter().zip(&bars) {
+        let corner = (x.cast_signed(), 35);
         let square = [corner, (corner.0 + 10, corner.1 + 10)];
         area.draw(&Rectangle::new(square, color.filled()))?;
         text(area, name, (x + 14, 33), 13, GRAY)?;

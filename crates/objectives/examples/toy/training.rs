@@ -2,7 +2,7 @@
 //! differ.
 
 use burn::{
-    backend::{Autodiff, Flex},
+    backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Int, Tensor, TensorData},
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler, ScheduleKind};
@@ -19,13 +19,13 @@ use crate::mixture::{self, Point};
 pub const TEMPERATURE: f64 = 0.5;
 
 /// Q is clipped to plus or minus this for DPMD's weights. The log-density (times lambda) is at
-/// most 1.1; the lower bound leaves a density of `exp(-5 / 0.5) = 5e-5` between the modes.
+/// most 0.9; the lower bound leaves a density of `exp(-5 / 0.5) = 5e-5` between the modes.
 const Q_LIMIT: f64 = 5.0;
 
 /// Samples of the reverse kernel for each noisy point. At the noisy end of the chain the kernel is
 /// much wider than the box and few samples fall on the modes; the softmax over few is biased
-/// towards the largest mode. The error falls with the number of samples: see the test of the 64
-/// that the reference implementation has.
+/// towards the largest mode. The reference implementation has 64; with a perfect denoiser that
+/// moves the shares of the modes by up to 0.10, 256 by 0.05, 1024 by 0.02.
 pub const REVERSE_SAMPLES: usize = 512;
 
 /// Points a batch of the denoising losses.
@@ -49,7 +49,9 @@ pub enum Objective {
 }
 
 /// 20 steps of the cosine schedule. The linear one spends fewer of its steps at noise as small as
-/// the modes, and blurs them even with a perfect denoiser.
+/// the modes: with a perfect denoiser the chain ends at an energy distance of 0.006 from the
+/// target, with this one at 0.001. What remains are modes narrower by a fifth, the price of 20
+/// steps.
 fn schedule() -> NoiseSchedule {
     NoiseSchedule::new(ScheduleKind::Cosine, 20, 0.8)
 }
@@ -69,7 +71,7 @@ pub const UPDATES: u32 = 5000;
 /// A denoiser after `updates` updates with `objective`. Equal seeds give equal samples, times and
 /// noise for all objectives.
 pub fn train(objective: Objective, updates: u32, seed: u64) -> Denoiser<Flex> {
-    let device = Default::default();
+    let device = FlexDevice;
     let shape = DenoiserShape {
         observation_dim: 1,
         action_dim: 2,
@@ -94,7 +96,7 @@ fn gradient(
     seed: u64,
     update: u32,
 ) -> Denoiser<Flex> {
-    let device = Default::default();
+    let device = FlexDevice;
     let stream = |name: &str| Noise {
         key: NoiseKey::new(seed, name),
         counter: update,
@@ -160,7 +162,7 @@ fn gradient(
 /// `count` samples of the trained model: the denoising chain from unit normals.
 pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
     let sampler = Sampler::new(&schedule(), 1, 1.0);
-    let observations = Tensor::<Flex, 2>::zeros([count, 1], &Default::default());
+    let observations = Tensor::<Flex, 2>::zeros([count, 1], &FlexDevice);
     let chain = sampler.all(policy, observations, &sampler.noise(key, 0));
     let values: Vec<f32> = chain.to_data().iter::<f32>().collect();
     values.chunks_exact(2).map(|p| [p[0], p[1]]).collect()
@@ -173,13 +175,10 @@ fn q(actions: Tensor<Flex, 2>) -> Tensor<Flex, 1> {
 
 /// There is one state only.
 fn observations(count: usize) -> Tensor<Autodiff<Flex>, 2> {
-    Tensor::zeros([count, 1], &Default::default())
+    Tensor::zeros([count, 1], &FlexDevice)
 }
 
 fn tensor(points: &[Point]) -> Tensor<Flex, 2> {
     let values = points.as_flattened().to_vec();
-    Tensor::from_data(
-        TensorData::new(values, [points.len(), 2]),
-        &Default::default(),
-    )
+    Tensor::from_data(TensorData::new(values, [points.len(), 2]), &FlexDevice)
 }
