@@ -28,8 +28,12 @@ fn main() -> ExitCode {
         eprintln!("usage: toy [FILE]\nwrites the figure to FILE, by default toy.svg");
         return ExitCode::from(2);
     }
-    // A file that cannot be written is better found out before the training.
-    let result = std::fs::File::create(&path)
+    // A file that cannot be written is better found out before the training; an older figure stays
+    // until there is a new one.
+    let result = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
         .map_err(Into::into)
         .and_then(|_| figure())
         .and_then(|svg| Ok(std::fs::write(&path, svg)?));
