@@ -1,6 +1,6 @@
 //! The list of algorithms, and their configurations as one type.
 
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{Precision, RescoreBackend};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
@@ -95,6 +95,15 @@ impl AgentConfig {
             Self::Dpmd(_) => Algorithm::Dpmd,
             Self::Sdac(_) => Algorithm::Sdac,
             Self::Sac(_) => Algorithm::Sac,
+        }
+    }
+
+    /// The precision in which the policy is sampled.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Dpmd(config) => config.diffusion.precision.into(),
+            Self::Sdac(config) => config.diffusion.precision.into(),
+            Self::Sac(_) => Precision::F32,
         }
     }
 

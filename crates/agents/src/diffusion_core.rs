@@ -96,7 +96,12 @@ impl<B: RescoreBackend> DiffusionCore<B> {
             diffusion.denoising_steps,
             diffusion.schedule_scale,
         );
-        let sampler = Sampler::new(&schedule, diffusion.particles, diffusion.start_scale as f32);
+        let sampler = Sampler::new(
+            &schedule,
+            diffusion.particles,
+            diffusion.start_scale as f32,
+            diffusion.precision.into(),
+        );
         Self {
             target_policy: policy.clone(),
             target_critics: critics.clone(),

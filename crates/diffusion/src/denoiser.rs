@@ -2,7 +2,8 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_kernels::{
-    Activation, ChainNetwork, Initializer, Linear, Mlp, NoiseKey, Parameters, RescoreBackend,
+    Activation, ChainNetwork, Initializer, Linear, Mlp, NoiseKey, Parameters, Precision,
+    RescoreBackend,
 };
 
 use crate::time_embedding;
@@ -98,7 +99,7 @@ impl<B: RescoreBackend> Denoiser<B> {
 
     /// The network as the denoising chain uses it: layer 1 taken apart, its time part computed for
     /// all of the `num_steps` steps.
-    pub fn chain_network(&self, num_steps: usize) -> ChainNetwork<B> {
+    pub fn chain_network(&self, num_steps: usize, precision: Precision) -> ChainNetwork<B> {
         let (observation_dim, action_dim) = (self.observation_dim(), self.action_dim());
         let first = &self.trunk.layers[0];
         let rows = |from: usize, to: usize| first.weight.clone().slice([from..to]);
@@ -112,6 +113,7 @@ impl<B: RescoreBackend> Denoiser<B> {
             step_bias: time + first.bias.clone().unsqueeze(),
             rest: self.trunk.layers[1..].to_vec(),
             activation: self.trunk.activation,
+            precision,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Sampling actions from a diffusion policy.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{ChainNoise, Mlp, NoiseKey, RescoreBackend, Sampled, StepCoefficients};
+use rescore_kernels::{
+    ChainNoise, Mlp, NoiseKey, Precision, RescoreBackend, Sampled, StepCoefficients,
+};
 
 use crate::{Denoiser, NoiseSchedule};
 
@@ -11,16 +13,23 @@ pub struct Sampler {
     steps: Vec<StepCoefficients>,
     particles: usize,
     start_scale: f32,
+    precision: Precision,
 }
 
 impl Sampler {
     /// `particles` candidate actions an observation; the chain starts from normals with standard
-    /// deviation `start_scale`.
-    pub fn new(schedule: &NoiseSchedule, particles: usize, start_scale: f32) -> Self {
+    /// deviation `start_scale` and is computed in `precision`.
+    pub fn new(
+        schedule: &NoiseSchedule,
+        particles: usize,
+        start_scale: f32,
+        precision: Precision,
+    ) -> Self {
         Self {
             steps: schedule.chain_coefficients(),
             particles,
             start_scale,
+            precision,
         }
     }
 
@@ -82,7 +91,7 @@ impl Sampler {
         observations: Tensor<B, 2>,
         noise: &ChainNoise<B>,
     ) -> Sampled<B> {
-        let network = policy.chain_network(self.steps.len());
+        let network = policy.chain_network(self.steps.len(), self.precision);
         B::denoise_best(
             &network,
             critics,
@@ -100,7 +109,7 @@ impl Sampler {
         observations: Tensor<B, 2>,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
-        let network = policy.chain_network(self.steps.len());
+        let network = policy.chain_network(self.steps.len(), self.precision);
         B::denoise_chain(&network, observations, self.particles, &self.steps, noise)
     }
 

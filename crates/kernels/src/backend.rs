@@ -6,16 +6,23 @@ use burn::{
 };
 
 use crate::{
-    ChainNetwork, ChainNoise, Mlp, Sampled, StepCoefficients,
+    ChainNetwork, ChainNoise, Mlp, Precision, Sampled, StepCoefficients,
     adam::{self, AdamStep},
-    chain, mish, scoring,
+    chain,
+    dense::{self, DenseGradients, Wanted},
+    mish, scoring,
 };
 
 /// A Burn backend with the operations that this project adds.
 ///
 /// The default bodies are plain tensor code, run on any backend, and are what a replacement is
-/// checked against. Only Mish has a derivative: sampling is never differentiated.
+/// checked against. Mish and the linear layer have derivatives; sampling is never differentiated.
 pub trait RescoreBackend: Backend {
+    /// Whether the chain can be sampled in this precision; every backend can in `f32`.
+    fn supports(precision: Precision) -> bool {
+        precision == Precision::F32
+    }
+
     /// `x tanh(softplus(x))` of every element.
     fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
         mish::forward::<Self>(x)
@@ -24,6 +31,28 @@ pub trait RescoreBackend: Backend {
     /// `grad * d mish(x) / dx` of every element.
     fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         mish::backward::<Self>(x, grad)
+    }
+
+    /// `x W + b`, then Mish where `with_mish`: `x` `[rows, in]`, `weight` `[in, out]`, `bias`
+    /// `[out]`, result `[rows, out]`.
+    fn dense(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        with_mish: bool,
+    ) -> FloatTensor<Self> {
+        let z = dense::forward::<Self>(x, weight, bias);
+        if with_mish { Self::mish(z) } else { z }
+    }
+
+    /// Derivatives of [`RescoreBackend::dense`] without Mish, for `grad` `[rows, out]`.
+    fn dense_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        wanted: Wanted,
+    ) -> DenseGradients<Self> {
+        dense::backward::<Self>(x, weight, grad, wanted)
     }
 
     /// Samples `particles` actions for each of the `observations` (`[states, observation_dim]`) by
@@ -78,5 +107,14 @@ pub trait RescoreBackend: Backend {
 impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C> {
     fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
         mish::differentiable::<B, C>(x)
+    }
+
+    fn dense(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        with_mish: bool,
+    ) -> FloatTensor<Self> {
+        dense::differentiable::<B, C>(x, weight, bias, with_mish)
     }
 }

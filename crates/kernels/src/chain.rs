@@ -25,6 +25,28 @@ pub struct StepCoefficients {
     pub sigma: f32,
 }
 
+/// How a chain holds weights and activations between its layers; sums, the action and everything
+/// that is trained are `f32` always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, of which 8 are the exponent's: half the memory and, where the processor multiplies
+    /// them, twice the products. [`RescoreBackend::supports`] tells which backends have it.
+    Bf16,
+}
+
+impl Precision {
+    /// Its name in configurations and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// A denoiser as the chain uses it: what is constant over a chain is computed once.
 ///
 /// Layer 1 acts on `concat(observation, x_t, time embedding)`. Its observation part is constant
@@ -41,6 +63,8 @@ pub struct ChainNetwork<B: Backend> {
     pub rest: Vec<Linear<B>>,
     /// Activation between the layers.
     pub activation: Activation,
+    /// Precision of the chain, where the backend has it.
+    pub precision: Precision,
 }
 
 /// Where the chain's random numbers come from.

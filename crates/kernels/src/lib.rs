@@ -15,10 +15,12 @@ mod backend;
 pub mod chain;
 #[cfg(feature = "flex")]
 mod cpu;
+pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
 mod mish;
 mod mlp;
+mod multiversion;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub mod noise;
@@ -27,7 +29,7 @@ mod scoring;
 
 pub use activation::Activation;
 pub use backend::RescoreBackend;
-pub use chain::{ChainNetwork, ChainNoise, StepCoefficients};
+pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
 pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
 pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-use crate::{Activation, NoiseKey, Parameters, RescoreBackend};
+use crate::{Activation, NoiseKey, Parameters, RescoreBackend, dense::dense};
 
-/// A fully connected layer `y = x W + b`.
+/// A fully connected layer `y = x W + b`, `x` of shape `[rows, in]`.
 #[derive(Debug, Clone)]
 pub struct Linear<B: Backend> {
     /// `W`, `[in, out]`.
@@ -29,11 +29,6 @@ pub enum Initializer {
 const TRUNCATED_STD: f64 = 0.879_625_661_034_239_8;
 
 impl<B: Backend> Linear<B> {
-    /// `x W + b` for `x` of shape `[rows, in]`.
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        x.matmul(self.weight.clone()) + self.bias.clone().unsqueeze()
-    }
-
     /// A layer with random weights. `key` and `index` select the random numbers.
     fn init(
         [fan_in, fan_out]: [usize; 2],
@@ -114,17 +109,23 @@ impl<B: Backend> Mlp<B> {
 impl<B: RescoreBackend> Mlp<B> {
     /// The network's output `[rows, out]` for `x` of shape `[rows, in]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let x = self.layers[0].forward(x);
-        self.forward_after_first(x)
+        let last = self.layers.len() - 1;
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (i, layer)| match self.activation {
+            // One operation where the layer's activation is Mish.
+            Activation::Mish => dense(x, layer, i < last),
+            Activation::Gelu if i < last => Activation::Gelu.forward(dense(x, layer, false)),
+            Activation::Gelu => dense(x, layer, false),
+        })
     }
 
     /// The rest of the network, given the first layer's output before its activation.
     ///
     /// For callers that put the first layer together from parts that they can reuse.
     pub fn forward_after_first(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.layers[1..]
-            .iter()
-            .fold(x, |x, layer| layer.forward(self.activation.forward(x)))
+        self.layers[1..].iter().fold(x, |x, layer| {
+            dense(self.activation.forward(x), layer, false)
+        })
     }
 }
 

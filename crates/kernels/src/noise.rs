@@ -13,6 +13,8 @@
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
+use crate::multiversion::multiversion;
+
 /// Key of one stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NoiseKey([u32; 2]);
@@ -45,7 +47,7 @@ impl NoiseKey {
     }
 
     /// Four random words for the counter `(row, block, step, counter)`: Philox4x32-10.
-    #[inline]
+    #[inline(always)]
     pub const fn bits(self, row: u32, block: u32, step: u32, counter: u32) -> [u32; 4] {
         let [mut k0, mut k1] = self.0;
         let mut c = [row, block, step, counter];
@@ -67,7 +69,7 @@ impl NoiseKey {
     }
 
     /// Four standard normals for the columns `4 * block ..` of `row`.
-    #[inline]
+    #[inline(always)]
     pub fn normals(self, row: u32, block: u32, step: u32, counter: u32) -> [f32; 4] {
         let [a, b, c, d] = self.bits(row, block, step, counter);
         let (n0, n1) = box_muller(a, b);
@@ -102,10 +104,47 @@ impl NoiseKey {
         step: u32,
         counter: u32,
     ) {
-        for (row, values) in (first_row..).zip(rows.chunks_exact_mut(columns)) {
-            for (block, quad) in (0_u32..).zip(values.chunks_mut(4)) {
-                let normals = self.normals(row, block, step, counter);
-                quad.copy_from_slice(&normals[..quad.len()]);
+        for (group, rows) in rows.chunks_mut((LANES * columns).max(1)).enumerate() {
+            let first_row = first_row.wrapping_add((group * LANES) as u32);
+            for block in 0..columns.div_ceil(4) {
+                let mut normals = [[0.0; LANES]; 4];
+                normals_of_rows(&mut normals, self, first_row, block as u32, step, counter);
+                let width = (columns - 4 * block).min(4);
+                for (lane, row) in rows.chunks_exact_mut(columns).enumerate() {
+                    for (place, normals) in normals[..width].iter().enumerate() {
+                        row[4 * block + place] = normals[lane];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows whose numbers are drawn together, so that the compiler has registers to fill.
+const LANES: usize = 16;
+
+multiversion! {
+    /// The four normals of column block `block` for `LANES` rows from `first_row` on:
+    /// [`NoiseKey::normals`] of each, the same operations and so the same bits.
+    fn normals_of_rows(
+        normals: &mut [[f32; LANES]; 4],
+        key: NoiseKey,
+        first_row: u32,
+        block: u32,
+        step: u32,
+        counter: u32,
+    ) {
+        let mut words = [[0_u32; LANES]; 4];
+        for lane in 0..LANES {
+            let row = first_row.wrapping_add(lane as u32);
+            let [a, b, c, d] = key.bits(row, block, step, counter);
+            (words[0][lane], words[1][lane]) = (a, b);
+            (words[2][lane], words[3][lane]) = (c, d);
+        }
+        for pair in [0, 2] {
+            for lane in 0..LANES {
+                let (first, second) = box_muller(words[pair][lane], words[pair + 1][lane]);
+                (normals[pair][lane], normals[pair + 1][lane]) = (first, second);
             }
         }
     }
@@ -156,13 +195,14 @@ impl Noise {
 }
 
 /// A random word as a number in (0, 1].
-#[inline]
+#[inline(always)]
 const fn unit(word: u32) -> f32 {
-    ((word >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+    // signed, because that is what every instruction set can convert
+    ((word >> 8).cast_signed() as f32 + 0.5) * (1.0 / 16_777_216.0)
 }
 
 /// Two independent standard normals from two random words.
-#[inline]
+#[inline(always)]
 fn box_muller(first: u32, second: u32) -> (f32, f32) {
     let radius = (-2.0 * ln(unit(first))).sqrt();
     let (sin, cos) = sin_cos_turns(unit(second));
@@ -170,7 +210,7 @@ fn box_muller(first: u32, second: u32) -> (f32, f32) {
 }
 
 /// Natural logarithm for arguments in [2^-25, 1], error below 1e-7 relative to max(1, |ln x|).
-#[inline]
+#[inline(always)]
 fn ln(x: f32) -> f32 {
     // x = m 2^e with m in [sqrt(1/2), sqrt(2))
     let bits = x.to_bits();
@@ -199,20 +239,28 @@ fn ln(x: f32) -> f32 {
 }
 
 /// Sine and cosine of `2 pi turns` for `turns` in [0, 1], error below 1e-7.
-#[inline]
+#[inline(always)]
 fn sin_cos_turns(turns: f32) -> (f32, f32) {
-    // nearest quarter turn; the rest lies in [-1/8, 1/8] turns
-    let quadrant = (turns * 4.0 + 0.5) as i32;
-    let angle = (turns - quadrant as f32 * 0.25) * std::f32::consts::TAU;
+    // Adding 1.5 * 2^23 rounds to the nearest quarter turn, whose number then stands in the lowest
+    // bits; the rest lies in [-1/8, 1/8] turns.
+    let shifted = turns * 4.0 + 12_582_912.0;
+    let angle = (turns - (shifted - 12_582_912.0) * 0.25) * std::f32::consts::TAU;
     let z = angle * angle;
     let sin = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 1.666_665_5e-1) * z * angle + angle;
     let cos = ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
-    match quadrant & 3 {
-        0 => (sin, cos),
-        1 => (cos, -sin),
-        2 => (-sin, -cos),
-        _ => (-cos, sin),
-    }
+    // Odd quarters swap sine and cosine; the sign bits follow from the quarter's two bits.
+    let quarter = shifted.to_bits();
+    let (s, c) = if quarter & 1 == 0 {
+        (sin, cos)
+    } else {
+        (cos, sin)
+    };
+    let sin_sign = (quarter & 2) << 30;
+    let cos_sign = (quarter.wrapping_add(1) & 2) << 30;
+    (
+        f32::from_bits(s.to_bits() ^ sin_sign),
+        f32::from_bits(c.to_bits() ^ cos_sign),
+    )
 }
 
 #[cfg(test)]
@@ -326,6 +374,22 @@ mod tests {
             counts.iter().all(|c| (9_600..10_400).contains(c)),
             "{counts:?}"
         );
+    }
+
+    /// What is drawn in groups of rows has the bits of what is drawn one by one.
+    #[test]
+    fn drawing_rows_together_changes_no_bit() {
+        let key = NoiseKey::new(9, "together");
+        for (rows, columns) in [(1, 1), (3, 6), (16, 4), (33, 7), (40, 17)] {
+            let mut together = vec![0.0; rows * columns];
+            key.fill_normals(&mut together, columns, u32::MAX - 5, 3, 8);
+            for (i, value) in together.iter().enumerate() {
+                let (row, column) = ((i / columns) as u32, i % columns);
+                let row = (u32::MAX - 5).wrapping_add(row);
+                let one = key.normals(row, (column / 4) as u32, 3, 8)[column % 4];
+                assert_eq!(value.to_bits(), one.to_bits(), "{rows} {columns} {i}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The one table from a backend's name to its type.
 
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{Precision, RescoreBackend};
 
 use crate::RunError;
+use crate::config::Config;
 
 /// Backends that Rescore knows, compiled in or not.
 pub const KNOWN: &[&str] = &["flex", "ndarray", "cuda", "wgpu", "vulkan", "metal"];
@@ -59,6 +60,33 @@ pub fn check(name: &str) -> Result<(), RunError> {
     }
 }
 
+/// Requires that the backend of `config` is compiled in and samples in the precision that `config`
+/// asks for.
+///
+/// # Errors
+/// When it is not or does not.
+pub fn check_config(config: &Config) -> Result<(), RunError> {
+    struct Supports(Precision);
+    impl Work for Supports {
+        type Output = bool;
+        fn run<B: RescoreBackend>(self, _: &B::Device) -> bool {
+            B::supports(self.0)
+        }
+    }
+    let precision = config.agent.precision();
+    if dispatch(&config.backend, Supports(precision))? {
+        return Ok(());
+    }
+    Err(RunError::usage(
+        format!(
+            "backend `{}` has no kernel for `precision = \"{}\"`",
+            config.backend,
+            precision.name()
+        ),
+        "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex`".to_owned(),
+    ))
+}
+
 fn not_compiled(name: &str) -> RunError {
     RunError::usage(
         format!(
@@ -76,6 +104,24 @@ fn not_compiled(name: &str) -> RunError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(all(feature = "flex", feature = "ndarray"))]
+    fn a_precision_without_a_kernel_is_refused() -> Result<(), RunError> {
+        let config = |backend: &str| {
+            crate::config::resolve(&crate::config::Request {
+                backend: Some(backend.to_owned()),
+                set: vec!["precision=bf16".to_owned()],
+                ..crate::config::Request::default()
+            })
+        };
+        check_config(&config("flex")?)?;
+        let error = check_config(&config("ndarray")?).expect_err("no kernel");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("`ndarray`"), "{error}");
+        assert!(error.to_string().contains("bf16"), "{error}");
+        Ok(())
+    }
 
     #[test]
     fn a_backend_that_is_missing_says_what_can_be_built() {

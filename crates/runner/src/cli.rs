@@ -215,7 +215,7 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
         backend: args.backend,
         set: args.set,
     })?;
-    backend::check(&config.backend)?;
+    backend::check_config(&config)?;
     let envs = Environments::new(&config)?;
     let folder = RunFolder::create(args.out.as_deref(), &config)?;
     tracing::info!(
@@ -261,7 +261,7 @@ fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
             .push(format!("training.eval_episodes={episodes}"));
     }
     let config = resolve(&request)?;
-    backend::check(&config.backend)?;
+    backend::check_config(&config)?;
     let path = Checkpoints::of(&args.run).find(args.checkpoint.unwrap_or(Which::Last))?;
     let work = Eval {
         config: &config,

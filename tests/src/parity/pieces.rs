@@ -10,7 +10,8 @@ use rescore_agents::{
 use rescore_critics::TwinQ;
 use rescore_diffusion::Denoiser;
 use rescore_kernels::{
-    Activation, ChainNoise, Parameters, RescoreBackend, chain, unflatten_particles, value_and_grad,
+    Activation, ChainNoise, Parameters, Precision, RescoreBackend, chain, unflatten_particles,
+    value_and_grad,
 };
 use rescore_objectives::rsm::{self, QNormalization, QStatistics};
 
@@ -193,7 +194,7 @@ fn sampling<B: RescoreBackend>(
     let mut states_of_chain = vec![start.clone()];
     let mut predictions = Vec::new();
     chain::denoise(
-        &core.policy.chain_network(steps.len()),
+        &core.policy.chain_network(steps.len(), Precision::F32),
         observations.clone(),
         particles,
         steps,

@@ -4,31 +4,27 @@
 //! that its activations (64 rows x 256 columns x 4 bytes = 64 KiB, twice) stay in the second-level
 //! cache and nothing but the result is written to memory. Weights are packed once a call. The
 //! observation's part of layer 1 is computed once a state, its time part comes with the network.
+//! Scoring is a pass of its own ([`super::score`]): in this one, the critics' weights would drive
+//! the network's out of the cache after every tile, which was measured to cost as much again as
+//! the scoring itself.
+//!
 //! Rows are independent, and every row is computed in the same order of operations wherever it
 //! lies, so the result depends neither on the tile size nor on the number of threads.
 
-use std::cell::RefCell;
-
 use rayon::prelude::*;
 
-#[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
 use super::{
     InstructionSet,
-    product::{Packed, Start, padded, product},
-    simd::{Lanes, Portable},
+    buffer::Buffer,
+    compiled::compiled,
+    network::{LayerView, PackedNetwork, observation_part},
+    precision::{Format, Precision, RoundedHalf, Single},
+    product::{Rows, Start},
+    simd::Lanes,
 };
-use crate::{NoiseKey, StepCoefficients};
-
-/// Rows of a tile at most.
-const TILE_ROWS: usize = 64;
-
-/// A layer's weights `[depth, columns]` and bias `[columns]`.
-pub(crate) struct LayerView<'a> {
-    pub(crate) weight: &'a [f32],
-    pub(crate) bias: &'a [f32],
-    pub(crate) dims: [usize; 2],
-}
+#[cfg(target_arch = "x86_64")]
+use super::{precision::Half, simd::Avx512};
+use crate::{NoiseKey, Precision as SamplingPrecision, StepCoefficients};
 
 /// The random numbers of a chain.
 pub(crate) enum NoiseView<'a> {
@@ -55,7 +51,7 @@ pub(crate) struct ChainView<'a> {
     pub(crate) observations: &'a [f32],
     pub(crate) states: usize,
     pub(crate) particles: usize,
-    /// `[observation_dim, hidden]`.
+    /// `[observation_dim, hidden]`, no bias.
     pub(crate) observation_weight: LayerView<'a>,
     /// `[action_dim, hidden]`; its bias is `[steps, hidden]`.
     pub(crate) action_weight: LayerView<'a>,
@@ -63,51 +59,34 @@ pub(crate) struct ChainView<'a> {
     pub(crate) rest: Vec<LayerView<'a>>,
     pub(crate) steps: &'a [StepCoefficients],
     pub(crate) noise: NoiseView<'a>,
+    pub(crate) precision: SamplingPrecision,
 }
 
-/// The chain with its weights packed for one instruction set.
-struct Job<'a> {
+/// The chain with its weights packed.
+struct Job<'a, V> {
     view: &'a ChainView<'a>,
+    network: PackedNetwork<V>,
     /// The observation's part of layer 1, `[states, padded hidden]`.
-    per_state: Vec<f32>,
-    action_weight: Packed,
-    /// Bias and time part of layer 1, one for each step.
-    step_bias: Vec<Vec<f32>>,
-    hidden: Vec<(Packed, Vec<f32>)>,
-    output: (Packed, Vec<f32>),
+    per_state: Buffer<f32>,
+    /// Bias and time part of layer 1, `[steps, padded hidden]`.
+    step_bias: Buffer<f32>,
 }
 
-/// Registers that a panel of the hidden layers is wide; the output layer, often narrow, has one.
-const VECTORS: usize = 2;
-
-/// Actions `[states, particles, action_dim]`.
+/// Samples actions, `[states, particles, action_dim]`.
 pub(crate) fn denoise(view: &ChainView<'_>, set: InstructionSet) -> Vec<f32> {
-    assert!(set.is_available(), "this processor has no {}", set.name());
-    match set {
+    match (view.precision, set) {
+        (SamplingPrecision::F32, _) => run::<Single>(view, set, tile_single),
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => run(view, 16, 8, |job, row, actions| {
-            // SAFETY: the processor has what the function is compiled for, see above.
-            unsafe { tile_avx512(job, row, actions) }
-        }),
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => run(view, 8, 6, |job, row, actions| {
-            // SAFETY: the processor has what the function is compiled for, see above.
-            unsafe { tile_avx2(job, row, actions) }
-        }),
-        InstructionSet::Portable => run(view, 8, 4, |job, row, actions| {
-            // SAFETY: nothing is needed.
-            unsafe { tile_portable(job, row, actions) }
-        }),
+        (SamplingPrecision::Bf16, InstructionSet::Avx512Bf16) => run::<Half>(view, set, tile_half),
+        (SamplingPrecision::Bf16, _) => run::<RoundedHalf>(view, set, tile_rounded),
     }
 }
 
-/// Packs the weights for registers of `lanes` values and hands out tiles that are filled up to a
-/// multiple of `block` rows.
-fn run(
+/// Packs the weights and hands out tiles that are filled up to whole blocks of rows.
+fn run<F: Format>(
     view: &ChainView<'_>,
-    lanes: usize,
-    block: usize,
-    tile: impl Fn(&Job<'_>, usize, &mut [f32]) + Sync,
+    set: InstructionSet,
+    tile: impl Fn(InstructionSet, &Job<'_, F::Value>, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let [action_dim, hidden] = view.action_weight.dims;
     let rows = view.states * view.particles;
@@ -115,159 +94,101 @@ fn run(
     if actions.is_empty() {
         return actions;
     }
-    let width = VECTORS * lanes;
-    let action_weight = Packed::new(view.action_weight.weight, view.action_weight.dims, width);
-    let stride = action_weight.padded();
-    let Some((output, between)) = view.rest.split_last() else {
-        panic!("a denoiser needs a hidden layer: its first layer cannot be its output");
-    };
-    let packed = |layer: &LayerView<'_>, width| {
-        let weights = Packed::new(layer.weight, layer.dims, width);
-        let bias = padded(layer.bias, weights.padded());
-        (weights, bias)
-    };
+    let network = PackedNetwork::new::<F>(set, view.action_weight.matrix(), &view.rest);
+    let padded = network.first_padded();
+    let mut step_bias = Buffer::new(view.steps.len() * padded);
+    let biases = view.action_weight.bias.chunks_exact(hidden);
+    for (to, bias) in step_bias.chunks_exact_mut(padded).zip(biases) {
+        to[..hidden].copy_from_slice(bias);
+        to[hidden..].fill(0.0);
+    }
+    let observation_weight = view.observation_weight.matrix();
     let job = Job {
         view,
-        per_state: observation_part(view, stride),
-        step_bias: view
-            .action_weight
-            .bias
-            .chunks_exact(hidden)
-            .map(|bias| padded(bias, stride))
-            .collect(),
-        action_weight,
-        hidden: between.iter().map(|layer| packed(layer, width)).collect(),
-        output: packed(output, lanes),
+        network,
+        per_state: observation_part(set, view.observations, view.states, observation_weight),
+        step_bias,
     };
-    // Small batches are cut finer, so that all cores get something.
-    let tile_rows = rows
-        .div_ceil(4)
-        .next_multiple_of(block)
-        .min(TILE_ROWS / block * block);
+    let tile_rows = set.tile_rows(rows);
     actions
         .par_chunks_mut(tile_rows * action_dim)
         .enumerate()
-        .for_each(|(index, chunk)| tile(&job, index * tile_rows, chunk));
+        .for_each(|(index, actions)| tile(set, &job, index * tile_rows, actions));
     actions
 }
 
-/// `observations * weight`, `[states, stride]`. One of many layers and computed once a state, so
-/// plain loops are enough.
-fn observation_part(view: &ChainView<'_>, stride: usize) -> Vec<f32> {
-    let [depth, hidden] = view.observation_weight.dims;
-    let mut result = vec![0.0; view.states * stride];
-    result
-        .par_chunks_mut(stride)
-        .zip(view.observations.par_chunks(depth.max(1)))
-        .for_each(|(sums, observation)| {
-            let rows = view.observation_weight.weight.chunks_exact(hidden);
-            for (x, weights) in observation.iter().zip(rows) {
-                for (sum, w) in sums.iter_mut().zip(weights) {
-                    *sum += x * w;
-                }
-            }
-        });
-    result
+compiled! {
+    /// Runs the chain for the rows `first_row..` that `actions` has room for.
+    fn tile_single(job: &Job<'_, f32>, first_row: usize, actions: &mut [f32]) = tile::<Single>;
+
+    /// As [`tile_single`], with values rounded to bf16.
+    fn tile_rounded(
+        job: &Job<'_, f32>, first_row: usize, actions: &mut [f32],
+    ) = tile::<RoundedHalf>;
 }
 
-thread_local! {
-    /// Activations of one tile, kept from call to call.
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+/// As [`tile_single`], in bf16.
+#[cfg(target_arch = "x86_64")]
+fn tile_half(set: InstructionSet, job: &Job<'_, u16>, first_row: usize, actions: &mut [f32]) {
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")]
+    fn avx512(job: &Job<'_, u16>, first_row: usize, actions: &mut [f32]) {
+        // SAFETY: the attribute enables what the vector type and the precision need.
+        unsafe { tile::<Avx512, Half, 8>(job, first_row, actions) }
+    }
+    assert!(set == InstructionSet::Avx512Bf16 && set.is_available());
+    // SAFETY: the set is available.
+    unsafe { avx512(job, first_row, actions) }
 }
 
-#[derive(Default)]
-struct Scratch {
-    state_of: Vec<usize>,
-    x: Vec<f32>,
-    noise: Vec<f32>,
-    front: Vec<f32>,
-    back: Vec<f32>,
-    noise_pred: Vec<f32>,
-}
-
-/// Runs the chain for the rows `first_row..` that `actions` has room for.
-///
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn tile<L: Lanes, const ROWS: usize>(
-    job: &Job<'_>,
+unsafe fn tile<L: Lanes, P: Precision<L>, const ROWS: usize>(
+    job: &Job<'_, P::Value>,
     first_row: usize,
     actions: &mut [f32],
-    scratch: &mut Scratch,
 ) {
     let view = job.view;
     let action_dim = view.action_weight.dims[0];
     let rows = actions.len() / action_dim;
     let block_rows = rows.next_multiple_of(ROWS);
-    let stride = job.action_weight.padded();
-    let widest = job
-        .hidden
-        .iter()
-        .map(|(weights, _)| weights.padded())
-        .fold(stride, usize::max);
-    let last_state = view.states - 1;
-    let Scratch {
-        state_of,
-        x,
-        noise,
-        front,
-        back,
-        noise_pred,
-    } = scratch;
-    state_of.clear();
-    state_of.extend((0..block_rows).map(|r| ((first_row + r) / view.particles).min(last_state)));
-    x.clear();
-    x.resize(block_rows * action_dim, 0.0);
-    noise.resize(rows * action_dim, 0.0);
-    front.resize(block_rows * widest, 0.0);
-    back.resize(block_rows * widest, 0.0);
-    noise_pred.resize(block_rows * job.output.0.padded(), 0.0);
+    let padded = job.network.first_padded();
+    let widest = job.network.widest();
+
+    // A state for every row of the tile, those that fill it up included.
+    let mut state_of = Buffer::<u32>::new(block_rows);
+    for (row, state) in state_of.iter_mut().enumerate() {
+        *state = ((first_row + row) / view.particles).min(view.states - 1) as u32;
+    }
+    let mut x = Buffer::new(block_rows * action_dim);
+    x[rows * action_dim..].fill(0.0);
+    let mut noise = Buffer::<f32>::new(rows * action_dim);
+    let mut front = Buffer::new(block_rows * widest);
+    let mut back = Buffer::new(block_rows * widest);
+    let prediction_width = job.network.output_padded();
+    let mut noise_pred = Buffer::<f32>::new(block_rows * prediction_width);
 
     start(view, first_row, &mut x[..rows * action_dim]);
     for (t, c) in view.steps.iter().enumerate().rev() {
+        let first = Start::PerState {
+            per_state: &job.per_state,
+            state_of: &state_of,
+            bias: &job.step_bias[t * padded..][..padded],
+        };
+        let input = Rows {
+            values: &x,
+            stride: action_dim,
+        };
+        let work = [&mut front, &mut back];
         // SAFETY: the caller's promise.
         unsafe {
-            let first = Start::PerState {
-                per_state: &job.per_state,
-                state_of,
-                bias: &job.step_bias[t],
-            };
-            product::<L, ROWS, VECTORS, true>(
-                x,
-                action_dim,
-                block_rows,
-                &job.action_weight,
-                &first,
-                front,
-            );
-            let mut front_stride = stride;
-            for (weights, bias) in &job.hidden {
-                product::<L, ROWS, VECTORS, true>(
-                    front,
-                    front_stride,
-                    block_rows,
-                    weights,
-                    &Start::Bias(bias),
-                    back,
-                );
-                std::mem::swap(front, back);
-                front_stride = weights.padded();
-            }
-            let (weights, bias) = &job.output;
-            product::<L, ROWS, 1, false>(
-                front,
-                front_stride,
-                block_rows,
-                weights,
-                &Start::Bias(bias),
-                noise_pred,
-            );
+            job.network
+                .forward::<L, P, ROWS>(&input, block_rows, &first, work, &mut noise_pred);
         }
         if t > 0 {
-            draw(view, first_row, t, noise);
+            draw(view, first_row, t, &mut noise);
         }
-        let predictions = noise_pred.chunks_exact(job.output.0.padded());
+        let predictions = noise_pred.chunks_exact(prediction_width);
         let rows = x.chunks_exact_mut(action_dim).zip(predictions);
         for ((row, prediction), z) in rows.zip(noise.chunks_exact(action_dim)) {
             for ((x, e), z) in row.iter_mut().zip(prediction).zip(z) {
@@ -321,33 +242,6 @@ fn draw(view: &ChainView<'_>, first_row: usize, step: usize, noise: &mut [f32]) 
     }
 }
 
-/// Defines a function that runs [`tile`] with the features of one instruction set.
-macro_rules! tile_for {
-    ($(#[$attribute:meta])* $name:ident, $lanes:ty, $rows:literal) => {
-        $(#[$attribute])*
-        unsafe fn $name(job: &Job<'_>, first_row: usize, actions: &mut [f32]) {
-            SCRATCH.with_borrow_mut(|scratch| {
-                // SAFETY: the attribute enables what the vector type needs.
-                unsafe { tile::<$lanes, $rows>(job, first_row, actions, scratch) }
-            });
-        }
-    };
-}
-
-tile_for! {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-    tile_avx512, Avx512, 8
-}
-tile_for! {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    tile_avx2, Avx2, 6
-}
-tile_for! {
-    tile_portable, Portable, 4
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,7 +285,7 @@ mod tests {
 
     const STEPS: usize = 6;
 
-    fn run_on(example: &Example, set: InstructionSet) -> Vec<f32> {
+    fn run_on(example: &Example, set: InstructionSet, precision: SamplingPrecision) -> Vec<f32> {
         let layer = |i: usize| LayerView {
             weight: &example.weights[i],
             bias: &example.biases[i],
@@ -419,21 +313,45 @@ mod tests {
                 counter: 3,
                 start_scale: 0.5,
             },
+            precision,
         };
         denoise(&view, set)
     }
+
+    const F32: SamplingPrecision = SamplingPrecision::F32;
+    const BF16: SamplingPrecision = SamplingPrecision::Bf16;
 
     /// The sets differ in fused or separate multiplication and addition and in the rounding of a
     /// reciprocal, about 1e-7 a layer, but not in the order of operations.
     #[test]
     fn all_instruction_sets_agree() {
         let example = example();
-        let expected = run_on(&example, InstructionSet::Portable);
+        let expected = run_on(&example, InstructionSet::Portable, F32);
         assert!(expected.iter().any(|x| x.abs() > 0.1));
         for set in InstructionSet::available() {
-            for (a, b) in run_on(&example, set).iter().zip(&expected) {
+            for (a, b) in run_on(&example, set, F32).iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-5, "{set:?}: {a} {b}");
             }
+        }
+    }
+
+    /// In bf16 a difference in the last bit of a sum can turn a rounding, which is 2^-9 of a value,
+    /// so the sets differ by more than in `f32`; but by less than each does from `f32`, and two
+    /// roundings that had nothing to do with each other would differ by more.
+    #[test]
+    fn all_instruction_sets_round_to_bf16_alike() {
+        let example = example();
+        let exact = run_on(&example, InstructionSet::Portable, F32);
+        let expected = run_on(&example, InstructionSet::Portable, BF16);
+        let distance = |a: &[f32], b: &[f32]| {
+            let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum();
+            sum / a.len() as f32
+        };
+        let rounding = distance(&expected, &exact);
+        assert!((1e-4..1e-2).contains(&rounding), "{rounding}");
+        for set in InstructionSet::available() {
+            let apart = distance(&run_on(&example, set, BF16), &expected);
+            assert!(apart < 0.6 * rounding, "{set:?}: {apart} of {rounding}");
         }
     }
 
@@ -441,30 +359,40 @@ mod tests {
     fn the_number_of_threads_changes_no_bit() -> Result<(), rayon::ThreadPoolBuildError> {
         let example = example();
         for set in InstructionSet::available() {
-            let expected = run_on(&example, set);
-            for threads in [1, 2, 4] {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()?;
-                assert_eq!(pool.install(|| run_on(&example, set)), expected, "{set:?}");
+            for precision in [F32, BF16] {
+                let expected = run_on(&example, set, precision);
+                for threads in [1, 2, 4] {
+                    let pool = rayon::ThreadPoolBuilder::new()
+                        .num_threads(threads)
+                        .build()?;
+                    let actual = pool.install(|| run_on(&example, set, precision));
+                    assert_eq!(actual, expected, "{set:?} {precision:?}");
+                }
             }
         }
         Ok(())
     }
 
-    /// NaN spoils its own state and no other.
+    /// NaN and infinity spoil their own state and no other.
     #[test]
     fn a_bad_observation_spoils_only_its_own_rows() {
-        let mut example = example();
-        let good = run_on(&example, InstructionSet::detect());
-        example.observations[4 * 7] = f32::NAN;
-        let bad = run_on(&example, InstructionSet::detect());
-        let state = PARTICLES * ACTION_DIM;
-        for (row, (a, b)) in good.chunks(state).zip(bad.chunks(state)).enumerate() {
-            if row == 4 {
-                assert!(b.iter().all(|x| x.is_nan()));
-            } else {
-                assert_eq!(a, b);
+        for (precision, value) in [(F32, f32::NAN), (BF16, f32::NAN), (F32, f32::NEG_INFINITY)] {
+            for set in InstructionSet::available() {
+                let mut example = example();
+                let good = run_on(&example, set, precision);
+                example.observations[4 * 7] = value;
+                let bad = run_on(&example, set, precision);
+                let state = PARTICLES * ACTION_DIM;
+                for (row, (a, b)) in good.chunks(state).zip(bad.chunks(state)).enumerate() {
+                    if row == 4 {
+                        assert!(
+                            b.iter().all(|x| x.is_nan()),
+                            "{set:?} {precision:?} {value}"
+                        );
+                    } else {
+                        assert_eq!(a, b, "{set:?} {precision:?} {value}");
+                    }
+                }
             }
         }
     }

@@ -1,14 +1,22 @@
 //! Kernels for the CPU.
 //!
-//! * [`simd`]: the few vector operations that the kernels need, for each instruction set.
+//! * [`simd`]: the few vector operations that the kernels need, for each instruction set;
+//!   [`precision`]: `f32` and bf16.
 //! * [`product`]: a product of a few rows with packed weights, bias and Mish in its epilogue.
-//! * [`chain`]: the whole denoising chain on a tile of rows that stays in cache.
+//! * [`network`]: a network on a tile of rows that stays in cache; [`chain`]: the denoising chain
+//!   made of it; [`score`]: the smaller of two critics.
 //!
-//! A kernel is generic over the vector type and compiled once for every instruction set;
+//! A kernel is generic over the vector type and [`compiled`] once for every instruction set;
 //! [`InstructionSet::detect`] picks one when the program runs.
 
+mod buffer;
 pub(crate) mod chain;
+mod compiled;
+pub(crate) mod layer;
+pub(crate) mod network;
+mod precision;
 mod product;
+pub(crate) mod score;
 mod simd;
 
 use std::sync::OnceLock;
@@ -16,6 +24,9 @@ use std::sync::OnceLock;
 /// An instruction set that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstructionSet {
+    /// AVX-512 F, BW, DQ, VL and BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// AVX-512 F, DQ and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -28,7 +39,7 @@ pub(crate) enum InstructionSet {
 
 impl InstructionSet {
     /// The best that this processor has, or a lesser one that the environment variable
-    /// `RESCORE_CPU` (`avx512`, `avx2`, `portable`) asks for; any other value of it is ignored.
+    /// `RESCORE_CPU` (`avx512bf16`, `avx512`, `avx2`, `portable`) asks for; any other value of it is ignored.
     /// Read once.
     pub(crate) fn detect() -> Self {
         static DETECTED: OnceLock<InstructionSet> = OnceLock::new();
@@ -44,6 +55,8 @@ impl InstructionSet {
     /// All that the kernels are compiled for here, the fastest first.
     const ALL: &[Self] = &[
         #[cfg(target_arch = "x86_64")]
+        Self::Avx512Bf16,
+        #[cfg(target_arch = "x86_64")]
         Self::Avx512,
         #[cfg(target_arch = "x86_64")]
         Self::Avx2,
@@ -58,6 +71,12 @@ impl InstructionSet {
     /// Whether this processor has it.
     pub(crate) fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                Self::Avx512.is_available()
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512bf16")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.is_available()
@@ -75,10 +94,44 @@ impl InstructionSet {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
+    }
+
+    /// Values in a register.
+    pub(super) const fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 | Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            Self::Portable => 8,
+        }
+    }
+
+    /// Rows of a register tile; as in `compiled`.
+    pub(super) const fn block_rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 | Self::Avx512 => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 6,
+            Self::Portable => 4,
+        }
+    }
+
+    /// Rows of a tile when there are `rows` in all: a multiple of [`Self::block_rows`], at most 64
+    /// so that a tile's activations stay in the second-level cache, and fewer where that gives all
+    /// cores something to do.
+    pub(super) fn tile_rows(self, rows: usize) -> usize {
+        let block = self.block_rows();
+        rows.div_ceil(4)
+            .next_multiple_of(block)
+            .min(64 / block * block)
     }
 }

@@ -57,6 +57,7 @@ impl Sizes {
                 })
                 .collect(),
             activation,
+            precision: rescore_kernels::Precision::F32,
         }
     }
 
@@ -336,6 +337,7 @@ fn views_are_read_in_order<B: RescoreBackend>() {
             })
             .collect(),
         activation: plain.activation,
+        precision: plain.precision,
     };
     let noise = sizes.given(&sizes.explicit_noise());
     let observations = sizes.observations::<B>();

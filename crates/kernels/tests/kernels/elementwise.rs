@@ -33,11 +33,13 @@ fn mish_has_its_value<B: RescoreBackend>() {
     let x = arguments();
     for (x, y) in x.iter().zip(apply::<B>(Activation::Mish, &x)) {
         let exact = reference::mish(f64::from(*x));
-        // Relative, so that the tail for negative arguments counts. Where Mish leaves the normal
-        // range of f32, near -90, what is left is below 1e-35.
+        // Relative, so that the tail for negative arguments counts; there the exponent's rounding
+        // grows with the argument. Where Mish leaves the normal range of f32, near -90, what is
+        // left is below 1e-35.
         let error = (f64::from(y) - exact).abs();
+        let tolerance = 1e-6 + 3e-8 * f64::from(x.abs());
         assert!(
-            error <= 1e-6 * exact.abs() + 1e-35,
+            error <= tolerance * exact.abs() + 1e-35,
             "mish({x}) is {y}, not {exact}"
         );
     }

@@ -7,7 +7,7 @@ use burn::{
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler, ScheduleKind};
 use rescore_kernels::{
-    Initializer, Noise, NoiseKey, adam::Adam, flatten_particles, unflatten_particles,
+    Initializer, Noise, NoiseKey, Precision, adam::Adam, flatten_particles, unflatten_particles,
     value_and_grad,
 };
 use rescore_objectives::rsm::{self, QNormalization, QStatistics};
@@ -161,7 +161,7 @@ fn gradient(
 
 /// `count` samples of the trained model: the denoising chain from unit normals.
 pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
-    let sampler = Sampler::new(&schedule(), 1, 1.0);
+    let sampler = Sampler::new(&schedule(), 1, 1.0, Precision::F32);
     let observations = Tensor::<Flex, 2>::zeros([count, 1], &FlexDevice);
     let chain = sampler.all(policy, observations, &sampler.noise(key, 0));
     let values: Vec<f32> = chain.to_data().iter::<f32>().collect();

@@ -1,0 +1,154 @@
+//! A linear layer, with or without Mish behind it, as one differentiable operation.
+
+use burn::{
+    backend::autodiff::{
+        Autodiff,
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    tensor::{Shape, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
+};
+
+use crate::{Linear, RescoreBackend};
+
+/// `x W + b`, then Mish where `with_mish`, for `x` of shape `[rows, in]`.
+pub(crate) fn dense<B: RescoreBackend>(
+    x: Tensor<B, 2>,
+    layer: &Linear<B>,
+    with_mish: bool,
+) -> Tensor<B, 2> {
+    let raw = |x: Tensor<B, 2>| x.into_primitive().tensor();
+    let (weight, bias) = (layer.weight.clone(), layer.bias.clone());
+    let bias = bias.into_primitive().tensor();
+    let output = B::dense(raw(x), raw(weight), bias, with_mish);
+    Tensor::from_primitive(TensorPrimitive::Float(output))
+}
+
+/// The default body of [`RescoreBackend::dense`] without Mish.
+pub(crate) fn forward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
+    use burn::tensor::TensorMetadata as _;
+    let [columns] = bias.shape().dims();
+    let row = B::float_reshape(bias, Shape::from([1, columns]));
+    B::float_add(B::float_matmul(x, weight), row)
+}
+
+/// The default body of [`RescoreBackend::dense_backward`].
+pub(crate) fn backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    wanted: Wanted,
+) -> DenseGradients<B> {
+    use burn::tensor::TensorMetadata as _;
+    let [_, columns] = grad.shape().dims();
+    DenseGradients {
+        x: wanted
+            .x
+            .then(|| B::float_matmul(grad.clone(), B::float_swap_dims(weight, 0, 1))),
+        weight: wanted
+            .weight
+            .then(|| B::float_matmul(B::float_swap_dims(x, 0, 1), grad.clone())),
+        bias: wanted
+            .bias
+            .then(|| B::float_reshape(B::float_sum_dim(grad, 0), Shape::from([columns]))),
+    }
+}
+
+/// Which derivatives of a linear layer are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// By the input.
+    pub x: bool,
+    /// By the weight.
+    pub weight: bool,
+    /// By the bias.
+    pub bias: bool,
+}
+
+/// Derivatives of a linear layer; those that were asked for.
+#[derive(Debug, Clone)]
+pub struct DenseGradients<B: Backend> {
+    /// By the input, `[rows, in]`.
+    pub x: Option<FloatTensor<B>>,
+    /// By the weight, `[in, out]`.
+    pub weight: Option<FloatTensor<B>>,
+    /// By the bias, `[out]`.
+    pub bias: Option<FloatTensor<B>>,
+}
+
+/// The backward node.
+#[derive(Debug)]
+struct DenseBackward;
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug, Clone)]
+struct Kept<B: Backend> {
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    /// The layer's output before Mish, where there is one.
+    before_mish: Option<FloatTensor<B>>,
+}
+
+impl<B: RescoreBackend> Backward<B, 3> for DenseBackward {
+    type State = Kept<B>;
+
+    fn backward(self, ops: Ops<Kept<B>, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let [x, weight, bias] = ops.parents;
+        let kept = ops.state;
+        let grad = match kept.before_mish {
+            Some(z) => B::mish_backward(z, grad),
+            None => grad,
+        };
+        let wanted = Wanted {
+            x: x.is_some(),
+            weight: weight.is_some(),
+            bias: bias.is_some(),
+        };
+        let found = B::dense_backward(kept.x, kept.weight, grad, wanted);
+        let parents = [(x, found.x), (weight, found.weight), (bias, found.bias)];
+        for (parent, gradient) in parents {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// A linear layer of differentiable tensors.
+pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+    with_mish: bool,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
+    match DenseBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (x, weight) = (x.primitive, weight.primitive);
+            let z = B::dense(x.clone(), weight.clone(), bias.primitive, false);
+            let (output, before_mish) = if with_mish {
+                (B::mish(z.clone()), Some(z))
+            } else {
+                (z, None)
+            };
+            let kept = Kept {
+                x,
+                weight,
+                before_mish,
+            };
+            prep.finish(kept, output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(B::dense(
+            x.primitive,
+            weight.primitive,
+            bias.primitive,
+            with_mish,
+        )),
+    }
+}

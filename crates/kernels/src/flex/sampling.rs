@@ -1,0 +1,193 @@
+//! The fused denoising chain and scoring, on tensors.
+
+use burn::{
+    backend::Flex,
+    tensor::{Int, Tensor, TensorData},
+};
+use burn_flex::{FlexDevice, FlexTensor};
+
+use super::primitive;
+use crate::{
+    Activation, ChainNetwork, ChainNoise, Linear, Mlp, Sampled, StepCoefficients,
+    cpu::{
+        InstructionSet,
+        chain::{ChainView, NoiseView, denoise},
+        network::LayerView,
+        score,
+    },
+};
+
+/// The tensors of layers, their values in order.
+struct Layers(Vec<Layer>);
+
+struct Layer {
+    weight: FlexTensor,
+    bias: FlexTensor,
+    dims: [usize; 2],
+}
+
+impl Layer {
+    fn view(&self) -> LayerView<'_> {
+        LayerView {
+            weight: self.weight.storage(),
+            bias: self.bias.storage(),
+            dims: self.dims,
+        }
+    }
+}
+
+impl Layers {
+    fn new(layers: &[Linear<Flex>]) -> Self {
+        let layer = |layer: &Linear<Flex>| Layer {
+            weight: primitive(&layer.weight),
+            bias: primitive(&layer.bias),
+            dims: layer.weight.dims(),
+        };
+        Self(layers.iter().map(layer).collect())
+    }
+
+    fn views(&self) -> Vec<LayerView<'_>> {
+        self.0.iter().map(Layer::view).collect()
+    }
+}
+
+/// Whether the kernels can take these critics: they have Mish in the epilogue, and their first
+/// layer cannot be their output.
+pub(super) fn can_score(critics: [&Mlp<Flex>; 2]) -> bool {
+    let fits =
+        |critic: &Mlp<Flex>| critic.activation == Activation::Mish && critic.layers.len() > 1;
+    critics.into_iter().all(fits)
+}
+
+/// [`crate::RescoreBackend::denoise_chain`] by the fused kernel, its values in order.
+pub(super) fn denoise_fused(
+    network: &ChainNetwork<Flex>,
+    observations: &Tensor<Flex, 2>,
+    particles: usize,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<Flex>,
+) -> Vec<f32> {
+    let [states, _] = observations.dims();
+    let observations = primitive(observations);
+    let first = [&network.observation_weight, &network.action_weight].map(primitive);
+    let step_bias = primitive(&network.step_bias);
+    let rest = Layers::new(&network.rest);
+    // The kernel reads slices; explicit noise must live as long as they do.
+    let given = match noise {
+        ChainNoise::Given { start, steps } => Some((primitive(start), primitive(steps))),
+        ChainNoise::Counter { .. } | ChainNoise::CounterPerState { .. } => None,
+    };
+    let view = ChainView {
+        observations: observations.storage(),
+        states,
+        particles,
+        observation_weight: LayerView {
+            weight: first[0].storage(),
+            bias: &[],
+            dims: network.observation_weight.dims(),
+        },
+        action_weight: LayerView {
+            weight: first[1].storage(),
+            bias: step_bias.storage(),
+            dims: network.action_weight.dims(),
+        },
+        rest: rest.views(),
+        steps,
+        noise: noise_view(noise, given.as_ref()),
+        precision: network.precision,
+    };
+    denoise(&view, InstructionSet::detect())
+}
+
+/// `noise` as the kernel takes it; `given` are the tensors of explicit noise.
+fn noise_view<'a>(
+    noise: &'a ChainNoise<Flex>,
+    given: Option<&'a (FlexTensor, FlexTensor)>,
+) -> NoiseView<'a> {
+    match noise {
+        ChainNoise::Counter {
+            key,
+            counter,
+            start_scale,
+        } => NoiseView::Counter {
+            key: *key,
+            counter: *counter,
+            start_scale: *start_scale,
+        },
+        ChainNoise::CounterPerState {
+            key,
+            counters,
+            start_scale,
+        } => NoiseView::CounterPerState {
+            key: *key,
+            counters,
+            start_scale: *start_scale,
+        },
+        ChainNoise::Given { .. } => {
+            let (start, steps) = given.map_or((&[][..], &[][..]), |(start, steps)| {
+                (start.storage(), steps.storage())
+            });
+            NoiseView::Given { start, steps }
+        }
+    }
+}
+
+/// [`crate::RescoreBackend::min_q`] by the fused kernel, its values in order, for `actions` of the
+/// shape `dims`, `[states, particles, action_dim]`.
+pub(super) fn min_q_fused(
+    critics: [&Mlp<Flex>; 2],
+    observations: &Tensor<Flex, 2>,
+    actions: &[f32],
+    dims: [usize; 3],
+) -> Vec<f32> {
+    let critics = critics.map(|critic| Layers::new(&critic.layers));
+    let views = critics.each_ref().map(Layers::views);
+    let observations = primitive(observations);
+    let views = views.each_ref().map(Vec::as_slice);
+    score::min_q(
+        InstructionSet::detect(),
+        views,
+        observations.storage(),
+        actions,
+        dims,
+    )
+}
+
+/// The best particle of every state, by the rules of [`crate::RescoreBackend::denoise_best`].
+pub(super) fn best_of(
+    actions: &[f32],
+    scores: Vec<f32>,
+    [states, particles, action_dim]: [usize; 3],
+) -> Sampled<Flex> {
+    let indices: Vec<usize> = scores.chunks(particles).map(argmax_lowest).collect();
+    let mut best = Vec::with_capacity(states * action_dim);
+    for (state, index) in indices.iter().enumerate() {
+        let row = state * particles + index;
+        let action = &actions[row * action_dim..][..action_dim];
+        best.extend(action.iter().map(|a| a.clamp(-1.0, 1.0)));
+    }
+    let indices: Vec<i64> = indices.into_iter().map(|index| index as i64).collect();
+    Sampled {
+        actions: tensor(best, [states, action_dim]),
+        indices: Tensor::<Flex, 1, Int>::from_data(TensorData::new(indices, [states]), &FlexDevice),
+        scores: tensor(scores, [states, particles]),
+    }
+}
+
+/// Index of the largest score, of equal ones the lowest; the last index where one is NaN.
+fn argmax_lowest(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, score) in scores.iter().enumerate() {
+        if score.is_nan() {
+            return scores.len() - 1;
+        }
+        if *score > scores[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+    Tensor::from_data(TensorData::new(values, shape), &FlexDevice)
+}
