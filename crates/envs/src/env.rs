@@ -1,7 +1,7 @@
 //! The two central traits: [`Env`], what an agent acts upon, and [`Task`], what an author of a
 //! new environment writes.
 
-use crate::{EnvError, EnvRng, Space, seeded_rng};
+use crate::{EnvError, EnvRng, EnvState, Space, StateError, seeded_rng};
 
 /// A named quantity of the last step, for logging: Gymnasium's `info`.
 pub type Info = (&'static str, f64);
@@ -77,6 +77,32 @@ pub trait Env: Send {
     fn info(&self) -> &[Info] {
         &[]
     }
+
+    /// The complete state, at any moment: an environment that [`Env::restore`]s it goes on to the
+    /// bit as this one does, resets included. (Only [`Env::info`] of the last step is not in it.)
+    ///
+    /// # Errors
+    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it.
+    fn save(&self) -> Result<EnvState, EnvError> {
+        Err(unsupported(self.name()))
+    }
+
+    /// Takes over a state that an environment built in the same way has saved, whatever this one
+    /// has done before.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`] if the state is of another form, and
+    /// [`EnvError::StateUnsupported`]; after both the environment is as it was.
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
+    }
+}
+
+fn unsupported(task: &str) -> EnvError {
+    EnvError::StateUnsupported {
+        task: task.to_owned(),
+    }
 }
 
 impl<E: Env + ?Sized> Env for Box<E> {
@@ -100,6 +126,12 @@ impl<E: Env + ?Sized> Env for Box<E> {
     }
     fn info(&self) -> &[Info] {
         (**self).info()
+    }
+    fn save(&self) -> Result<EnvState, EnvError> {
+        (**self).save()
+    }
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        (**self).restore(state)
     }
 }
 
@@ -145,6 +177,28 @@ pub trait Task: Send {
     /// As [`Env::info`].
     fn info(&self) -> &[Info] {
         &[]
+    }
+
+    /// Adds everything to `state` that [`Task::step`] and [`Task::observation`] depend on and
+    /// that changes from step to step. Names, kinds and lengths of the arrays must always be the
+    /// same. ([`TaskEnv`] saves the random stream and whether an episode is under way.)
+    ///
+    /// # Errors
+    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task cannot be resumed.
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
+    }
+
+    /// Takes over what [`Task::save`] has added. [`TaskEnv`] has made sure that the arrays are
+    /// those that `save` adds.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`], leaving the task as it was, if `state` holds what it cannot
+    /// hold; [`EnvError::StateUnsupported`], unless implemented.
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
     }
 }
 
@@ -217,6 +271,37 @@ impl<T: Task> Env for TaskEnv<T> {
 
     fn info(&self) -> &[Info] {
         self.task.info()
+    }
+
+    fn save(&self) -> Result<EnvState, EnvError> {
+        let mut task = EnvState::new();
+        self.task.save(&mut task)?;
+        let mut state = EnvState::new();
+        state.put_format();
+        state.put_bytes("name", self.name().as_bytes());
+        state.put_u64("rng", &self.rng.position());
+        state.put_u64("running", &[u64::from(self.running)]);
+        state.put_state("task", task);
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_format()?;
+        let name = state.bytes("name")?;
+        if name != self.name().as_bytes() {
+            return Err(EnvError::InvalidState(StateError::Task {
+                expected: self.name().to_owned(),
+                found: String::from_utf8_lossy(name).into_owned(),
+            }));
+        }
+        state.check_form(&self.save()?)?;
+        let running = state.flag("running")?;
+        let [seed, drawn] = [0, 1].map(|i| state.u64("rng", 2).map(|rng| rng[i]));
+        let rng = EnvRng::at(seed?, drawn?);
+        self.task.restore(&state.state("task"))?;
+        self.rng = rng;
+        self.running = running;
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::StateError;
+
 /// What can go wrong when an environment is made or stepped.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -91,6 +93,18 @@ pub enum EnvError {
         expected: usize,
         /// Number of values given.
         got: usize,
+    },
+    /// A state does not fit the environment that it was to be restored into.
+    #[error("the environment's state cannot be restored: {0}")]
+    InvalidState(#[from] StateError),
+    /// The environment's author has not said how its state is saved.
+    #[error(
+        "`{task}` cannot be saved and restored; implement `save` and `restore` for it (see \
+         `rescore_envs::Task`)"
+    )]
+    StateUnsupported {
+        /// Name of the task.
+        task: String,
     },
     /// A space or a wrapper was asked for something that makes no sense.
     #[error("{0}")]

@@ -31,6 +31,7 @@ mod mujoco_table;
 mod registry;
 mod rng;
 mod space;
+mod state;
 mod vec_env;
 mod wrappers;
 
@@ -40,5 +41,6 @@ pub use error::EnvError;
 pub use registry::{TaskEntry, TaskSettings, find, list, make};
 pub use rng::{EnvRng, derive_seed, seeded_rng};
 pub use space::Space;
+pub use state::{EnvState, STATE_FORMAT, StateArray, StateError};
 pub use vec_env::{Episode, VecEnv, VecStep};
 pub use wrappers::{RescaleAction, TimeLimit};

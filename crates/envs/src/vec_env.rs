@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, TaskSettings, find, make};
+use crate::{Env, EnvError, EnvState, StateError, TaskSettings, find, make};
 
 /// A finished episode.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,24 @@ pub struct VecStep {
     pub next_observations: Vec<f32>,
     /// The episodes that ended in this step, `[n]`.
     pub finished: Vec<Option<Episode>>,
+}
+
+impl VecStep {
+    /// For `count` environments before their first step.
+    fn new(count: usize, observation_dim: usize) -> Self {
+        Self {
+            rewards: vec![0.0; count],
+            terminated: vec![false; count],
+            truncated: vec![false; count],
+            next_observations: vec![0.0; count * observation_dim],
+            finished: vec![None; count],
+        }
+    }
+
+    fn clear(&mut self) {
+        let count = self.rewards.len();
+        *self = Self::new(count, self.next_observations.len() / count);
+    }
 }
 
 /// `n` environments of one task, stepped together and reset by themselves.
@@ -138,13 +156,7 @@ impl VecEnv {
             action_dim,
             parallel: true,
             observations: vec![0.0; count * observation_dim],
-            step: VecStep {
-                rewards: vec![0.0; count],
-                terminated: vec![false; count],
-                truncated: vec![false; count],
-                next_observations: vec![0.0; count * observation_dim],
-                finished: vec![None; count],
-            },
+            step: VecStep::new(count, observation_dim),
         };
         this.reseed(seed)?;
         Ok(this)
@@ -182,6 +194,11 @@ impl VecEnv {
         &self.step
     }
 
+    /// The environments, in order.
+    pub fn envs(&self) -> impl ExactSizeIterator<Item = &dyn Env> {
+        self.slots.iter().map(|slot| &*slot.env as &dyn Env)
+    }
+
     /// Starts every environment anew as if just constructed with `seed`.
     ///
     /// # Errors
@@ -196,6 +213,84 @@ impl VecEnv {
     /// [`EnvError::InVector`] if an environment cannot be reset.
     pub fn reset(&mut self) -> Result<&[f32], EnvError> {
         self.reset_all(|_| None)
+    }
+
+    /// The complete state of all environments with the returns and lengths of their episodes so
+    /// far, taken between two steps.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if an environment cannot be saved.
+    pub fn state(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        state.put_format();
+        state.put_u64("count", &[self.count() as u64]);
+        let running = || self.slots.iter().map(|slot| &slot.running);
+        let returns: Vec<_> = running().map(|episode| episode.total_reward).collect();
+        let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
+        state.put_f64("episode_returns", &returns);
+        state.put_u64("episode_lengths", &lengths);
+        for (index, slot) in self.slots.iter().enumerate() {
+            let env = slot.env.save().map_err(|e| in_vector(index, e))?;
+            state.put_state(&format!("env.{index}"), env);
+        }
+        Ok(state)
+    }
+
+    /// Takes over a state of a vector environment that was built in the same way, whatever this
+    /// one has done before, and goes on from it to the bit. [`VecEnv::observations`] are those to
+    /// act on next; [`VecEnv::last_step`] gives zeros until the next step.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`], for one environment within [`EnvError::InVector`], if the state
+    /// is of another form. The vector environment is then as it was.
+    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_format()?;
+        let before = self.state()?;
+        let [expected, found] = [before.u64("count", 1)?[0], state.u64("count", 1)?[0]];
+        if expected != found {
+            return Err(EnvError::InvalidState(StateError::Value {
+                name: "count".to_owned(),
+                value: format!("{found} environments"),
+                expected: "as many as there are",
+            }));
+        }
+        let result = match state.check_form(&before) {
+            Ok(()) => self.try_restore(state),
+            // Only to say which environment it is that does not fit.
+            Err(error) => self.try_restore(state).and(Err(error.into())),
+        };
+        if result.is_err() {
+            // A state of its own always fits, so this leaves everything as it was.
+            self.try_restore(&before)?;
+        }
+        result
+    }
+
+    fn try_restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let count = self.count();
+        let returns = state.f64("episode_returns", count)?;
+        let lengths = state.u64("episode_lengths", count)?;
+        for index in 0..count {
+            let length = u32::try_from(lengths[index]).map_err(|_| StateError::Value {
+                name: "episode_lengths".to_owned(),
+                value: lengths[index].to_string(),
+                expected: "numbers below 2^32",
+            })?;
+            let slot = &mut self.slots[index];
+            slot.env
+                .restore(&state.state(&format!("env.{index}")))
+                .map_err(|e| in_vector(index, e))?;
+            slot.running = Episode {
+                total_reward: returns[index],
+                length,
+            };
+        }
+        let rows = self.observations.chunks_exact_mut(self.observation_dim);
+        for (slot, row) in self.slots.iter().zip(rows) {
+            write_row(row, slot.env.observation());
+        }
+        self.step.clear();
+        Ok(())
     }
 
     fn reset_all(&mut self, seed: impl Fn(usize) -> Option<u64>) -> Result<&[f32], EnvError> {

@@ -1,7 +1,7 @@
 //! Wrappers around environments: a time limit and actions in `[-1, 1]`.
 
 use crate::env::check_actions;
-use crate::{Env, EnvError, Info, Space, Step};
+use crate::{Env, EnvError, EnvState, Info, Space, Step};
 
 /// Sets `truncated` in the step that reaches a number of steps, as Gymnasium's `TimeLimit` does,
 /// whether or not that step also terminates.
@@ -70,6 +70,21 @@ impl<E: Env> Env for TimeLimit<E> {
 
     fn info(&self) -> &[Info] {
         self.env.info()
+    }
+
+    fn save(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        state.put_u64("elapsed", &[self.elapsed.into()]);
+        state.put_state("limited", self.env.save()?);
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_form(&self.save()?)?;
+        let elapsed = state.u32("elapsed")?;
+        self.env.restore(&state.state("limited"))?;
+        self.elapsed = elapsed;
+        Ok(())
     }
 }
 
@@ -140,5 +155,13 @@ impl<E: Env> Env for RescaleAction<E> {
 
     fn info(&self) -> &[Info] {
         self.env.info()
+    }
+
+    fn save(&self) -> Result<EnvState, EnvError> {
+        self.env.save()
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        self.env.restore(state)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mujoco_rs::mujoco_c::mjtState;
 use mujoco_rs::prelude::MjData;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
@@ -10,7 +11,10 @@ use super::families::{Data, Dynamics, StepView, dynamics};
 use super::library::{load_model, model_path};
 use crate::env::check_action_length;
 use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec, Noise};
-use crate::{EnvError, EnvRng, Info, Outcome, Space, Task, find};
+use crate::{EnvError, EnvRng, EnvState, Info, Outcome, Space, StateError, Task, find};
+
+/// Everything that MuJoCo needs to go on from a state to the bit.
+const INTEGRATION_STATE: u32 = mjtState::mjSTATE_INTEGRATION as u32;
 
 /// A MuJoCo task: the simulator with one task's observation, reward and termination.
 ///
@@ -26,6 +30,9 @@ pub struct MujocoTask {
     observation_space: Space,
     action_space: Space,
     observation: Vec<f64>,
+    /// [`Dynamics::before`] of the next step. Kept, because the simulator's derived quantities lag
+    /// behind its state, so that they are others after that state has been restored.
+    before: [f64; 2],
     info: Vec<Info>,
 }
 
@@ -101,6 +108,7 @@ impl MujocoTask {
             )?,
             action_space,
             observation: Vec::with_capacity(spec.entry.observation_dim),
+            before: [0.0; 2],
             info: Vec::new(),
             data,
             path: path.to_owned(),
@@ -194,6 +202,7 @@ impl MujocoTask {
     fn observe(&mut self) {
         self.observation.clear();
         self.dynamics.observe(&self.data, &mut self.observation);
+        self.before = self.dynamics.before(&self.data);
     }
 }
 
@@ -222,7 +231,7 @@ impl Task for MujocoTask {
 
     fn step(&mut self, action: &[f32]) -> Result<Outcome, EnvError> {
         check_action_length(self.name(), action, self.action_space.dim())?;
-        let position_before = self.dynamics.position(&self.data);
+        let before = self.before;
         for (control, a) in self.data.ctrl_mut().iter_mut().zip(action) {
             *control = f64::from(*a);
         }
@@ -237,7 +246,7 @@ impl Task for MujocoTask {
             data: &self.data,
             action,
             observation: &self.observation,
-            position_before,
+            before,
             dt: self.dt,
         };
         Ok(self.dynamics.outcome(&view, &mut self.info))
@@ -249,6 +258,31 @@ impl Task for MujocoTask {
 
     fn info(&self) -> &[Info] {
         &self.info
+    }
+
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("integration", &self.data.state(INTEGRATION_STATE));
+        state.put_f64("before", &self.before);
+        state.put_f64("observation", &self.observation);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let integration = self.data.state(INTEGRATION_STATE).len();
+        let integration = state.f64("integration", integration)?;
+        let before = state.f64("before", 2)?;
+        let observation = state.f64("observation", self.observation.len())?;
+        self.data
+            .set_state(integration, INTEGRATION_STATE)
+            .map_err(|error| StateError::Value {
+                name: "integration".to_owned(),
+                value: error.to_string(),
+                expected: "a state of MuJoCo's",
+            })?;
+        self.before.copy_from_slice(before);
+        self.observation.copy_from_slice(observation);
+        self.info.clear();
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ impl Dynamics for HalfCheetah {
     }
 
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome {
-        let x = self.position(step.data);
+        let x = step.data.qpos()[0];
         let velocity = step.velocity(x);
         let cost = control_cost(0.1, step.action);
         info.extend([

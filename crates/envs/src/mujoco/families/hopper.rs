@@ -14,7 +14,7 @@ impl Dynamics for Hopper {
     }
 
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome {
-        let x = self.position(step.data);
+        let x = step.data.qpos()[0];
         let velocity = step.velocity(x);
         let cost = control_cost(1e-3, step.action);
         info.extend([("x_position", x), ("x_velocity", velocity)]);

@@ -19,10 +19,10 @@ pub(super) trait Dynamics: Send {
     /// Writes the observation into `out`, which is empty.
     fn observe(&self, data: &Data, out: &mut Vec<f64>);
 
-    /// The position whose change over a step is rewarded, unless a family says otherwise the first
-    /// coordinate.
-    fn position(&self, data: &Data) -> f64 {
-        data.qpos()[0]
+    /// What the reward of the next step will depend on of the state before it: positions or
+    /// distances, unless a family says otherwise the first two coordinates.
+    fn before(&self, data: &Data) -> [f64; 2] {
+        [data.qpos()[0], data.qpos()[1]]
     }
 
     /// Reward and termination, after the step; the terms of the reward go into `info`.
@@ -37,16 +37,16 @@ pub(super) struct StepView<'a> {
     pub action: &'a [f32],
     /// The observation after the step.
     pub observation: &'a [f64],
-    /// [`Dynamics::position`] before the step.
-    pub position_before: f64,
+    /// [`Dynamics::before`] of the state before the step.
+    pub before: [f64; 2],
     /// Seconds per environment step.
     pub dt: f64,
 }
 
 impl StepView<'_> {
-    /// Mean velocity over the step of what is now at `position`.
+    /// Mean velocity over the step of what is now at `position`, along the first coordinate.
     fn velocity(&self, position: f64) -> f64 {
-        (position - self.position_before) / self.dt
+        (position - self.before[0]) / self.dt
     }
 }
 
