@@ -21,6 +21,10 @@ pub struct Step {
     pub terminated: bool,
     /// The episode was cut off.
     pub truncated: bool,
+    /// Warnings of the simulator during the step, such as that it diverged and was reset. If
+    /// there are any, nothing is known about where the step led: the episode is truncated, the
+    /// reward is 0, and the transition must not be learned from.
+    pub warnings: u32,
 }
 
 impl Step {
@@ -179,6 +183,11 @@ pub trait Task: Send {
         &[]
     }
 
+    /// Number of warnings that a simulator gave during the last step; see [`Step::warnings`].
+    fn warnings(&self) -> u32 {
+        0
+    }
+
     /// Adds everything to `state` that [`Task::step`] and [`Task::observation`] depend on and
     /// that changes from step to step. Names, kinds and lengths of the arrays must always be the
     /// same. ([`TaskEnv`] saves the random stream and whether an episode is under way.)
@@ -257,12 +266,24 @@ impl<T: Task> Env for TaskEnv<T> {
         }
         check_actions(self.name(), action, self.action_space().dim())?;
         let Outcome { reward, terminated } = self.task.step(action)?;
-        self.running = !terminated;
-        Ok(Step {
-            reward,
-            terminated,
-            truncated: false,
-        })
+        let warnings = self.task.warnings();
+        let step = if warnings == 0 {
+            Step {
+                reward,
+                terminated,
+                truncated: false,
+                warnings,
+            }
+        } else {
+            Step {
+                reward: 0.0,
+                terminated: false,
+                truncated: true,
+                warnings,
+            }
+        };
+        self.running = !step.done();
+        Ok(step)
     }
 
     fn observation(&self) -> &[f64] {

@@ -16,6 +16,28 @@ pub enum EnvError {
         /// The registered name nearest to it, if any is near.
         suggestion: Option<String>,
     },
+    /// A task has no option of this name.
+    #[error("`{task}` has no option `{name}`{}", .suggestion.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?")))]
+    UnknownOption {
+        /// The task.
+        task: String,
+        /// The name given.
+        name: String,
+        /// The option nearest to it, if any is near.
+        suggestion: Option<String>,
+    },
+    /// An option has a value that it cannot have.
+    #[error("option `{name}` of `{task}` is {value}, but must be {expected}")]
+    InvalidOption {
+        /// The task.
+        task: String,
+        /// Name of the option.
+        name: String,
+        /// The value given.
+        value: String,
+        /// What it can be.
+        expected: String,
+    },
     /// The task needs MuJoCo and this build has none.
     #[error(
         "task `{name}` needs MuJoCo, which this build does not contain; run `cargo xtask setup`, \

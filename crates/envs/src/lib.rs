@@ -28,6 +28,7 @@ mod error;
 #[cfg(feature = "mujoco")]
 pub mod mujoco;
 mod mujoco_table;
+mod options;
 mod registry;
 mod rng;
 mod space;
@@ -38,6 +39,7 @@ mod wrappers;
 pub use builtin::{MultiGoal, Pendulum, Probe, ProbeKind, multi_goal};
 pub use env::{Env, Info, Outcome, Step, Task, TaskEnv};
 pub use error::EnvError;
+pub use options::{OptionDefault, OptionValue, TaskOption};
 pub use registry::{TaskEntry, TaskSettings, find, list, make};
 pub use rng::{EnvRng, derive_seed, seeded_rng};
 pub use space::Space;
