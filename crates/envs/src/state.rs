@@ -196,12 +196,22 @@ impl EnvState {
     /// # Errors
     /// [`StateError::Missing`], [`StateError::Form`] or [`StateError::Value`].
     pub fn u32(&self, name: &str) -> Result<u32, StateError> {
-        let value = self.u64(name, 1)?[0];
-        u32::try_from(value).map_err(|_| StateError::Value {
-            name: name.to_owned(),
-            value: value.to_string(),
-            expected: "a number below 2^32",
-        })
+        self.u32s(name, 1).map(|values| values[0])
+    }
+
+    /// The `len` counters called `name`.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`], [`StateError::Form`] or [`StateError::Value`].
+    pub fn u32s(&self, name: &str, len: usize) -> Result<Vec<u32>, StateError> {
+        let small = |value: &u64| {
+            u32::try_from(*value).map_err(|_| StateError::Value {
+                name: name.to_owned(),
+                value: value.to_string(),
+                expected: "numbers below 2^32",
+            })
+        };
+        self.u64(name, len)?.iter().map(small).collect()
     }
 
     /// The bytes called `name`.
