@@ -189,6 +189,12 @@ impl Options {
         }
         Ok(Self { values, changed })
     }
+
+    /// The value of one of the options that were resolved.
+    pub fn value(&self, option: &TaskOption) -> OptionValue {
+        let chosen = self.values.get(option.name);
+        chosen.map_or_else(|| option.default.value(), Clone::clone)
+    }
 }
 
 #[cfg(feature = "mujoco")]

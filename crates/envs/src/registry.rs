@@ -37,6 +37,21 @@ pub struct TaskEntry {
 }
 
 impl TaskEntry {
+    /// All options that can be set, with the values in `options` put over the defaults.
+    ///
+    /// # Errors
+    /// [`EnvError::UnknownOption`] or [`EnvError::InvalidOption`].
+    pub fn resolve_options(
+        &self,
+        options: &BTreeMap<String, OptionValue>,
+    ) -> Result<BTreeMap<String, OptionValue>, EnvError> {
+        let resolved = Options::resolve(self.name, self.options, options)?;
+        Ok(self
+            .adjustable_options()
+            .map(|option| (option.name.to_owned(), resolved.value(option)))
+            .collect())
+    }
+
     /// The options that can be set, with their defaults.
     pub fn adjustable_options(&self) -> impl Iterator<Item = &'static TaskOption> {
         self.options.iter().filter(|option| option.adjustable)
@@ -150,7 +165,7 @@ fn task_env(
     entry: &TaskEntry,
     options: &BTreeMap<String, OptionValue>,
 ) -> Result<Box<dyn Env>, EnvError> {
-    Options::resolve(entry.name, entry.options, options)?;
+    entry.resolve_options(options)?;
     if entry.needs_mujoco {
         return mujoco_env(entry.name, options);
     }

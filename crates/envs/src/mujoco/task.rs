@@ -214,6 +214,23 @@ impl MujocoTask {
         Ok(())
     }
 
+    /// Applies `action` for one step to the simulator alone, `mj_step` and nothing else: no
+    /// observation, no reward. What is left of a step when everything that a task adds is taken
+    /// away, for measuring that; [`Task::observation`] is stale afterwards.
+    ///
+    /// # Errors
+    /// [`EnvError::ActionLength`].
+    pub fn simulate(&mut self, action: &[f32]) -> Result<(), EnvError> {
+        check_action_length(self.name(), action, self.action_space.dim())?;
+        for (control, a) in self.data.ctrl_mut().iter_mut().zip(action) {
+            *control = f64::from(*a);
+        }
+        for _ in 0..self.frame_skip {
+            self.data.step();
+        }
+        Ok(())
+    }
+
     fn check_length(
         &self,
         what: &'static str,
@@ -274,14 +291,8 @@ impl Task for MujocoTask {
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Outcome, EnvError> {
-        check_action_length(self.name(), action, self.action_space.dim())?;
         let before = self.before;
-        for (control, a) in self.data.ctrl_mut().iter_mut().zip(action) {
-            *control = f64::from(*a);
-        }
-        for _ in 0..self.frame_skip {
-            self.data.step();
-        }
+        self.simulate(action)?;
         if self.dynamics.needs_body_forces() {
             self.data.rne_post_constraint();
         }
