@@ -7,6 +7,7 @@ mod data;
 mod replay;
 mod resets;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -41,8 +42,8 @@ const GYMNASIUM_FAMILIES: [&str; 11] = [
 /// What [`check`] compared.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Report {
-    /// Number of tasks replayed.
-    pub tasks: usize,
+    /// Names of the tasks replayed.
+    pub tasks: BTreeSet<String>,
     /// Number of cases replayed.
     pub cases: usize,
     /// Number of steps replayed.
@@ -72,7 +73,11 @@ impl fmt::Display for Report {
         write!(
             f,
             "golden: {} tasks, {} cases, {} steps, worst {:.1e} in {}",
-            self.tasks, self.cases, self.steps, self.worst, self.worst_at
+            self.tasks.len(),
+            self.cases,
+            self.steps,
+            self.worst,
+            self.worst_at
         )
     }
 }
@@ -134,7 +139,7 @@ pub fn check(folder: &Path) -> Result<Report> {
             .with_context(|| path.display().to_string())?;
     }
     ensure!(
-        report.tasks > 0,
+        !report.tasks.is_empty(),
         "{}: no recording of an implemented task",
         folder.display()
     );
@@ -164,7 +169,7 @@ fn check_file(
         report.skipped.push(name.clone());
         return Ok(());
     };
-    let mut task = MujocoTask::new(name)?;
+    let mut task = MujocoTask::with_options(name, &recording.options)?;
     check_facts(recording, entry, &task).context("index.json")?;
     let arrays = Arrays::read(&bytes, recording)?;
     for (case, keys) in arrays.cases()? {
@@ -176,7 +181,7 @@ fn check_file(
             report.cases += 1;
         }
     }
-    report.tasks += 1;
+    report.tasks.insert(name.clone());
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
         .iter()
         .map(|known| (strsim::jaro_winkler(&wanted, &known.to_lowercase()), *known))
         .filter(|(similarity, _)| *similarity > SIMILAR)
+        // Of equally near ones the first, which `max_by` takes to be the last.
+        .rev()
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
 }

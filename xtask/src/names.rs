@@ -18,7 +18,28 @@ pub const BUILTIN_ENVS: &[&str] = &[
 ];
 
 /// MuJoCo tasks.
-pub const MUJOCO_ENVS: &[&str] = &["HalfCheetah-v4", "Hopper-v4", "InvertedPendulum-v4"];
+pub const MUJOCO_ENVS: &[&str] = &[
+    "HalfCheetah-v4",
+    "HalfCheetah-v5",
+    "Hopper-v4",
+    "Hopper-v5",
+    "Walker2d-v4",
+    "Walker2d-v5",
+    "Ant-v4",
+    "Ant-v5",
+    "Humanoid-v4",
+    "Humanoid-v5",
+    "Swimmer-v4",
+    "Swimmer-v5",
+    "Reacher-v4",
+    "Reacher-v5",
+    "Pusher-v4",
+    "Pusher-v5",
+    "InvertedPendulum-v4",
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v4",
+    "InvertedDoublePendulum-v5",
+];
 
 /// Backends that can be built and run.
 pub const BACKENDS: &[&str] = &["flex", "ndarray"];

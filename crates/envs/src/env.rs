@@ -1,7 +1,7 @@
 //! The two central traits: [`Env`], what an agent acts upon, and [`Task`], what an author of a
 //! new environment writes.
 
-use crate::{EnvError, EnvRng, Space, seeded_rng};
+use crate::{EnvError, EnvRng, EnvState, Space, StateError, seeded_rng};
 
 /// A named quantity of the last step, for logging: Gymnasium's `info`.
 pub type Info = (&'static str, f64);
@@ -21,6 +21,10 @@ pub struct Step {
     pub terminated: bool,
     /// The episode was cut off.
     pub truncated: bool,
+    /// Warnings of the simulator during the step, such as that it diverged and was reset. If
+    /// there are any, nothing is known about where the step led: the episode is truncated, the
+    /// reward is 0, and the transition must not be learned from.
+    pub warnings: u32,
 }
 
 impl Step {
@@ -77,6 +81,32 @@ pub trait Env: Send {
     fn info(&self) -> &[Info] {
         &[]
     }
+
+    /// The complete state, at any moment: an environment that [`Env::restore`]s it goes on to the
+    /// bit as this one does, resets included. (Only [`Env::info`] of the last step is not in it.)
+    ///
+    /// # Errors
+    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it.
+    fn save(&self) -> Result<EnvState, EnvError> {
+        Err(unsupported(self.name()))
+    }
+
+    /// Takes over a state that an environment built in the same way has saved, whatever this one
+    /// has done before.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`] if the state is of another form, and
+    /// [`EnvError::StateUnsupported`]; after both the environment is as it was.
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
+    }
+}
+
+fn unsupported(task: &str) -> EnvError {
+    EnvError::StateUnsupported {
+        task: task.to_owned(),
+    }
 }
 
 impl<E: Env + ?Sized> Env for Box<E> {
@@ -100,6 +130,12 @@ impl<E: Env + ?Sized> Env for Box<E> {
     }
     fn info(&self) -> &[Info] {
         (**self).info()
+    }
+    fn save(&self) -> Result<EnvState, EnvError> {
+        (**self).save()
+    }
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        (**self).restore(state)
     }
 }
 
@@ -145,6 +181,33 @@ pub trait Task: Send {
     /// As [`Env::info`].
     fn info(&self) -> &[Info] {
         &[]
+    }
+
+    /// Number of warnings that a simulator gave during the last step; see [`Step::warnings`].
+    fn warnings(&self) -> u32 {
+        0
+    }
+
+    /// Adds everything to `state` that [`Task::step`] and [`Task::observation`] depend on and
+    /// that changes from step to step. Names, kinds and lengths of the arrays must always be the
+    /// same. ([`TaskEnv`] saves the random stream and whether an episode is under way.)
+    ///
+    /// # Errors
+    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task cannot be resumed.
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
+    }
+
+    /// Takes over what [`Task::save`] has added. [`TaskEnv`] has made sure that the arrays are
+    /// those that `save` adds.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`], leaving the task as it was, if `state` holds what it cannot
+    /// hold; [`EnvError::StateUnsupported`], unless implemented.
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let _ = state;
+        Err(unsupported(self.name()))
     }
 }
 
@@ -203,12 +266,24 @@ impl<T: Task> Env for TaskEnv<T> {
         }
         check_actions(self.name(), action, self.action_space().dim())?;
         let Outcome { reward, terminated } = self.task.step(action)?;
-        self.running = !terminated;
-        Ok(Step {
-            reward,
-            terminated,
-            truncated: false,
-        })
+        let warnings = self.task.warnings();
+        let step = if warnings == 0 {
+            Step {
+                reward,
+                terminated,
+                truncated: false,
+                warnings,
+            }
+        } else {
+            Step {
+                reward: 0.0,
+                terminated: false,
+                truncated: true,
+                warnings,
+            }
+        };
+        self.running = !step.done();
+        Ok(step)
     }
 
     fn observation(&self) -> &[f64] {
@@ -217,6 +292,37 @@ impl<T: Task> Env for TaskEnv<T> {
 
     fn info(&self) -> &[Info] {
         self.task.info()
+    }
+
+    fn save(&self) -> Result<EnvState, EnvError> {
+        let mut task = EnvState::new();
+        self.task.save(&mut task)?;
+        let mut state = EnvState::new();
+        state.put_format();
+        state.put_bytes("name", self.name().as_bytes());
+        state.put_u64("rng", &self.rng.position());
+        state.put_u64("running", &[u64::from(self.running)]);
+        state.put_state("task", task);
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_format()?;
+        let name = state.bytes("name")?;
+        if name != self.name().as_bytes() {
+            return Err(EnvError::InvalidState(StateError::Task {
+                expected: self.name().to_owned(),
+                found: String::from_utf8_lossy(name).into_owned(),
+            }));
+        }
+        state.check_form(&self.save()?)?;
+        let running = state.flag("running")?;
+        let [seed, drawn] = [0, 1].map(|i| state.u64("rng", 2).map(|rng| rng[i]));
+        let rng = EnvRng::at(seed?, drawn?);
+        self.task.restore(&state.state("task"))?;
+        self.rng = rng;
+        self.running = running;
+        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::StateError;
+
 /// What can go wrong when an environment is made or stepped.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -13,6 +15,28 @@ pub enum EnvError {
         name: String,
         /// The registered name nearest to it, if any is near.
         suggestion: Option<String>,
+    },
+    /// A task has no option of this name.
+    #[error("`{task}` has no option `{name}`{}", .suggestion.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?")))]
+    UnknownOption {
+        /// The task.
+        task: String,
+        /// The name given.
+        name: String,
+        /// The option nearest to it, if any is near.
+        suggestion: Option<String>,
+    },
+    /// An option has a value that it cannot have.
+    #[error("option `{name}` of `{task}` is {value}, but must be {expected}")]
+    InvalidOption {
+        /// The task.
+        task: String,
+        /// Name of the option.
+        name: String,
+        /// The value given.
+        value: String,
+        /// What it can be.
+        expected: String,
     },
     /// The task needs MuJoCo and this build has none.
     #[error(
@@ -91,6 +115,18 @@ pub enum EnvError {
         expected: usize,
         /// Number of values given.
         got: usize,
+    },
+    /// A state does not fit the environment that it was to be restored into.
+    #[error("the environment's state cannot be restored: {0}")]
+    InvalidState(#[from] StateError),
+    /// The environment's author has not said how its state is saved.
+    #[error(
+        "`{task}` cannot be saved and restored; implement `save` and `restore` for it (see \
+         `rescore_envs::Task`)"
+    )]
+    StateUnsupported {
+        /// Name of the task.
+        task: String,
     },
     /// A space or a wrapper was asked for something that makes no sense.
     #[error("{0}")]

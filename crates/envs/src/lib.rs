@@ -23,22 +23,31 @@
 //! ```
 
 mod builtin;
+mod check;
 mod env;
 mod error;
 #[cfg(feature = "mujoco")]
 pub mod mujoco;
 mod mujoco_table;
+mod options;
 mod registry;
 mod rng;
 mod space;
+mod state;
 mod vec_env;
 mod wrappers;
 
 pub use builtin::{MultiGoal, Pendulum, Probe, ProbeKind, multi_goal};
+pub use check::{CheckError, CheckReport, check_env};
 pub use env::{Env, Info, Outcome, Step, Task, TaskEnv};
 pub use error::EnvError;
+pub use options::{OptionDefault, OptionValue, TaskOption};
 pub use registry::{TaskEntry, TaskSettings, find, list, make};
 pub use rng::{EnvRng, derive_seed, seeded_rng};
 pub use space::Space;
+pub use state::{EnvState, STATE_FORMAT, StateArray, StateError};
 pub use vec_env::{Episode, VecEnv, VecStep};
-pub use wrappers::{RescaleAction, TimeLimit};
+pub use wrappers::{
+    EpisodeStatistics, NormalizeObservation, RescaleAction, RunningStatistics, ScaleReward,
+    TimeLimit,
+};

@@ -3,23 +3,30 @@
 //! To add a task, add a row here (two when its versions differ) and, for a new family, its
 //! dynamics in `mujoco/families/`. The rows need no MuJoCo, so the tasks can be listed without.
 
+use crate::TaskOption;
+use crate::options::OptionDefault;
 use crate::registry::TaskEntry;
 
 /// A kind of body: one file of dynamics in `mujoco/families/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
+    Ant,
     HalfCheetah,
     Hopper,
+    Humanoid,
+    InvertedDoublePendulum,
     InvertedPendulum,
+    Pusher,
+    Reacher,
+    Swimmer,
+    Walker2d,
 }
 
-/// How a first state is drawn around the model's own.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Noise {
-    /// Uniform within plus and minus this.
-    Uniform(f64),
-    /// Normal with this standard deviation.
-    Normal(f64),
+/// Gymnasium's version of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V5,
 }
 
 /// One task.
@@ -32,81 +39,378 @@ pub(crate) struct MujocoSpec {
     /// What a user sees in the list of tasks.
     pub entry: TaskEntry,
     pub family: Family,
-    /// Name of the model file.
-    pub model: &'static str,
-    /// Simulator steps per environment step.
-    pub frame_skip: u32,
-    /// Noise of the first positions.
-    pub position_noise: Noise,
-    /// Noise of the first velocities.
-    pub velocity_noise: Noise,
+    pub version: Version,
 }
 
-/// All MuJoCo tasks. Dimensions, frame skips, noise and time limits are those of Gymnasium 1.x.
+/// All MuJoCo tasks. Dimensions, options and time limits are those of Gymnasium 1.x.
 pub(crate) const MUJOCO_TASKS: &[MujocoSpec] = &[
-    MujocoSpec {
-        entry: entry(
-            "HalfCheetah-v4",
-            17,
-            6,
-            1.0,
-            1000,
-            "run forward as a planar cheetah",
-        ),
-        family: Family::HalfCheetah,
-        model: "half_cheetah.xml",
-        frame_skip: 5,
-        position_noise: Noise::Uniform(0.1),
-        velocity_noise: Noise::Normal(0.1),
-    },
-    MujocoSpec {
-        entry: entry(
-            "Hopper-v4",
-            11,
-            3,
-            1.0,
-            1000,
-            "hop forward on one leg without falling",
-        ),
-        family: Family::Hopper,
-        model: "hopper.xml",
-        frame_skip: 4,
-        position_noise: Noise::Uniform(0.005),
-        velocity_noise: Noise::Uniform(0.005),
-    },
-    MujocoSpec {
-        entry: entry(
-            "InvertedPendulum-v4",
-            4,
-            1,
-            3.0,
-            1000,
-            "balance a pole on a cart",
-        ),
-        family: Family::InvertedPendulum,
-        model: "inverted_pendulum.xml",
-        frame_skip: 2,
-        position_noise: Noise::Uniform(0.01),
-        velocity_noise: Noise::Uniform(0.01),
-    },
+    HALF_CHEETAH.task("HalfCheetah-v4", Version::V4, 17, HALF_CHEETAH_V4),
+    HALF_CHEETAH.task("HalfCheetah-v5", Version::V5, 17, HALF_CHEETAH_V5),
+    HOPPER.task("Hopper-v4", Version::V4, 11, HOPPER_V4),
+    HOPPER.task("Hopper-v5", Version::V5, 11, HOPPER_V5),
+    WALKER2D.task("Walker2d-v4", Version::V4, 17, WALKER2D_V4),
+    WALKER2D.task("Walker2d-v5", Version::V5, 17, WALKER2D_V5),
+    ANT.task("Ant-v4", Version::V4, 27, ANT_V4),
+    ANT.task("Ant-v5", Version::V5, 105, ANT_V5),
+    HUMANOID.task("Humanoid-v4", Version::V4, 376, HUMANOID_V4),
+    HUMANOID.task("Humanoid-v5", Version::V5, 348, HUMANOID_V5),
+    SWIMMER.task("Swimmer-v4", Version::V4, 8, SWIMMER_V4),
+    SWIMMER.task("Swimmer-v5", Version::V5, 8, SWIMMER_V5),
+    REACHER.task("Reacher-v4", Version::V4, 11, REACHER_V4),
+    REACHER.task("Reacher-v5", Version::V5, 10, REACHER_V5),
+    PUSHER.task("Pusher-v4", Version::V4, 23, PUSHER_V4),
+    PUSHER.task("Pusher-v5", Version::V5, 23, PUSHER_V5),
+    PENDULUM.task("InvertedPendulum-v4", Version::V4, 4, PENDULUM_V4),
+    PENDULUM.task("InvertedPendulum-v5", Version::V5, 4, PENDULUM_V5),
+    DOUBLE.task("InvertedDoublePendulum-v4", Version::V4, 11, DOUBLE_V4),
+    DOUBLE.task("InvertedDoublePendulum-v5", Version::V5, 9, DOUBLE_V5),
 ];
 
-const fn entry(
-    name: &'static str,
-    observation_dim: usize,
+/// What the versions of a family have in common.
+struct Body {
+    family: Family,
     action_dim: usize,
     action_bound: f32,
     time_limit: u32,
     description: &'static str,
-) -> TaskEntry {
-    TaskEntry {
-        name,
-        description,
-        observation_dim,
-        action_dim,
-        action_low: -action_bound,
-        action_high: action_bound,
-        time_limit: Some(time_limit),
-        needs_mujoco: true,
+}
+
+impl Body {
+    const fn new(
+        family: Family,
+        action_dim: usize,
+        action_bound: f32,
+        time_limit: u32,
+        description: &'static str,
+    ) -> Self {
+        Self {
+            family,
+            action_dim,
+            action_bound,
+            time_limit,
+            description,
+        }
+    }
+
+    const fn task(
+        &self,
+        name: &'static str,
+        version: Version,
+        observation_dim: usize,
+        options: &'static [TaskOption],
+    ) -> MujocoSpec {
+        MujocoSpec {
+            entry: TaskEntry {
+                name,
+                description: self.description,
+                observation_dim,
+                action_dim: self.action_dim,
+                action_low: -self.action_bound,
+                action_high: self.action_bound,
+                time_limit: Some(self.time_limit),
+                needs_mujoco: true,
+                options,
+            },
+            family: self.family,
+            version,
+        }
     }
 }
+
+const HALF_CHEETAH: Body = Body::new(
+    Family::HalfCheetah,
+    6,
+    1.0,
+    1000,
+    "run forward as a planar cheetah",
+);
+const HOPPER: Body = Body::new(
+    Family::Hopper,
+    3,
+    1.0,
+    1000,
+    "hop forward on one leg without falling",
+);
+const WALKER2D: Body = Body::new(
+    Family::Walker2d,
+    6,
+    1.0,
+    1000,
+    "walk forward on two planar legs without falling",
+);
+const ANT: Body = Body::new(
+    Family::Ant,
+    8,
+    1.0,
+    1000,
+    "run forward on four legs without falling over",
+);
+const HUMANOID: Body = Body::new(
+    Family::Humanoid,
+    17,
+    0.4,
+    1000,
+    "walk forward on two legs without falling",
+);
+const SWIMMER: Body = Body::new(
+    Family::Swimmer,
+    2,
+    1.0,
+    1000,
+    "swim forward as a snake of three links",
+);
+const REACHER: Body = Body::new(
+    Family::Reacher,
+    2,
+    1.0,
+    50,
+    "reach a random target with a two-jointed arm",
+);
+const PUSHER: Body = Body::new(
+    Family::Pusher,
+    7,
+    2.0,
+    100,
+    "push a cylinder to a goal with a robot arm",
+);
+const PENDULUM: Body = Body::new(
+    Family::InvertedPendulum,
+    1,
+    3.0,
+    1000,
+    "balance a pole on a cart",
+);
+const DOUBLE: Body = Body::new(
+    Family::InvertedDoublePendulum,
+    1,
+    1.0,
+    1000,
+    "balance a pole on a pole on a cart",
+);
+
+const fn flag(name: &'static str, default: bool) -> TaskOption {
+    TaskOption::new(name, OptionDefault::Flag(default))
+}
+
+const fn number(name: &'static str, default: f64) -> TaskOption {
+    TaskOption::new(name, OptionDefault::Number(default))
+}
+
+const fn range(name: &'static str, low: f64, high: f64) -> TaskOption {
+    TaskOption::new(name, OptionDefault::Range([low, high]))
+}
+
+/// The model file: one of the task models, or a path that has a separator.
+const fn model(file: &'static str) -> TaskOption {
+    TaskOption::new("xml_file", OptionDefault::Text(file))
+}
+
+/// Simulator steps per environment step.
+const fn frame_skip(steps: i64) -> TaskOption {
+    TaskOption::new("frame_skip", OptionDefault::Integer(steps))
+}
+
+const EXCLUDE_POSITIONS: TaskOption = flag("exclude_current_positions_from_observation", true);
+const FORWARD: TaskOption = number("forward_reward_weight", 1.0);
+const TERMINATE: TaskOption = flag("terminate_when_unhealthy", true);
+
+const HALF_CHEETAH_V4: &[TaskOption] = &[
+    model("half_cheetah.xml").fixed(),
+    frame_skip(5).fixed(),
+    FORWARD,
+    number("ctrl_cost_weight", 0.1),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+];
+const HALF_CHEETAH_V5: &[TaskOption] = &[
+    model("half_cheetah.xml"),
+    frame_skip(5),
+    FORWARD,
+    number("ctrl_cost_weight", 0.1),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+];
+
+const HOPPER_V4: &[TaskOption] = &[
+    model("hopper.xml").fixed(),
+    frame_skip(4).fixed(),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-3),
+    number("healthy_reward", 1.0),
+    TERMINATE,
+    range("healthy_state_range", -100.0, 100.0),
+    range("healthy_z_range", 0.7, f64::INFINITY),
+    range("healthy_angle_range", -0.2, 0.2),
+    number("reset_noise_scale", 5e-3),
+    EXCLUDE_POSITIONS,
+];
+const HOPPER_V5: &[TaskOption] = &[
+    model("hopper.xml"),
+    frame_skip(4),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-3),
+    number("healthy_reward", 1.0),
+    TERMINATE,
+    range("healthy_state_range", -100.0, 100.0),
+    range("healthy_z_range", 0.7, f64::INFINITY),
+    range("healthy_angle_range", -0.2, 0.2),
+    number("reset_noise_scale", 5e-3),
+    EXCLUDE_POSITIONS,
+];
+
+const WALKER2D_V4: &[TaskOption] = &[
+    model("walker2d.xml").fixed(),
+    frame_skip(4).fixed(),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-3),
+    number("healthy_reward", 1.0),
+    TERMINATE,
+    range("healthy_z_range", 0.8, 2.0),
+    range("healthy_angle_range", -1.0, 1.0),
+    number("reset_noise_scale", 5e-3),
+    EXCLUDE_POSITIONS,
+];
+const WALKER2D_V5: &[TaskOption] = &[
+    model("walker2d_v5.xml"),
+    frame_skip(4),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-3),
+    number("healthy_reward", 1.0),
+    TERMINATE,
+    range("healthy_z_range", 0.8, 2.0),
+    range("healthy_angle_range", -1.0, 1.0),
+    number("reset_noise_scale", 5e-3),
+    EXCLUDE_POSITIONS,
+];
+
+const ANT_V4: &[TaskOption] = &[
+    model("ant.xml").fixed(),
+    frame_skip(5).fixed(),
+    FORWARD.fixed(),
+    number("ctrl_cost_weight", 0.5),
+    flag("use_contact_forces", false),
+    number("contact_cost_weight", 5e-4),
+    number("healthy_reward", 1.0),
+    TaskOption::new("main_body", OptionDefault::Text("torso")).fixed(),
+    TERMINATE,
+    range("healthy_z_range", 0.2, 1.0),
+    range("contact_force_range", -1.0, 1.0),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+];
+const ANT_V5: &[TaskOption] = &[
+    model("ant.xml"),
+    frame_skip(5),
+    FORWARD,
+    number("ctrl_cost_weight", 0.5),
+    number("contact_cost_weight", 5e-4),
+    number("healthy_reward", 1.0),
+    // Gymnasium's default is the body's number, 1; this is its name in the model.
+    TaskOption::new("main_body", OptionDefault::Text("torso")),
+    TERMINATE,
+    range("healthy_z_range", 0.2, 1.0),
+    range("contact_force_range", -1.0, 1.0),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+    flag("include_cfrc_ext_in_observation", true),
+];
+
+const HUMANOID_V4: &[TaskOption] = &[
+    model("humanoid.xml").fixed(),
+    frame_skip(5).fixed(),
+    number("forward_reward_weight", 1.25),
+    number("ctrl_cost_weight", 0.1),
+    number("healthy_reward", 5.0),
+    TERMINATE,
+    range("healthy_z_range", 1.0, 2.0),
+    number("reset_noise_scale", 1e-2),
+    EXCLUDE_POSITIONS,
+];
+const HUMANOID_V5: &[TaskOption] = &[
+    model("humanoid.xml"),
+    frame_skip(5),
+    number("forward_reward_weight", 1.25),
+    number("ctrl_cost_weight", 0.1),
+    number("contact_cost_weight", 5e-7),
+    range("contact_cost_range", f64::NEG_INFINITY, 10.0),
+    number("healthy_reward", 5.0),
+    TERMINATE,
+    range("healthy_z_range", 1.0, 2.0),
+    number("reset_noise_scale", 1e-2),
+    EXCLUDE_POSITIONS,
+    flag("include_cinert_in_observation", true),
+    flag("include_cvel_in_observation", true),
+    flag("include_qfrc_actuator_in_observation", true),
+    flag("include_cfrc_ext_in_observation", true),
+];
+
+const SWIMMER_V4: &[TaskOption] = &[
+    model("swimmer.xml").fixed(),
+    frame_skip(4).fixed(),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-4),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+];
+const SWIMMER_V5: &[TaskOption] = &[
+    model("swimmer.xml"),
+    frame_skip(4),
+    FORWARD,
+    number("ctrl_cost_weight", 1e-4),
+    number("reset_noise_scale", 0.1),
+    EXCLUDE_POSITIONS,
+];
+
+const REACHER_V4: &[TaskOption] = &[
+    model("reacher.xml").fixed(),
+    frame_skip(2).fixed(),
+    number("reward_dist_weight", 1.0).fixed(),
+    number("reward_control_weight", 1.0).fixed(),
+];
+const REACHER_V5: &[TaskOption] = &[
+    model("reacher.xml"),
+    frame_skip(2),
+    number("reward_dist_weight", 1.0),
+    number("reward_control_weight", 1.0),
+];
+
+const PUSHER_V4: &[TaskOption] = &[
+    model("pusher.xml").fixed(),
+    frame_skip(5).fixed(),
+    number("reward_near_weight", 0.5).fixed(),
+    number("reward_dist_weight", 1.0).fixed(),
+    number("reward_control_weight", 0.1).fixed(),
+    // Ours: makes the object movable again on MuJoCo 3 and later (see families/pusher.rs).
+    flag("repair_object", false),
+];
+const PUSHER_V5: &[TaskOption] = &[
+    model("pusher_v5.xml"),
+    frame_skip(5),
+    number("reward_near_weight", 0.5),
+    number("reward_dist_weight", 1.0),
+    number("reward_control_weight", 0.1),
+];
+
+const PENDULUM_V4: &[TaskOption] = &[
+    model("inverted_pendulum.xml").fixed(),
+    frame_skip(2).fixed(),
+    number("reset_noise_scale", 0.01).fixed(),
+];
+const PENDULUM_V5: &[TaskOption] = &[
+    model("inverted_pendulum.xml"),
+    frame_skip(2),
+    number("reset_noise_scale", 0.01),
+];
+
+const DOUBLE_V4: &[TaskOption] = &[
+    model("inverted_double_pendulum.xml").fixed(),
+    frame_skip(5).fixed(),
+    number("healthy_reward", 10.0).fixed(),
+    number("reset_noise_scale", 0.1).fixed(),
+];
+const DOUBLE_V5: &[TaskOption] = &[
+    model("inverted_double_pendulum.xml"),
+    frame_skip(5),
+    number("healthy_reward", 10.0),
+    number("reset_noise_scale", 0.1),
+];

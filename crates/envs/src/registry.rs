@@ -1,10 +1,16 @@
 //! Tasks by name.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::builtin::{MultiGoal, Pendulum, Probe, ProbeKind};
 use crate::mujoco_table::MUJOCO_TASKS;
-use crate::{Env, EnvError, RescaleAction, Task, TaskEnv, TimeLimit};
+use crate::options::Options;
+use crate::{
+    Env, EnvError, NormalizeObservation, OptionValue, RescaleAction, Task, TaskEnv, TaskOption,
+    TimeLimit,
+};
 
 /// A registered task, known whether or not MuJoCo is compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -25,6 +31,43 @@ pub struct TaskEntry {
     pub time_limit: Option<u32>,
     /// Whether the cargo feature `mujoco` must be on to make it.
     pub needs_mujoco: bool,
+    /// What [`TaskSettings::options`] may hold.
+    #[serde(serialize_with = "adjustable")]
+    pub options: &'static [TaskOption],
+}
+
+impl TaskEntry {
+    /// All options that can be set, with the values in `options` put over the defaults.
+    ///
+    /// # Errors
+    /// [`EnvError::UnknownOption`] or [`EnvError::InvalidOption`].
+    pub fn resolve_options(
+        &self,
+        options: &BTreeMap<String, OptionValue>,
+    ) -> Result<BTreeMap<String, OptionValue>, EnvError> {
+        let resolved = Options::resolve(self.name, self.options, options)?;
+        Ok(self
+            .adjustable_options()
+            .map(|option| (option.name.to_owned(), resolved.value(option)))
+            .collect())
+    }
+
+    /// The options that can be set, with their defaults.
+    pub fn adjustable_options(&self) -> impl Iterator<Item = &'static TaskOption> {
+        self.options.iter().filter(|option| option.adjustable)
+    }
+}
+
+fn adjustable<S: serde::Serializer>(
+    options: &[TaskOption],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        options
+            .iter()
+            .filter(|option| option.adjustable)
+            .map(|option| (option.name, option.default)),
+    )
 }
 
 /// How [`make`] builds a task.
@@ -36,6 +79,10 @@ pub struct TaskSettings {
     pub rescale_action: bool,
     /// Steps after which an episode is truncated, instead of the registered number.
     pub time_limit: Option<u32>,
+    /// Shift and scale observations by their running statistics (see [`NormalizeObservation`]).
+    pub normalize_observation: bool,
+    /// Options of the task that differ from the defaults in [`TaskEntry::options`], by name.
+    pub options: BTreeMap<String, OptionValue>,
 }
 
 impl Default for TaskSettings {
@@ -43,6 +90,8 @@ impl Default for TaskSettings {
         Self {
             rescale_action: true,
             time_limit: None,
+            normalize_observation: false,
+            options: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +117,8 @@ pub fn find(name: &str) -> Result<TaskEntry, EnvError> {
     let wanted = name.to_lowercase();
     let suggestion = tasks
         .iter()
+        // Of equally near ones the first, which `max_by` takes to be the last.
+        .rev()
         .map(|entry| {
             (
                 strsim::jaro_winkler(&wanted, &entry.name.to_lowercase()),
@@ -87,26 +138,36 @@ pub fn find(name: &str) -> Result<TaskEntry, EnvError> {
 /// Builds a registered task, with its time limit and (by default) actions in `[-1, 1]`.
 ///
 /// # Errors
-/// [`EnvError::UnknownTask`], [`EnvError::InvalidArgument`] for a time limit of 0, and for MuJoCo
+/// [`EnvError::UnknownTask`], [`EnvError::UnknownOption`], [`EnvError::InvalidOption`],
+/// [`EnvError::InvalidArgument`] for a time limit of 0, and for MuJoCo
 /// tasks [`EnvError::MujocoNotBuilt`], [`EnvError::MujocoVersion`], [`EnvError::MissingModel`] or
 /// [`EnvError::InvalidModel`].
 pub fn make(name: &str, settings: &TaskSettings) -> Result<Box<dyn Env>, EnvError> {
     let entry = find(name)?;
-    let env = task_env(&entry)?;
+    let env = task_env(&entry, &settings.options)?;
     let env: Box<dyn Env> = match settings.time_limit.or(entry.time_limit) {
         Some(limit) => Box::new(TimeLimit::new(env, limit)?),
         None => env,
     };
-    Ok(if settings.rescale_action {
+    let env: Box<dyn Env> = if settings.rescale_action {
         Box::new(RescaleAction::new(env)?)
+    } else {
+        env
+    };
+    Ok(if settings.normalize_observation {
+        Box::new(NormalizeObservation::new(env)?)
     } else {
         env
     })
 }
 
-fn task_env(entry: &TaskEntry) -> Result<Box<dyn Env>, EnvError> {
+fn task_env(
+    entry: &TaskEntry,
+    options: &BTreeMap<String, OptionValue>,
+) -> Result<Box<dyn Env>, EnvError> {
+    entry.resolve_options(options)?;
     if entry.needs_mujoco {
-        return mujoco_env(entry.name);
+        return mujoco_env(entry.name, options);
     }
     if let Some(kind) = ProbeKind::ALL
         .into_iter()
@@ -126,12 +187,19 @@ fn task_env(entry: &TaskEntry) -> Result<Box<dyn Env>, EnvError> {
 }
 
 #[cfg(feature = "mujoco")]
-fn mujoco_env(name: &str) -> Result<Box<dyn Env>, EnvError> {
-    Ok(boxed(crate::mujoco::MujocoTask::new(name)?))
+fn mujoco_env(
+    name: &str,
+    options: &BTreeMap<String, OptionValue>,
+) -> Result<Box<dyn Env>, EnvError> {
+    let task = crate::mujoco::MujocoTask::with_options(name, options)?;
+    Ok(boxed(task))
 }
 
 #[cfg(not(feature = "mujoco"))]
-fn mujoco_env(name: &str) -> Result<Box<dyn Env>, EnvError> {
+fn mujoco_env(
+    name: &str,
+    _options: &BTreeMap<String, OptionValue>,
+) -> Result<Box<dyn Env>, EnvError> {
     Err(EnvError::MujocoNotBuilt {
         name: name.to_owned(),
     })
@@ -151,6 +219,7 @@ const BUILTIN: &[TaskEntry] = &[
         action_high: 2.0,
         time_limit: Some(200),
         needs_mujoco: false,
+        options: &[],
     },
     TaskEntry {
         name: "MultiGoal-v0",
@@ -161,6 +230,7 @@ const BUILTIN: &[TaskEntry] = &[
         action_high: 1.0,
         time_limit: Some(30),
         needs_mujoco: false,
+        options: &[],
     },
     probe(
         ProbeKind::ConstantReward,
@@ -191,6 +261,7 @@ const fn probe(kind: ProbeKind, description: &'static str) -> TaskEntry {
         action_high: 1.0,
         time_limit: None,
         needs_mujoco: false,
+        options: &[],
     }
 }
 

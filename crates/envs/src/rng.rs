@@ -1,9 +1,19 @@
 //! Random streams of environments.
 
-use rand::SeedableRng;
+use std::convert::Infallible;
 
-/// The generator every environment draws from: small, and its state can be serialised.
-pub type EnvRng = rand_pcg::Pcg64;
+use rand::rand_core::utils::fill_bytes_via_next_word;
+use rand::{Rng as _, SeedableRng as _, TryRng};
+use rand_pcg::Pcg64;
+
+/// The generator every environment draws from, PCG64. It knows where in its stream it is, so
+/// that two numbers say everything about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvRng {
+    pcg: Pcg64,
+    seed: u64,
+    drawn: u64,
+}
 
 /// The generator for `seed`. The expansion from 64 bits is ours, so that it stays the same when a
 /// dependency changes its own.
@@ -13,7 +23,48 @@ pub fn seeded_rng(seed: u64) -> EnvRng {
     for word in bytes.chunks_exact_mut(8) {
         word.copy_from_slice(&splitmix64(&mut state).to_le_bytes());
     }
-    EnvRng::from_seed(bytes)
+    EnvRng {
+        pcg: Pcg64::from_seed(bytes),
+        seed,
+        drawn: 0,
+    }
+}
+
+impl EnvRng {
+    /// The generator for `seed` after `drawn` words of 64 bits.
+    pub fn at(seed: u64, drawn: u64) -> Self {
+        let mut rng = seeded_rng(seed);
+        rng.pcg.advance(drawn.into());
+        rng.drawn = drawn;
+        rng
+    }
+
+    /// Seed and number of words drawn since: what [`EnvRng::at`] takes.
+    pub fn position(&self) -> [u64; 2] {
+        [self.seed, self.drawn]
+    }
+
+    fn next_word(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        self.pcg.next_u64()
+    }
+}
+
+impl TryRng for EnvRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        // The low half, as PCG64 itself gives it.
+        Ok(self.next_word() as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.next_word())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        fill_bytes_via_next_word(bytes, || Ok(self.next_word()))
+    }
 }
 
 /// Seed of environment `index` of a vector environment with `base_seed`. Neighbouring base seeds
@@ -37,7 +88,7 @@ fn splitmix64(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::Rng;
+    use rand::{Rng, RngExt};
     use std::collections::HashSet;
 
     #[test]
@@ -63,6 +114,28 @@ mod tests {
         };
         assert_eq!(draw(3), draw(3));
         assert_ne!(draw(3), draw(4));
+    }
+
+    #[test]
+    fn the_generator_is_pcg64_and_can_be_put_anywhere_in_its_stream() {
+        let mut rng = seeded_rng(8);
+        let mut pcg = rng.pcg.clone();
+        for round in 0..20usize {
+            match round % 3 {
+                0 => assert_eq!(rng.next_u64(), pcg.next_u64()),
+                1 => assert_eq!(rng.next_u32(), pcg.next_u32()),
+                _ => {
+                    let mut bytes = [[0; 21]; 2];
+                    rng.fill_bytes(&mut bytes[0][..round]);
+                    pcg.fill_bytes(&mut bytes[1][..round]);
+                    assert_eq!(bytes[0], bytes[1]);
+                }
+            }
+            let _: f64 = rng.random_range(0.0..1.0);
+            let _: f64 = pcg.random_range(0.0..1.0);
+            let [seed, drawn] = rng.position();
+            assert_eq!(EnvRng::at(seed, drawn), rng);
+        }
     }
 
     #[test]

@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, TaskSettings, find, make};
+use crate::{Env, EnvError, EnvState, RunningStatistics, StateError, TaskSettings, find, make};
 
-/// A finished episode.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// An episode.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Episode {
     /// Sum of the rewards, undiscounted.
     pub total_reward: f64,
@@ -29,8 +29,30 @@ pub struct VecStep {
     /// Observations the step led to, row-major `[n, observation_dim]`. Where an episode ended this
     /// is its final observation, never that of the reset which follows.
     pub next_observations: Vec<f32>,
+    /// Warnings of the simulator, `[n]`. A transition that has any must not be learned from; see
+    /// [`Step::warnings`](crate::Step::warnings).
+    pub warnings: Vec<u32>,
     /// The episodes that ended in this step, `[n]`.
     pub finished: Vec<Option<Episode>>,
+}
+
+impl VecStep {
+    /// For `count` environments before their first step.
+    fn new(count: usize, observation_dim: usize) -> Self {
+        Self {
+            rewards: vec![0.0; count],
+            terminated: vec![false; count],
+            truncated: vec![false; count],
+            next_observations: vec![0.0; count * observation_dim],
+            warnings: vec![0; count],
+            finished: vec![None; count],
+        }
+    }
+
+    fn clear(&mut self) {
+        let count = self.rewards.len();
+        *self = Self::new(count, self.next_observations.len() / count);
+    }
 }
 
 /// `n` environments of one task, stepped together and reset by themselves.
@@ -46,6 +68,7 @@ pub struct VecEnv {
     parallel: bool,
     observations: Vec<f32>,
     step: VecStep,
+    statistics: Option<RunningStatistics>,
 }
 
 /// One environment with what its worker leaves for the gathering thread.
@@ -56,14 +79,10 @@ struct Slot {
     reward: f64,
     terminated: bool,
     truncated: bool,
+    warnings: u32,
     next_observation: Vec<f32>,
     finished: Option<Episode>,
 }
-
-const NEW_EPISODE: Episode = Episode {
-    total_reward: 0.0,
-    length: 0,
-};
 
 impl VecEnv {
     /// `count` environments of the registered task `name` with default settings: actions in
@@ -85,13 +104,18 @@ impl VecEnv {
         count: usize,
         seed: u64,
     ) -> Result<Self, EnvError> {
+        let mut single = settings.clone();
+        single.normalize_observation = false;
         let envs = (0..count)
-            .map(|_| make(name, settings))
+            .map(|_| make(name, &single))
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
         // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
         // handing a step to two threads costs about 20 (examples/throughput.rs).
         this.parallel = find(name)?.needs_mujoco;
+        if settings.normalize_observation {
+            this.normalize_observations();
+        }
         Ok(this)
     }
 
@@ -123,11 +147,12 @@ impl VecEnv {
             .into_iter()
             .map(|env| Slot {
                 env,
-                running: NEW_EPISODE,
+                running: Episode::default(),
                 result: Ok(()),
                 reward: 0.0,
                 terminated: false,
                 truncated: false,
+                warnings: 0,
                 next_observation: vec![0.0; observation_dim],
                 finished: None,
             })
@@ -138,13 +163,8 @@ impl VecEnv {
             action_dim,
             parallel: true,
             observations: vec![0.0; count * observation_dim],
-            step: VecStep {
-                rewards: vec![0.0; count],
-                terminated: vec![false; count],
-                truncated: vec![false; count],
-                next_observations: vec![0.0; count * observation_dim],
-                finished: vec![None; count],
-            },
+            step: VecStep::new(count, observation_dim),
+            statistics: None,
         };
         this.reseed(seed)?;
         Ok(this)
@@ -154,6 +174,21 @@ impl VecEnv {
     /// are the same.
     pub fn set_parallel(&mut self, parallel: bool) {
         self.parallel = parallel;
+    }
+
+    /// From now on, shifts and scales observations by mean and standard deviation of all
+    /// observations of all environments so far, including the present ones. The statistics are
+    /// part of [`VecEnv::state`].
+    pub fn normalize_observations(&mut self) {
+        if self.statistics.is_none() {
+            self.statistics = Some(RunningStatistics::new(self.observation_dim));
+            self.normalize(true);
+        }
+    }
+
+    /// The statistics by which observations are normalised, if they are.
+    pub fn statistics(&self) -> Option<&RunningStatistics> {
+        self.statistics.as_ref()
     }
 
     /// Number of environments.
@@ -182,6 +217,11 @@ impl VecEnv {
         &self.step
     }
 
+    /// The environments, in order.
+    pub fn envs(&self) -> impl ExactSizeIterator<Item = &dyn Env> {
+        self.slots.iter().map(|slot| &*slot.env as &dyn Env)
+    }
+
     /// Starts every environment anew as if just constructed with `seed`.
     ///
     /// # Errors
@@ -198,15 +238,97 @@ impl VecEnv {
         self.reset_all(|_| None)
     }
 
+    /// The complete state of all environments with the returns and lengths of their episodes so
+    /// far, taken between two steps.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if an environment cannot be saved.
+    pub fn state(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        state.put_format();
+        state.put_u64("count", &[self.count() as u64]);
+        let running = || self.slots.iter().map(|slot| &slot.running);
+        let returns: Vec<_> = running().map(|episode| episode.total_reward).collect();
+        let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
+        state.put_f64("episode_returns", &returns);
+        state.put_u64("episode_lengths", &lengths);
+        if let Some(statistics) = &self.statistics {
+            state.put_state("statistics", statistics.save());
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let env = slot.env.save().map_err(|e| in_vector(index, e))?;
+            state.put_state(&format!("env.{index}"), env);
+        }
+        Ok(state)
+    }
+
+    /// Takes over a state of a vector environment that was built in the same way, whatever this
+    /// one has done before, and goes on from it to the bit. [`VecEnv::observations`] are those to
+    /// act on next; [`VecEnv::last_step`] gives zeros until the next step.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`], for one environment within [`EnvError::InVector`], if the state
+    /// is of another form. The vector environment is then as it was.
+    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_format()?;
+        let before = self.state()?;
+        let [expected, found] = [before.u64("count", 1)?[0], state.u64("count", 1)?[0]];
+        if expected != found {
+            return Err(EnvError::InvalidState(StateError::Value {
+                name: "count".to_owned(),
+                value: format!("{found} environments"),
+                expected: "as many as there are",
+            }));
+        }
+        let result = match state.check_form(&before) {
+            Ok(()) => self.try_restore(state),
+            // Only to say which environment it is that does not fit.
+            Err(error) => self.try_restore(state).and(Err(error.into())),
+        };
+        if result.is_err() {
+            // A state of its own always fits, so this leaves everything as it was.
+            self.try_restore(&before)?;
+        }
+        result
+    }
+
+    fn try_restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let count = self.count();
+        let returns = state.f64("episode_returns", count)?;
+        let lengths = state.u32s("episode_lengths", count)?;
+        if let Some(statistics) = &mut self.statistics {
+            let saved = state.state("statistics");
+            *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
+        }
+        for index in 0..count {
+            let slot = &mut self.slots[index];
+            slot.env
+                .restore(&state.state(&format!("env.{index}")))
+                .map_err(|e| in_vector(index, e))?;
+            slot.running = Episode {
+                total_reward: returns[index],
+                length: lengths[index],
+            };
+        }
+        let rows = self.observations.chunks_exact_mut(self.observation_dim);
+        for (slot, row) in self.slots.iter().zip(rows) {
+            write_row(row, slot.env.observation());
+        }
+        self.normalize(false);
+        self.step.clear();
+        Ok(())
+    }
+
     fn reset_all(&mut self, seed: impl Fn(usize) -> Option<u64>) -> Result<&[f32], EnvError> {
         let rows = self.observations.chunks_exact_mut(self.observation_dim);
         for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
             slot.env
                 .reset(seed(index))
                 .map_err(|e| in_vector(index, e))?;
-            slot.running = NEW_EPISODE;
+            slot.running = Episode::default();
             write_row(row, slot.env.observation());
         }
+        self.normalize(true);
         Ok(&self.observations)
     }
 
@@ -249,10 +371,50 @@ impl VecEnv {
             self.step.rewards[index] = slot.reward as f32;
             self.step.terminated[index] = slot.terminated;
             self.step.truncated[index] = slot.truncated;
+            self.step.warnings[index] = slot.warnings;
             self.step.finished[index] = slot.finished;
             row.copy_from_slice(&slot.next_observation);
         }
+        self.normalize_step();
         Ok(&self.step)
+    }
+
+    /// Normalises the raw observations to act on, after learning from them if `learn`.
+    fn normalize(&mut self, learn: bool) {
+        let Some(statistics) = &mut self.statistics else {
+            return;
+        };
+        if learn {
+            for row in self.observations.chunks_exact(self.observation_dim) {
+                statistics.update(row.iter().map(|x| (*x).into()));
+            }
+        }
+        for row in self.observations.chunks_exact_mut(self.observation_dim) {
+            statistics.normalize_row(row);
+        }
+    }
+
+    /// Learns from the observations of a step, then normalises them. What a diverged simulator
+    /// shows is not learned from.
+    fn normalize_step(&mut self) {
+        let Some(statistics) = &mut self.statistics else {
+            return;
+        };
+        let dim = self.observation_dim;
+        for index in 0..self.slots.len() {
+            let row = index * dim..(index + 1) * dim;
+            let mut learn = |row: &[f32]| statistics.update(row.iter().map(|x| (*x).into()));
+            if self.step.warnings[index] == 0 {
+                learn(&self.step.next_observations[row.clone()]);
+            }
+            if self.step.finished[index].is_some() {
+                learn(&self.observations[row]);
+            }
+        }
+        let rows = self.observations.chunks_exact_mut(dim);
+        for row in rows.chain(self.step.next_observations.chunks_exact_mut(dim)) {
+            statistics.normalize_row(row);
+        }
     }
 }
 
@@ -267,12 +429,13 @@ impl Slot {
         self.reward = step.reward;
         self.terminated = step.terminated;
         self.truncated = step.truncated;
+        self.warnings = step.warnings;
         self.running.total_reward += step.reward;
         self.running.length += 1;
         write_row(&mut self.next_observation, self.env.observation());
         self.finished = step.done().then_some(self.running);
         if step.done() {
-            self.running = NEW_EPISODE;
+            self.running = Episode::default();
             self.env.reset(None)?;
         }
         write_row(observation, self.env.observation());

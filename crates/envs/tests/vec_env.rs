@@ -54,6 +54,7 @@ fn run_serially(name: &str, steps: usize) -> Vec<(VecStep, Vec<f32>)> {
             result.rewards.push(step.reward as f32);
             result.terminated.push(step.terminated);
             result.truncated.push(step.truncated);
+            result.warnings.push(step.warnings);
             result
                 .next_observations
                 .extend(env.observation().iter().map(|x| *x as f32));

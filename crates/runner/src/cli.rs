@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use rescore_envs::EnvError;
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::backend::{self, Work, dispatch};
 use crate::bench::{Bench, Subject};
+use crate::bench_envs::{self, EnvMeasurement};
 use crate::checkpoint::{self, Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
 use crate::evaluate::{Evaluation, Evaluator};
@@ -47,7 +49,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure milliseconds per update or per act
+    /// Measure milliseconds per update or per act, or steps per second of the tasks
     #[command(after_help = EXIT_CODES)]
     Bench(BenchArgs),
     /// Draw learning curves as SVG
@@ -117,9 +119,9 @@ struct BenchArgs {
     /// Algorithm, several times for several [default: dpmd and sdac]
     #[arg(long, value_name = "NAME")]
     algo: Vec<String>,
-    /// Task that gives the sizes
-    #[arg(long, value_name = "NAME", default_value = "HalfCheetah-v4")]
-    env: String,
+    /// Task that gives the sizes [default: HalfCheetah-v4; for `envs`: all]
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// Tensor backend [default: flex]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -143,6 +145,8 @@ enum SubjectArg {
     Update,
     /// The actions of all environments for one step
     Act,
+    /// Steps of the tasks, next to a bare loop over the simulator
+    Envs,
 }
 
 /// Whole steps, also written like `50_000` or `1e6`.
@@ -303,13 +307,12 @@ impl Work for Eval<'_> {
 
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
         let config = self.config;
-        let task = rescore_envs::find(&config.env)?;
-        let dims = (task.observation_dim, task.action_dim);
+        let episodes = config.training.eval_episodes;
+        let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
+        let dims = evaluator.dims();
         let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
         let expected = Description::new(config, dims, 0, 0);
         let description = checkpoint::load(self.path, &expected, |state| agent.load_state(state))?;
-        let episodes = config.training.eval_episodes;
-        let mut evaluator = Evaluator::new(&config.env, episodes, config.seed)?;
         Ok((description, evaluator.run(agent.as_ref(), device)?))
     }
 }
@@ -343,6 +346,11 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
             hint: None,
         })?;
     }
+    let subject = match args.subject {
+        SubjectArg::Update => Subject::Update,
+        SubjectArg::Act => Subject::Act,
+        SubjectArg::Envs => return run_bench_envs(args.env.as_deref(), args.json.as_deref()),
+    };
     let algorithms = if args.algo.is_empty() {
         vec!["dpmd".to_owned(), "sdac".to_owned()]
     } else {
@@ -350,16 +358,12 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
     };
     let mut set = args.set;
     set.extend(args.particles.map(|k| format!("agent.particles={k}")));
-    let subject = match args.subject {
-        SubjectArg::Update => Subject::Update,
-        SubjectArg::Act => Subject::Act,
-    };
     let mut results = Vec::new();
     for algo in algorithms {
         let bench = Bench {
             subject,
             algo,
-            task: args.env.clone(),
+            task: args.env.clone().unwrap_or_else(|| "HalfCheetah-v4".into()),
             backend: args.backend.clone(),
             set: set.clone(),
         };
@@ -377,6 +381,24 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
         results.push(result);
     }
     args.json.map_or(Ok(()), |path| write_json(&path, &results))
+}
+
+fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError> {
+    let tasks = match env {
+        Some(name) => vec![rescore_envs::find(name)?],
+        None => rescore_envs::list(),
+    };
+    print(&EnvMeasurement::heading(rayon::current_num_threads()))?;
+    let mut results = Vec::new();
+    for task in tasks {
+        match bench_envs::measure(&task) {
+            // Listed, but not in this build.
+            Err(RunError::Env(EnvError::MujocoNotBuilt { .. })) if env.is_none() => continue,
+            result => results.push(result?),
+        }
+        print(&results[results.len() - 1].line())?;
+    }
+    json.map_or(Ok(()), |path| write_json(path, &results))
 }
 
 #[cfg(test)]

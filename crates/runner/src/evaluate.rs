@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use rescore_agents::Agent;
-use rescore_envs::{Env, EnvError, TaskSettings, derive_seed, make};
+use rescore_envs::{Env, EnvError, RunningStatistics, TaskSettings, derive_seed, make};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
@@ -43,6 +43,7 @@ pub struct Evaluator {
     observation_dim: usize,
     action_dim: usize,
     episodes: usize,
+    statistics: Option<RunningStatistics>,
 }
 
 struct Slot {
@@ -53,15 +54,25 @@ struct Slot {
 }
 
 impl Evaluator {
-    /// Environments of the task `name` for evaluations of `episodes` episodes.
+    /// Environments of the task `name` for evaluations of `episodes` episodes. Where `settings`
+    /// ask for normalised observations, [`Evaluator::set_statistics`] says by what.
     ///
     /// # Errors
     /// When the task cannot be made.
-    pub fn new(name: &str, episodes: usize, seed: u64) -> Result<Self, EnvError> {
+    pub fn new(
+        name: &str,
+        settings: &TaskSettings,
+        episodes: usize,
+        seed: u64,
+    ) -> Result<Self, EnvError> {
+        let raw = TaskSettings {
+            normalize_observation: false,
+            ..settings.clone()
+        };
         let base = NoiseKey::new(seed, "evaluation").seed();
         let slots = (0..episodes.min(PARALLEL))
             .map(|index| {
-                let mut env = make(name, &TaskSettings::default())?;
+                let mut env = make(name, &raw)?;
                 env.reset(Some(derive_seed(base, index)))?;
                 Ok(Slot {
                     env,
@@ -71,13 +82,28 @@ impl Evaluator {
                 })
             })
             .collect::<Result<Vec<_>, EnvError>>()?;
-        let task = rescore_envs::find(name)?;
+        let dims = |slot: &Slot| {
+            let (observation, action) = (slot.env.observation_space(), slot.env.action_space());
+            (observation.dim(), action.dim())
+        };
+        let (observation_dim, action_dim) = slots.first().map_or((0, 0), dims);
         Ok(Self {
             slots,
-            observation_dim: task.observation_dim,
-            action_dim: task.action_dim,
+            observation_dim,
+            action_dim,
             episodes,
+            statistics: None,
         })
+    }
+
+    /// Lengths of an observation and of an action.
+    pub fn dims(&self) -> (usize, usize) {
+        (self.observation_dim, self.action_dim)
+    }
+
+    /// Normalises observations by these statistics from now on: those of the training.
+    pub fn set_statistics(&mut self, statistics: Option<&RunningStatistics>) {
+        self.statistics = statistics.cloned();
     }
 
     /// Plays the episodes with the actions that `agent` calls deterministic, clipped to [-1, 1].
@@ -117,10 +143,15 @@ impl Evaluator {
             if active.is_empty() {
                 return Ok(());
             }
-            let observations: Vec<f32> = active
+            let mut observations: Vec<f32> = active
                 .iter()
                 .flat_map(|slot| slot.env.observation().iter().map(|x| *x as f32))
                 .collect();
+            if let Some(statistics) = &self.statistics {
+                for row in observations.chunks_exact_mut(self.observation_dim) {
+                    statistics.normalize_row(row);
+                }
+            }
             let shape = [active.len(), self.observation_dim];
             let observations = Tensor::from_data(TensorData::new(observations, shape), device);
             let actions = to_vec(agent.act_deterministic(observations).clamp(-1.0, 1.0));

@@ -79,6 +79,9 @@ pub struct MetricsLine {
     /// Mean length of these episodes, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode_length: Option<f64>,
+    /// Warnings of the simulator since the last line; each ended its episode, and its
+    /// transition was not stored.
+    pub simulator_warnings: u64,
     /// Losses and other metrics, the latest value of each.
     #[serde(flatten, serialize_with = "as_map")]
     pub metrics: Vec<(&'static str, f32)>,
@@ -154,11 +157,12 @@ mod tests {
             episodes: 0,
             episode_return: None,
             episode_length: None,
+            simulator_warnings: 0,
             metrics: vec![("q1_loss", 0.1), ("policy_loss", 2.0)],
         };
         assert_eq!(
             serde_json::to_string(&line).expect("plain numbers"),
-            r#"{"step":5,"update":1,"wall_time_s":0.5,"env_steps_per_s":10.0,"episodes":0,"q1_loss":0.1,"policy_loss":2.0}"#
+            r#"{"step":5,"update":1,"wall_time_s":0.5,"env_steps_per_s":10.0,"episodes":0,"simulator_warnings":0,"q1_loss":0.1,"policy_loss":2.0}"#
         );
     }
 }

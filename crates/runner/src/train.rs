@@ -34,11 +34,11 @@ impl Environments {
     /// # Errors
     /// When the task cannot be made.
     pub fn new(config: &Config) -> Result<Self, RunError> {
-        let (env, seed) = (&config.env, config.seed);
+        let (env, seed, task) = (&config.env, config.seed, &config.task);
         let stream = NoiseKey::new(seed, "environment").seed();
         Ok(Self {
-            training: VecEnv::new(env, config.training.num_envs, stream)?,
-            evaluation: Evaluator::new(env, config.training.eval_episodes, seed)?,
+            training: VecEnv::with_settings(env, task, config.training.num_envs, stream)?,
+            evaluation: Evaluator::new(env, task, config.training.eval_episodes, seed)?,
         })
     }
 }
@@ -121,6 +121,8 @@ struct SinceLog {
     time: Instant,
     step: u64,
     episodes: Vec<Episode>,
+    /// Warnings of the simulator.
+    warnings: u64,
 }
 
 impl SinceLog {
@@ -129,6 +131,7 @@ impl SinceLog {
             time: Instant::now(),
             step,
             episodes: Vec::new(),
+            warnings: 0,
         }
     }
 }
@@ -215,6 +218,11 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         let observations = envs.observations().to_vec();
         let step = envs.step(actions)?;
         for (i, observation) in observations.chunks_exact(observation_dim).enumerate() {
+            if step.warnings[i] > 0 {
+                // The simulator does not know where this step led.
+                self.since_log.warnings += u64::from(step.warnings[i]);
+                continue;
+            }
             self.replay.push(Transition {
                 observation,
                 action: &actions[i * action_dim..][..action_dim],
@@ -278,6 +286,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             episodes: since.episodes.len(),
             episode_return: mean(|episode| episode.total_reward),
             episode_length: mean(|episode| f64::from(episode.length)),
+            simulator_warnings: since.warnings,
             metrics: self.status.metrics.clone(),
         })
     }
@@ -285,6 +294,8 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// Plays the evaluation episodes and writes their row. Gives the result if it is the best so
     /// far.
     fn evaluate(&mut self) -> Result<Option<Best>, RunError> {
+        let statistics = self.envs.training.statistics();
+        self.envs.evaluation.set_statistics(statistics);
         let evaluation = self.envs.evaluation.run(self.agent.as_ref(), self.device)?;
         if !evaluation.mean().is_finite() {
             // Nothing could be better than a best evaluation that is not a number.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use rescore_envs::OptionValue;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -19,6 +20,9 @@ pub(super) struct Index {
 #[derive(Debug, Deserialize)]
 pub(super) struct Recording {
     pub env_id: String,
+    /// Options that differ from the defaults, where some do.
+    #[serde(default)]
+    pub options: BTreeMap<String, OptionValue>,
     pub file: String,
     pub sha256: Option<String>,
     pub xml: String,

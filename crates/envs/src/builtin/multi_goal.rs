@@ -3,7 +3,7 @@
 use rand_distr::{Distribution, Normal};
 
 use crate::env::check_action_length;
-use crate::{EnvError, EnvRng, Outcome, Space, Task};
+use crate::{EnvError, EnvRng, EnvState, Outcome, Space, Task};
 
 /// The goals: five units from the centre on each axis.
 pub const GOALS: [[f64; 2]; 4] = [[5.0, 0.0], [0.0, 5.0], [-5.0, 0.0], [0.0, -5.0]];
@@ -104,6 +104,16 @@ impl Task for MultiGoal {
 
     fn observation(&self) -> &[f64] {
         &self.position
+    }
+
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("position", &self.position);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        self.position.copy_from_slice(state.f64("position", 2)?);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 use rand::RngExt;
 
 use crate::env::check_action_length;
-use crate::{EnvError, EnvRng, Outcome, Space, Task};
+use crate::{EnvError, EnvRng, EnvState, Outcome, Space, Task};
 
 const MAX_SPEED: f64 = 8.0;
 const MAX_TORQUE: f32 = 2.0;
@@ -97,5 +97,16 @@ impl Task for Pendulum {
 
     fn observation(&self) -> &[f64] {
         &self.observation
+    }
+
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("angle_and_velocity", &[self.angle, self.velocity]);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let values = state.f64("angle_and_velocity", 2)?;
+        self.set_state(values[0], values[1]);
+        Ok(())
     }
 }

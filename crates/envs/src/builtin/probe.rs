@@ -8,7 +8,7 @@
 use rand::RngExt;
 
 use crate::env::check_action_length;
-use crate::{EnvError, EnvRng, Outcome, Space, Task};
+use crate::{EnvError, EnvRng, EnvState, Outcome, Space, Task};
 
 /// Where the optimal action of the action-dependent probes lies: inside the bounds, away from 0
 /// where an untrained policy is centred.
@@ -160,5 +160,16 @@ impl Task for Probe {
 
     fn observation(&self) -> &[f64] {
         &self.observation
+    }
+
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("observation", &self.observation);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        self.observation
+            .copy_from_slice(state.f64("observation", 1)?);
+        Ok(())
     }
 }

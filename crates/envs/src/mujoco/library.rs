@@ -10,6 +10,7 @@ use mujoco_rs::logging::set_log_handler;
 use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
 use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
 
+use super::families::repair_pusher;
 use crate::EnvError;
 
 /// Names the folder that holds the model files.
@@ -89,9 +90,21 @@ fn default_folders() -> Vec<PathBuf> {
         .collect()
 }
 
+/// What is done to a model after loading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Variant {
+    /// Nothing.
+    AsWritten,
+    /// The object of `Pusher-v4` is made movable.
+    RepairedPusher,
+}
+
+/// Models in use, by file and variant.
+type Loaded = HashMap<(PathBuf, Variant), Weak<MjModel>>;
+
 /// Loads the model at `path`, or shares the one that is in use already.
-pub(super) fn load_model(path: &Path) -> Result<Arc<MjModel>, EnvError> {
-    static LOADED: OnceLock<Mutex<HashMap<PathBuf, Weak<MjModel>>>> = OnceLock::new();
+pub(super) fn load_model(path: &Path, variant: Variant) -> Result<Arc<MjModel>, EnvError> {
+    static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
 
     check_version(&library_version())?;
     let mut loaded = LOADED
@@ -102,16 +115,23 @@ pub(super) fn load_model(path: &Path) -> Result<Arc<MjModel>, EnvError> {
         .lock()
         // A panic elsewhere cannot have left the map half-written.
         .unwrap_or_else(PoisonError::into_inner);
-    if let Some(model) = loaded.get(path).and_then(Weak::upgrade) {
+    let key = (path.to_owned(), variant);
+    if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
         return Ok(model);
     }
-    let model = MjModel::from_xml(path)
-        .map(Arc::new)
-        .map_err(|e| EnvError::InvalidModel {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
-    loaded.insert(path.to_owned(), Arc::downgrade(&model));
+    let invalid = |reason| EnvError::InvalidModel {
+        path: path.to_owned(),
+        reason,
+    };
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(invalid("a path cannot contain a NUL byte".to_owned()));
+    }
+    let mut model = MjModel::from_xml(path).map_err(|e| invalid(e.to_string()))?;
+    if variant == Variant::RepairedPusher {
+        repair_pusher(&mut model).map_err(invalid)?;
+    }
+    let model = Arc::new(model);
+    loaded.insert(key, Arc::downgrade(&model));
     Ok(model)
 }
 
@@ -189,8 +209,8 @@ mod tests {
     #[test]
     fn equal_models_are_loaded_once() {
         let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
-        let first = load_model(&path).expect("a valid model");
-        let second = load_model(&path).expect("a valid model");
+        let first = load_model(&path, Variant::AsWritten).expect("a valid model");
+        let second = load_model(&path, Variant::AsWritten).expect("a valid model");
         assert!(Arc::ptr_eq(&first, &second));
     }
 
@@ -200,7 +220,7 @@ mod tests {
         let path = folder.path().join("broken.xml");
         std::fs::write(&path, "<mujoco><worldbody><box/></worldbody></mujoco>")
             .expect("the folder can be written");
-        let error = load_model(&path)
+        let error = load_model(&path, Variant::AsWritten)
             .expect_err("`box` is no element of MuJoCo's")
             .to_string();
         assert!(error.contains("broken.xml"), "{error}");
@@ -233,7 +253,7 @@ mod tests {
     #[test]
     fn warnings_go_to_tracing_and_not_into_a_file() {
         let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
-        let _model = load_model(&path).expect("a valid model");
+        let _model = load_model(&path, Variant::AsWritten).expect("a valid model");
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {

@@ -1,16 +1,25 @@
 //! The mechanics that all MuJoCo tasks share.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
+use mujoco_rs::mujoco_c::mjtState;
 use mujoco_rs::prelude::MjData;
-use rand::RngExt;
-use rand_distr::{Distribution, StandardNormal};
 
 use super::families::{Data, Dynamics, StepView, dynamics};
-use super::library::{load_model, model_path};
+use super::library::{Variant, load_model, model_path};
 use crate::env::check_action_length;
-use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec, Noise};
-use crate::{EnvError, EnvRng, Info, Outcome, Space, Task, find};
+use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
+use crate::options::Options;
+use crate::{
+    EnvError, EnvRng, EnvState, Info, OptionValue, Outcome, Space, StateError, Task, find,
+};
+
+/// No task tells more quantities of a step than this.
+const MOST_INFO: usize = 16;
+
+/// Everything that MuJoCo needs to go on from a state to the bit.
+const INTEGRATION_STATE: u32 = mjtState::mjSTATE_INTEGRATION as u32;
 
 /// A MuJoCo task: the simulator with one task's observation, reward and termination.
 ///
@@ -22,10 +31,16 @@ pub struct MujocoTask {
     path: PathBuf,
     dynamics: Box<dyn Dynamics>,
     data: Data,
+    frame_skip: u32,
     dt: f64,
+    /// Of the last step.
+    warnings: u32,
     observation_space: Space,
     action_space: Space,
     observation: Vec<f64>,
+    /// [`Dynamics::before`] of the next step. Kept, because the simulator's derived quantities lag
+    /// behind its state, so that they are others after that state has been restored.
+    before: [f64; 2],
     info: Vec<Info>,
 }
 
@@ -53,13 +68,26 @@ pub struct ModelFacts {
 }
 
 impl MujocoTask {
-    /// The registered MuJoCo task `name`, in its model's initial state.
+    /// The registered MuJoCo task `name` with default options, in its model's initial state.
+    ///
+    /// # Errors
+    /// As [`MujocoTask::with_options`].
+    pub fn new(name: &str) -> Result<Self, EnvError> {
+        Self::with_options(name, &BTreeMap::new())
+    }
+
+    /// The registered MuJoCo task `name` with some [`TaskEntry::options`](crate::TaskEntry)
+    /// changed, in its model's initial state.
     ///
     /// # Errors
     /// [`EnvError::UnknownTask`] (also for a task that is not one of MuJoCo's),
-    /// [`EnvError::MujocoVersion`], [`EnvError::MissingModel`], or [`EnvError::InvalidModel`] if
-    /// the model does not load or does not have the registered dimensions.
-    pub fn new(name: &str) -> Result<Self, EnvError> {
+    /// [`EnvError::UnknownOption`], [`EnvError::InvalidOption`], [`EnvError::MujocoVersion`],
+    /// [`EnvError::MissingModel`], or [`EnvError::InvalidModel`] if the model does not load or
+    /// does not have what the task needs.
+    pub fn with_options(
+        name: &str,
+        options: &BTreeMap<String, OptionValue>,
+    ) -> Result<Self, EnvError> {
         let name = find(name)?.name;
         let spec = MUJOCO_TASKS
             .iter()
@@ -68,15 +96,32 @@ impl MujocoTask {
                 name: name.to_owned(),
                 suggestion: None,
             })?;
-        Self::with_model(spec, &model_path(spec.model)?)
+        let options = Options::resolve(name, spec.entry.options, options)?;
+        let file = options.text("xml_file");
+        let path = if file.contains(['/', MAIN_SEPARATOR]) {
+            PathBuf::from(file)
+        } else {
+            model_path(file)?
+        };
+        Self::with_model(spec, &options, &path)
     }
 
-    fn with_model(spec: &'static MujocoSpec, path: &Path) -> Result<Self, EnvError> {
+    fn with_model(
+        spec: &'static MujocoSpec,
+        options: &Options,
+        path: &Path,
+    ) -> Result<Self, EnvError> {
         let invalid = |reason| EnvError::InvalidModel {
             path: path.to_owned(),
             reason,
         };
-        let model = load_model(path)?;
+        let variant = if options.has("repair_object") && options.flag("repair_object") {
+            Variant::RepairedPusher
+        } else {
+            Variant::AsWritten
+        };
+        let model = load_model(path, variant)?;
+        let dynamics = dynamics(spec.family, spec.version, options, &model).map_err(invalid)?;
         let bounds = model.actuator_ctrlrange();
         let action_space = Space::new(
             bounds
@@ -90,39 +135,34 @@ impl MujocoTask {
         )
         .map_err(|e| invalid(e.to_string()))?;
         let data = MjData::try_new(model.clone()).map_err(|e| invalid(e.to_string()))?;
+        // Checked to be from 1 to 1000.
+        let frame_skip = options.integer("frame_skip") as u32;
         let mut this = Self {
             spec,
-            dynamics: dynamics(spec.family),
-            dt: model.opt().timestep * f64::from(spec.frame_skip),
-            observation_space: Space::uniform(
-                spec.entry.observation_dim,
-                f64::NEG_INFINITY,
-                f64::INFINITY,
-            )?,
+            dynamics,
+            frame_skip,
+            dt: model.opt().timestep * f64::from(frame_skip),
+            warnings: 0,
+            // Replaced below, when the number of values is known.
+            observation_space: action_space.clone(),
             action_space,
-            observation: Vec::with_capacity(spec.entry.observation_dim),
-            info: Vec::new(),
+            observation: Vec::new(),
+            before: [0.0; 2],
+            info: Vec::with_capacity(MOST_INFO),
             data,
             path: path.to_owned(),
         };
-        if this.action_space.dim() != spec.entry.action_dim {
-            return Err(invalid(format!(
-                "it has {} actuators where `{}` has {}",
-                this.action_space.dim(),
-                spec.entry.name,
-                spec.entry.action_dim
-            )));
-        }
         this.data.forward();
         this.observe();
-        if this.observation.len() != spec.entry.observation_dim {
+        let dims = (this.observation.len(), this.action_space.dim());
+        let registered = (spec.entry.observation_dim, spec.entry.action_dim);
+        if options.are_defaults() && dims != registered {
             return Err(invalid(format!(
-                "it gives {} observation values where `{}` has {}",
-                this.observation.len(),
-                spec.entry.name,
-                spec.entry.observation_dim
+                "it gives {} observation and {} action values where `{}` has {} and {}",
+                dims.0, dims.1, spec.entry.name, registered.0, registered.1
             )));
         }
+        this.observation_space = Space::uniform(dims.0, f64::NEG_INFINITY, f64::INFINITY)?;
         Ok(this)
     }
 
@@ -142,7 +182,7 @@ impl MujocoTask {
             nbody: sizes.nbody as usize,
             timestep: model.opt().timestep,
             integrator: model.opt().integrator,
-            frame_skip: self.spec.frame_skip,
+            frame_skip: self.frame_skip,
             dt: self.dt,
             initial_qpos: model.qpos0().to_vec(),
         }
@@ -174,6 +214,23 @@ impl MujocoTask {
         Ok(())
     }
 
+    /// Applies `action` for one step to the simulator alone, `mj_step` and nothing else: no
+    /// observation, no reward. What is left of a step when everything that a task adds is taken
+    /// away, for measuring that; [`Task::observation`] is stale afterwards.
+    ///
+    /// # Errors
+    /// [`EnvError::ActionLength`].
+    pub fn simulate(&mut self, action: &[f32]) -> Result<(), EnvError> {
+        check_action_length(self.name(), action, self.action_space.dim())?;
+        for (control, a) in self.data.ctrl_mut().iter_mut().zip(action) {
+            *control = f64::from(*a);
+        }
+        for _ in 0..self.frame_skip {
+            self.data.step();
+        }
+        Ok(())
+    }
+
     fn check_length(
         &self,
         what: &'static str,
@@ -191,9 +248,22 @@ impl MujocoTask {
         })
     }
 
+    /// Reads and clears the simulator's counters of warnings.
+    fn take_warnings(&mut self) -> u32 {
+        let counters = self.data.warning();
+        let total: i32 = counters.iter().map(|counter| counter.number).sum();
+        if total > 0 {
+            for counter in self.data.warning_mut() {
+                counter.number = 0;
+            }
+        }
+        total.unsigned_abs()
+    }
+
     fn observe(&mut self) {
         self.observation.clear();
         self.dynamics.observe(&self.data, &mut self.observation);
+        self.before = self.dynamics.before(&self.data);
     }
 }
 
@@ -212,32 +282,29 @@ impl Task for MujocoTask {
 
     fn reset(&mut self, rng: &mut EnvRng) -> Result<(), EnvError> {
         self.data.reset();
-        add_noise(self.data.qpos_mut(), self.spec.position_noise, rng);
-        add_noise(self.data.qvel_mut(), self.spec.velocity_noise, rng);
+        self.dynamics.reset(&mut self.data, rng);
         self.data.forward();
         self.observe();
         self.info.clear();
+        self.warnings = 0;
         Ok(())
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Outcome, EnvError> {
-        check_action_length(self.name(), action, self.action_space.dim())?;
-        let position_before = self.dynamics.position(&self.data);
-        for (control, a) in self.data.ctrl_mut().iter_mut().zip(action) {
-            *control = f64::from(*a);
+        let before = self.before;
+        self.simulate(action)?;
+        if self.dynamics.needs_body_forces() {
+            self.data.rne_post_constraint();
         }
-        for _ in 0..self.spec.frame_skip {
-            self.data.step();
-        }
-        // Contact forces on bodies are computed only on request; Gymnasium requests them.
-        self.data.rne_post_constraint();
         self.observe();
+        self.warnings = self.take_warnings();
         self.info.clear();
         let view = StepView {
             data: &self.data,
             action,
             observation: &self.observation,
-            position_before,
+            before,
+            after: self.before,
             dt: self.dt,
         };
         Ok(self.dynamics.outcome(&view, &mut self.info))
@@ -250,16 +317,34 @@ impl Task for MujocoTask {
     fn info(&self) -> &[Info] {
         &self.info
     }
-}
 
-fn add_noise(values: &mut [f64], noise: Noise, rng: &mut EnvRng) {
-    for value in values {
-        *value += match noise {
-            Noise::Uniform(bound) => rng.random_range(-bound..bound),
-            Noise::Normal(std) => {
-                let normal: f64 = StandardNormal.sample(rng);
-                std * normal
-            }
-        };
+    fn warnings(&self) -> u32 {
+        self.warnings
+    }
+
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("integration", &self.data.state(INTEGRATION_STATE));
+        state.put_f64("before", &self.before);
+        state.put_f64("observation", &self.observation);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let integration = self.data.state(INTEGRATION_STATE).len();
+        let integration = state.f64("integration", integration)?;
+        let before = state.f64("before", 2)?;
+        let observation = state.f64("observation", self.observation.len())?;
+        self.data
+            .set_state(integration, INTEGRATION_STATE)
+            .map_err(|error| StateError::Value {
+                name: "integration".to_owned(),
+                value: error.to_string(),
+                expected: "a state of MuJoCo's",
+            })?;
+        self.before.copy_from_slice(before);
+        self.observation.copy_from_slice(observation);
+        self.info.clear();
+        self.warnings = 0;
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A task whose every number is known in advance.
 
-use rescore_envs::{Env, EnvError, EnvRng, Outcome, Space, Task, TaskEnv, TimeLimit};
+use rescore_envs::{Env, EnvError, EnvRng, EnvState, Outcome, Space, Task, TaskEnv, TimeLimit};
 
 /// Counts the steps of its episode in `observation[0]`, adds its actions up in `observation[1]`,
 /// gives the action as reward and terminates after `end` steps. An action of [`BROKEN`] makes it
@@ -56,5 +56,14 @@ impl Task for Countdown {
     }
     fn observation(&self) -> &[f64] {
         &self.observation
+    }
+    fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
+        state.put_f64("observation", &self.observation);
+        Ok(())
+    }
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        self.observation
+            .copy_from_slice(state.f64("observation", 2)?);
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod embedded;
 mod layers;
 mod resolve;
 mod schema;
+mod task;
 #[cfg(test)]
 mod tests;
 mod training;
@@ -16,6 +17,7 @@ mod training;
 use std::fmt;
 
 use rescore_agents::{AgentConfig, Algorithm};
+use rescore_envs::TaskSettings;
 use serde::Serialize;
 
 pub use embedded::TASK_FILES;
@@ -41,6 +43,9 @@ pub struct Config {
     pub agent: AgentConfig,
     /// How data is gathered and how often things happen.
     pub training: TrainingConfig,
+    /// How the task is set up.
+    #[serde(serialize_with = "task::serialize")]
+    pub task: TaskSettings,
 }
 
 impl Config {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rescore_agents::{AgentConfig, Algorithm, RangeError};
+use rescore_envs::TaskEntry;
 
 use super::layers::{parse_assignment, parse_toml};
 use super::schema::{ALIAS, Schema};
-use super::{Config, ConfigError, Origin, Setting, TrainingConfig, embedded, nearest_name};
+use super::{Config, ConfigError, Origin, Setting, TrainingConfig, embedded, nearest_name, task};
 use crate::RunError;
 use crate::backend::KNOWN;
 
@@ -93,15 +94,15 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
 
     let (name, text) = embedded::algorithm_file(algorithm);
     let mut settings = parse_toml(name, text)?;
-    if let Some((name, text)) = embedded::task_file(&env) {
+    if let Some((name, text)) = embedded::task_file(env.name) {
         let task = parse_toml(name, text)?;
         settings.extend(task.into_iter().filter(|s| applies_to(algorithm, &s.key)));
     }
     settings.extend(user);
 
-    let mut schema = Schema::of(&defaults(algorithm, default_preset(algorithm)));
+    let mut schema = Schema::of(&defaults(algorithm, default_preset(algorithm), &env));
     let preset = find_preset(algorithm, &mut settings, &schema)?;
-    let defaults = defaults(algorithm, &preset);
+    let defaults = defaults(algorithm, &preset, &env);
     schema = Schema::of(&defaults);
     for setting in &settings {
         schema
@@ -116,13 +117,13 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
         for part in expand(setting) {
             let mut alone = defaults.clone();
             put(&mut alone, &part.key, part.value.clone());
-            from_table(algorithm, alone)
+            from_table(algorithm, &env, alone)
                 .map_err(|message| ConfigError::new(&part, format!("`{}`: {message}", part.key)))?;
             put(&mut table, &part.key, part.value);
             origins.insert(part.key, part.origin);
         }
     }
-    let config = from_table(algorithm, table).map_err(|message| ConfigError {
+    let config = from_table(algorithm, &env, table).map_err(|message| ConfigError {
         origin: Origin::Default,
         message,
         hint: None,
@@ -169,17 +170,20 @@ fn algorithm(settings: &[Setting]) -> Result<Algorithm, ConfigError> {
     })
 }
 
-fn environment(settings: &[Setting]) -> Result<String, ConfigError> {
-    let Some((name, setting)) = last_text(settings, "env")? else {
-        return Ok(DEFAULT_ENV.to_owned());
-    };
+fn environment(settings: &[Setting]) -> Result<TaskEntry, ConfigError> {
     let tasks = rescore_envs::list();
-    let names: Vec<_> = tasks.iter().map(|task| task.name).collect();
-    if names.contains(&name) {
-        Ok(name.to_owned())
-    } else {
-        Err(unknown_name(setting, "task", name, &names))
-    }
+    let find = |name: &str| tasks.iter().find(|task| task.name == name).copied();
+    let Some((name, setting)) = last_text(settings, "env")? else {
+        return Ok(default_env());
+    };
+    find(name).ok_or_else(|| {
+        let names: Vec<_> = tasks.iter().map(|task| task.name).collect();
+        unknown_name(setting, "task", name, &names)
+    })
+}
+
+fn default_env() -> TaskEntry {
+    rescore_envs::find(DEFAULT_ENV).expect("the default is a registered task")
 }
 
 fn backend(settings: &[Setting]) -> Result<(), ConfigError> {
@@ -217,23 +221,29 @@ fn find_preset(
     }
 }
 
-/// A complete configuration under a preset that exists.
-fn defaults(algorithm: Algorithm, preset: &str) -> toml::Table {
+/// A complete configuration of a task under a preset that exists.
+fn defaults(algorithm: Algorithm, preset: &str, env: &TaskEntry) -> toml::Table {
     let config = Config {
         algo: algorithm,
-        env: DEFAULT_ENV.to_owned(),
+        env: env.name.to_owned(),
         seed: 0,
         steps: DEFAULT_STEPS,
         backend: DEFAULT_BACKEND.to_owned(),
         agent: AgentConfig::preset(algorithm, preset).expect("callers pass names of presets only"),
         training: TrainingConfig::default(),
+        task: task::defaults(env),
     };
     toml::Table::try_from(config).expect("a configuration is expressible as TOML")
 }
 
 /// Whether `key` is a full path of the configuration of `algorithm`.
 fn knows(algorithm: Algorithm, key: &str) -> bool {
-    Schema::of(&defaults(algorithm, default_preset(algorithm))).contains(key)
+    Schema::of(&defaults(
+        algorithm,
+        default_preset(algorithm),
+        &default_env(),
+    ))
+    .contains(key)
 }
 
 /// Task files serve all algorithms: a key of `[agent]` that only others have is passed over.
@@ -290,7 +300,11 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
 }
 
 /// Reads a complete table. The error is the message alone.
-fn from_table(algorithm: Algorithm, mut table: toml::Table) -> Result<Config, String> {
+fn from_table(
+    algorithm: Algorithm,
+    env: &TaskEntry,
+    mut table: toml::Table,
+) -> Result<Config, String> {
     let mut take = |key: &str| {
         table
             .remove(key)
@@ -305,6 +319,7 @@ fn from_table(algorithm: Algorithm, mut table: toml::Table) -> Result<Config, St
         backend: take("backend")?.try_into().map_err(message)?,
         agent: AgentConfig::from_table(algorithm, take("agent")?).map_err(message)?,
         training: take("training")?.try_into().map_err(message)?,
+        task: task::from_table(env, take("task")?)?,
     })
 }
 

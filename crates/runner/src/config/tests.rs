@@ -80,6 +80,8 @@ fn algorithm_files_state_the_defaults() {
         .expect("the defaults are valid");
         let mut defaults: toml::Table = toml::from_str(&defaults.to_toml()).expect("TOML");
         defaults.insert("env".into(), "InvertedPendulum-v4".into());
+        // Differs from task to task, so the file has it as a comment.
+        defaults.remove("task").expect("every configuration has it");
 
         let governed = governed_keys(algorithm);
         for setting in parse_toml(name, text).expect("valid TOML") {
@@ -323,4 +325,58 @@ fn a_file_that_cannot_be_read_is_an_input_error() {
     let error = resolve(&request).expect_err("missing");
     assert_eq!(error.exit_code(), 74);
     assert!(error.to_string().contains("no/such/file.toml"), "{error}");
+}
+
+#[test]
+fn options_of_the_task_are_settings_with_the_defaults_of_gymnasium() {
+    let config = with_set(&[]).expect("valid");
+    assert_eq!(value(&config, "task.time_limit"), 1000.into());
+    assert_eq!(value(&config, "task.ctrl_cost_weight"), 0.1.into());
+    let text = "env = \"Hopper-v5\"\n[task]\nhealthy_z_range = [0.5, inf]\nframe_skip = 2\ntime_limit = 300\n";
+    let config = with_file(text).expect("valid");
+    assert_eq!(config.task.time_limit, Some(300));
+    assert_eq!(value(&config, "task.frame_skip"), 2.into());
+    assert_eq!(
+        value(&config, "task.healthy_z_range"),
+        vec![0.5, f64::INFINITY].into()
+    );
+    assert_eq!(value(&config, "task.healthy_reward"), 1.0.into());
+    assert_eq!(with_file(&config.to_toml()).expect("valid"), config);
+    let config = with_set(&["ctrl_cost_weight=1", "normalize_observation=true"]).expect("valid");
+    assert_eq!(value(&config, "task.ctrl_cost_weight"), 1.0.into());
+    assert!(config.task.normalize_observation);
+}
+
+#[test]
+fn wrong_options_of_the_task_are_refused_where_they_stand() {
+    let (message, hint) = error(with_file(
+        "env = \"Hopper-v5\"\n[task]\nhealthy_z_rang = [0.5, 1.0]\n",
+    ));
+    assert!(
+        message.contains("my.toml:3:1: unknown key `task.healthy_z_rang`"),
+        "{message}"
+    );
+    assert!(hint.contains("task.healthy_z_range"), "{hint}");
+    // An option of another task, and one that version 4 has fixed.
+    for key in ["healthy_z_range=[1.0,2.0]", "task.frame_skip=3"] {
+        let (message, _) = error(with_set(&[key]));
+        assert!(message.contains("unknown key"), "{message}");
+    }
+    for (set, wrong) in [
+        ("task.time_limit=0", "at least 1"),
+        ("task.reset_noise_scale=-1.0", "at least 0"),
+        ("task.ctrl_cost_weight=nan", "finite"),
+        ("task.ctrl_cost_weight=high", "must be a number"),
+        ("task.normalize_observation=1", "true or false"),
+    ] {
+        let (message, _) = error(with_set(&[set]));
+        assert!(message.contains(wrong), "{set}: {message}");
+    }
+    let (message, _) = error(with_file(
+        "env = \"Hopper-v5\"\n[task]\nhealthy_z_range = [2.0, 1.0]\n",
+    ));
+    assert!(
+        message.contains("my.toml:3:1") && message.contains("lower first"),
+        "{message}"
+    );
 }

@@ -1,28 +1,53 @@
 //! The dynamics of each family of tasks: what is observed, what is rewarded, what ends an episode.
+//!
+//! Every formula is Gymnasium's, in its order of operations and its precision, because contacts
+//! amplify a difference in the last bit. The sources are `envs/mujoco/*_v4.py` and `*_v5.py`.
 
+mod ant;
 mod half_cheetah;
-mod hopper;
+mod humanoid;
+mod inverted_double_pendulum;
 mod inverted_pendulum;
+mod numpy;
+mod planar_walker;
+mod pusher;
+mod reacher;
+mod swimmer;
 
-use mujoco_rs::prelude::MjData;
 use std::sync::Arc;
 
-use crate::mujoco_table::Family;
-use crate::{Info, Outcome};
+use mujoco_rs::prelude::{MjData, MjModel, MjtObjBase};
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::mujoco_table::{Family, Version};
+use crate::options::Options;
+use crate::{EnvRng, Info, Outcome};
+
+pub(super) use pusher::repair as repair_pusher;
 
 /// The simulator's state, bound to the model it was made for.
-pub(super) type Data = MjData<Arc<mujoco_rs::prelude::MjModel>>;
+pub(super) type Data = MjData<Arc<MjModel>>;
 
 /// What a family adds to the mechanics that all share (see
 /// [`MujocoTask`](super::MujocoTask)).
 pub(super) trait Dynamics: Send {
+    /// Draws a first state around the model's own, which `data` is in.
+    fn reset(&self, data: &mut Data, rng: &mut EnvRng);
+
     /// Writes the observation into `out`, which is empty.
     fn observe(&self, data: &Data, out: &mut Vec<f64>);
 
-    /// The position whose change over a step is rewarded, unless a family says otherwise the first
-    /// coordinate.
-    fn position(&self, data: &Data) -> f64 {
-        data.qpos()[0]
+    /// What the reward of the next step will depend on of the state before it: positions or
+    /// distances, unless a family says otherwise the first two coordinates.
+    fn before(&self, data: &Data) -> [f64; 2] {
+        [data.qpos()[0], data.qpos()[1]]
+    }
+
+    /// Whether forces on bodies are observed or cost something. The simulator computes them only
+    /// on request.
+    fn needs_body_forces(&self) -> bool {
+        false
     }
 
     /// Reward and termination, after the step; the terms of the reward go into `info`.
@@ -37,68 +62,105 @@ pub(super) struct StepView<'a> {
     pub action: &'a [f32],
     /// The observation after the step.
     pub observation: &'a [f64],
-    /// [`Dynamics::position`] before the step.
-    pub position_before: f64,
+    /// [`Dynamics::before`] of the state before the step.
+    pub before: [f64; 2],
+    /// [`Dynamics::before`] of the state after the step: what it will be for the next one.
+    pub after: [f64; 2],
     /// Seconds per environment step.
     pub dt: f64,
 }
 
 impl StepView<'_> {
-    /// Mean velocity over the step of what is now at `position`.
-    fn velocity(&self, position: f64) -> f64 {
-        (position - self.position_before) / self.dt
+    /// Mean velocity over the step of the positions that [`Dynamics::before`] gives.
+    fn velocity(&self) -> [f64; 2] {
+        [0, 1].map(|i| (self.after[i] - self.before[i]) / self.dt)
     }
 }
 
-/// The dynamics of a family.
-pub(super) fn dynamics(family: Family) -> Box<dyn Dynamics> {
-    match family {
-        Family::HalfCheetah => Box::new(half_cheetah::HalfCheetah),
-        Family::Hopper => Box::new(hopper::Hopper),
-        Family::InvertedPendulum => Box::new(inverted_pendulum::InvertedPendulum),
+/// The dynamics of a family with `options`, on `model`.
+///
+/// # Errors
+/// What the model lacks that the family needs.
+pub(super) fn dynamics(
+    family: Family,
+    version: Version,
+    options: &Options,
+    model: &MjModel,
+) -> Result<Box<dyn Dynamics>, String> {
+    let (positions, velocities) = match family {
+        Family::HalfCheetah
+        | Family::Hopper
+        | Family::Walker2d
+        | Family::InvertedDoublePendulum => (3, 3),
+        Family::Ant | Family::Humanoid => (7, 6),
+        Family::Swimmer | Family::InvertedPendulum => (2, 2),
+        Family::Reacher => (4, 4),
+        Family::Pusher => (11, 11),
+    };
+    let (nq, nv) = (model.ffi().nq as usize, model.ffi().nv as usize);
+    if nq < positions || nv < velocities {
+        return Err(format!(
+            "it has {nq} positions and {nv} velocities, but the task needs at least {positions} \
+             and {velocities}"
+        ));
     }
-}
-
-/// `weight * sum a^2` in single precision, as Gymnasium computes it from a `float32` action.
-fn control_cost(weight: f32, action: &[f32]) -> f64 {
-    f64::from(weight * numpy_sum(action.len(), |i| action[i] * action[i]))
-}
-
-/// The sum of `n` terms in the order in which NumPy adds up to 128 of them: one after the other
-/// below eight, else in eight interleaved sums. In single precision another order gives another
-/// result, far beyond the 1e-9 to which trajectories agree.
-fn numpy_sum(n: usize, term: impl Fn(usize) -> f32) -> f32 {
-    if n < 8 {
-        return (0..n).map(term).sum();
-    }
-    let mut partial = [0.0f32; 8];
-    let whole = n - n % 8;
-    for i in 0..whole {
-        partial[i % 8] += term(i);
-    }
-    let [a, b, c, d, e, f, g, h] = partial;
-    let sum = ((a + b) + (c + d)) + ((e + f) + (g + h));
-    (whole..n).fold(sum, |sum, i| sum + term(i))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::numpy_sum;
-
-    #[test]
-    fn sums_are_those_of_numpy_to_the_bit() {
-        // NumPy 2.4.6: np.sum(np.square(x)) of x = 1/d, 2/d, ..., n/d in float32. For eight and
-        // more of these, adding one after the other gives another last bit.
-        for (n, d, bits) in [
-            (7u8, 7.0f32, 1_077_336_942),
-            (8, 7.0, 1_082_472_825),
-            (8, 9.0, 1_075_916_648),
-            (17, 3.0, 1_128_682_838),
-            (17, 11.0, 1_097_599_095),
-        ] {
-            let x: Vec<f32> = (1..=n).map(|i| f32::from(i) / d).collect();
-            let sum = numpy_sum(x.len(), |i| x[i] * x[i]);
-            assert_eq!(sum.to_bits(), bits, "{n} values over {d}: {sum}");
+    Ok(match family {
+        Family::Ant => Box::new(ant::Ant::new(version, options, model)?),
+        Family::HalfCheetah => Box::new(half_cheetah::HalfCheetah::new(version, options)),
+        Family::Hopper | Family::Walker2d => Box::new(planar_walker::PlanarWalker::new(
+            family, version, options, model,
+        )),
+        Family::Humanoid => Box::new(humanoid::Humanoid::new(version, options, model)),
+        Family::InvertedDoublePendulum => Box::new(
+            inverted_double_pendulum::InvertedDoublePendulum::new(version, options, model)?,
+        ),
+        Family::InvertedPendulum => {
+            Box::new(inverted_pendulum::InvertedPendulum::new(version, options))
         }
+        Family::Pusher => Box::new(pusher::Pusher::new(version, options, model)?),
+        Family::Reacher => Box::new(reacher::Reacher::new(version, options, model)?),
+        Family::Swimmer => Box::new(swimmer::Swimmer::new(version, options)),
+    })
+}
+
+/// Number of the body called `name`.
+fn body(model: &MjModel, name: &str) -> Result<usize, String> {
+    let found = if name.contains('\0') {
+        None
+    } else {
+        model.name_to_id(MjtObjBase::mjOBJ_BODY, name)
+    };
+    found.ok_or_else(|| format!("it has no body called `{name}`"))
+}
+
+/// Distribution of the noise of the first velocities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VelocityNoise {
+    Uniform,
+    Normal,
+}
+
+/// Adds noise of this scale to positions (always uniform) and velocities.
+fn add_noise(data: &mut Data, scale: f64, velocities: VelocityNoise, rng: &mut EnvRng) {
+    for position in data.qpos_mut() {
+        *position += uniform(scale, rng);
+    }
+    for velocity in data.qvel_mut() {
+        *velocity += match velocities {
+            VelocityNoise::Uniform => uniform(scale, rng),
+            VelocityNoise::Normal => {
+                let normal: f64 = StandardNormal.sample(rng);
+                scale * normal
+            }
+        };
+    }
+}
+
+/// Uniform within plus and minus `bound`.
+fn uniform(bound: f64, rng: &mut EnvRng) -> f64 {
+    if bound > 0.0 {
+        rng.random_range(-bound..bound)
+    } else {
+        0.0
     }
 }

@@ -1,0 +1,218 @@
+//! Observations of mean 0 and standard deviation 1.
+
+use crate::{Env, EnvError, EnvState, Info, Space, StateError, Step};
+
+/// Keeps the division by the standard deviation of a constant finite.
+const EPSILON: f64 = 1e-8;
+
+/// Weight of the prior mean 0 and variance 1 against one observation.
+const PRIOR_COUNT: f64 = 1e-4;
+
+/// Mean and variance of each component of all observations so far, updated one observation at a
+/// time (Chan, Golub and `LeVeque`, "Updating formulae and a pairwise algorithm for computing
+/// sample variances", 1979), with the prior and the epsilon of Gymnasium's `NormalizeObservation`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningStatistics {
+    mean: Vec<f64>,
+    /// Of the population.
+    variance: Vec<f64>,
+    count: f64,
+}
+
+impl RunningStatistics {
+    /// Statistics of `dim` components of no observations: mean 0, variance 1.
+    pub fn new(dim: usize) -> Self {
+        Self {
+            mean: vec![0.0; dim],
+            variance: vec![1.0; dim],
+            count: PRIOR_COUNT,
+        }
+    }
+
+    /// Mean of each component, `[dim]`.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// Variance of each component, `[dim]`.
+    pub fn variance(&self) -> &[f64] {
+        &self.variance
+    }
+
+    /// Takes one observation into account, `[dim]` values.
+    pub fn update(&mut self, observation: impl IntoIterator<Item = f64>) {
+        let total = self.count + 1.0;
+        let components = self.mean.iter_mut().zip(&mut self.variance);
+        for ((mean, variance), x) in components.zip(observation) {
+            let delta = x - *mean;
+            *mean += delta / total;
+            let squares = *variance * self.count + delta * delta * self.count / total;
+            *variance = squares / total;
+        }
+        self.count = total;
+    }
+
+    /// Component `index` of an observation in units of the standard deviation from the mean.
+    pub fn normalize(&self, index: usize, x: f64) -> f64 {
+        (x - self.mean[index]) / (self.variance[index] + EPSILON).sqrt()
+    }
+
+    /// Normalises a row of single precision, `[dim]`, in place.
+    pub fn normalize_row(&self, row: &mut [f32]) {
+        for (index, x) in row.iter_mut().enumerate() {
+            *x = self.normalize(index, (*x).into()) as f32;
+        }
+    }
+
+    /// The statistics as arrays.
+    pub fn save(&self) -> EnvState {
+        let mut state = EnvState::new();
+        state.put_f64("mean", &self.mean);
+        state.put_f64("variance", &self.variance);
+        state.put_f64("observations", &[self.count]);
+        state
+    }
+
+    /// The statistics of `dim` components that [`RunningStatistics::save`] gave.
+    ///
+    /// # Errors
+    /// [`StateError`] if the arrays are of another form, or no statistics.
+    pub fn restored(state: &EnvState, dim: usize) -> Result<Self, StateError> {
+        let this = Self {
+            mean: state.f64("mean", dim)?.to_vec(),
+            variance: state.f64("variance", dim)?.to_vec(),
+            count: state.f64("observations", 1)?[0],
+        };
+        let unsound = |variance: &&f64| variance.is_nan() || **variance < 0.0;
+        match this.variance.iter().find(unsound) {
+            None => Ok(this),
+            Some(variance) => Err(StateError::Value {
+                name: "variance".to_owned(),
+                value: variance.to_string(),
+                expected: "numbers of at least 0",
+            }),
+        }
+    }
+}
+
+/// Shifts and scales each component of the observation by the running mean and standard deviation
+/// of all observations so far, over all episodes: no reset makes it forget them, with a seed or
+/// without.
+///
+/// One environment has statistics of its own; those of a [`VecEnv`](crate::VecEnv) share theirs
+/// with [`VecEnv::normalize_observations`](crate::VecEnv::normalize_observations), which is what
+/// a learner needs.
+#[derive(Debug, Clone)]
+pub struct NormalizeObservation<E> {
+    env: E,
+    space: Space,
+    statistics: RunningStatistics,
+    frozen: bool,
+    observation: Vec<f64>,
+}
+
+impl<E: Env> NormalizeObservation<E> {
+    /// Normalises the observations of `env`, learning the statistics from them.
+    ///
+    /// # Errors
+    /// None in practice: the space has as many dimensions as that of `env`.
+    pub fn new(env: E) -> Result<Self, EnvError> {
+        let dim = env.observation_space().dim();
+        Self::with(env, RunningStatistics::new(dim), false)
+    }
+
+    /// Normalises the observations of `env` by statistics that stay as they are, for evaluation.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidArgument`] if they are of another number of components.
+    pub fn frozen(env: E, statistics: RunningStatistics) -> Result<Self, EnvError> {
+        Self::with(env, statistics, true)
+    }
+
+    fn with(env: E, statistics: RunningStatistics, frozen: bool) -> Result<Self, EnvError> {
+        let dim = env.observation_space().dim();
+        if statistics.mean.len() != dim {
+            return Err(EnvError::InvalidArgument(format!(
+                "statistics of {} components cannot normalise the {dim} of `{}`",
+                statistics.mean.len(),
+                env.name()
+            )));
+        }
+        Ok(Self {
+            space: Space::uniform(dim, f64::NEG_INFINITY, f64::INFINITY)?,
+            observation: vec![0.0; dim],
+            env,
+            statistics,
+            frozen,
+        })
+    }
+
+    /// The statistics so far.
+    pub fn statistics(&self) -> &RunningStatistics {
+        &self.statistics
+    }
+
+    fn observe(&mut self) {
+        if !self.frozen {
+            let observation = self.env.observation().iter().copied();
+            self.statistics.update(observation);
+        }
+        self.normalize();
+    }
+
+    fn normalize(&mut self) {
+        let raw = self.env.observation().iter().enumerate();
+        for (to, (index, x)) in self.observation.iter_mut().zip(raw) {
+            *to = self.statistics.normalize(index, *x);
+        }
+    }
+}
+
+impl<E: Env> Env for NormalizeObservation<E> {
+    forward_env!(env: name, action_space, info);
+
+    fn observation_space(&self) -> &Space {
+        &self.space
+    }
+
+    fn reset(&mut self, seed: Option<u64>) -> Result<(), EnvError> {
+        self.env.reset(seed)?;
+        self.observe();
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        let step = self.env.step(action)?;
+        // What a diverged simulator shows would spoil the statistics for ever.
+        if step.warnings == 0 {
+            self.observe();
+        } else {
+            self.normalize();
+        }
+        Ok(step)
+    }
+
+    fn observation(&self) -> &[f64] {
+        &self.observation
+    }
+
+    fn save(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        state.put_state("statistics", self.statistics.save());
+        state.put_state("normalized", self.env.save()?);
+        // Not that of the environment inside in terms of the statistics before its first reset.
+        state.put_f64("observation", &self.observation);
+        Ok(state)
+    }
+
+    fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_form(&self.save()?)?;
+        let dim = self.space.dim();
+        let statistics = RunningStatistics::restored(&state.state("statistics"), dim)?;
+        let observation = state.f64("observation", dim)?;
+        self.env.restore(&state.state("normalized"))?;
+        self.statistics = statistics;
+        self.observation.copy_from_slice(observation);
+        Ok(())
+    }
+}
