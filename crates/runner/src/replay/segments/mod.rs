@@ -11,6 +11,9 @@
 //! segment (`u64`); then records of `f32`: observation, action, reward, next observation,
 //! terminated (1 or 0).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read};
@@ -338,16 +341,14 @@ impl Segments {
                 )));
             }
             let path = folder.join(&segment.file);
-            let hash = read(&path, layout, index, rows, &mut replay)?;
+            let expected = format!("the checkpoint expects {}", segment.sha256);
+            let hash = read(&path, layout, index, rows, &mut replay, &expected)?;
             let found = hex(&hash.clone().finalize());
             if found != segment.sha256 {
+                let message = format!("the SHA-256 hash of its first {rows} records is {found}");
                 return Err(RunError::corrupt(
                     &path,
-                    format!(
-                        "the SHA-256 hash of its first {rows} records is {found}, but the \
-                         checkpoint expects {}",
-                        segment.sha256
-                    ),
+                    format!("{message}, but {expected}"),
                 ));
             }
             if rows == layout.segment_rows {
@@ -400,18 +401,19 @@ fn numbers(folder: &Path) -> impl Iterator<Item = u64> {
 }
 
 /// Reads `rows` records of a segment into `replay`, from the first that it wants, and gives the
-/// hash of all of them.
+/// hash of all of them. `expected` says in errors which it should be.
 fn read(
     path: &Path,
     layout: Layout,
     index: u64,
     rows: u64,
     replay: &mut Replay,
+    expected: &str,
 ) -> Result<Sha256, RunError> {
     let (file, length) = open_regular(path)?;
     let needed = HEADER as u64 + rows * layout.record() as u64;
     if length < needed {
-        let message = format!("it is {length} bytes long, but {needed} are needed");
+        let message = format!("it is {length} bytes long, but {needed} are needed; {expected}");
         return Err(RunError::corrupt(path, message));
     }
     let mut file = BufReader::with_capacity(1 << 20, file);
@@ -419,17 +421,15 @@ fn read(
     file.read_exact(&mut header)
         .map_err(RunError::io("read", path))?;
     if header != layout.header(index) {
-        let message = "its header is not the one of this segment of this run";
+        let message = format!("its header is not that of this segment of this run; {expected}");
         return Err(RunError::corrupt(path, message));
     }
     let mut hash = Sha256::new().chain_update(header);
     let mut bytes = vec![0; layout.record()];
     let mut values = vec![0.0; layout.width()];
     let (observations, actions) = (layout.observation_dim, layout.action_dim);
-    for number in index * layout.segment_rows.. {
-        if number == index * layout.segment_rows + rows {
-            break;
-        }
+    let begin = index * layout.segment_rows;
+    for number in begin..begin + rows {
         file.read_exact(&mut bytes)
             .map_err(RunError::io("read", path))?;
         hash.update(&bytes);
