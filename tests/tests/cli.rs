@@ -1,32 +1,11 @@
 //! The program `rescore` as a user meets it: run folders, reproducibility, evaluation, drawings.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use rescore_tests::program::{command, fails, read, rescore, stderr, stdout, tiny, trains};
+use rescore_tests::runs::assert_same;
 use serde_json::Value;
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
-}
-
-/// All files below `folder` that must not differ between two equal runs, with their bytes.
-fn reproducible_files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(current) = folders.pop() {
-        for entry in fs::read_dir(&current).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.strip_prefix(folder).expect("below it").to_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !["manifest.json", "metrics.jsonl"].contains(&name.to_str().unwrap_or("")) {
-                files.push((name, fs::read(&path).expect("a readable file")));
-            }
-        }
-    }
-    files.sort();
-    files
 }
 
 #[test]
@@ -119,22 +98,14 @@ fn a_run_can_be_repeated_bit_for_bit() {
         folder,
         &["train", "--config", "first/config.toml", "--out", "third"],
     );
-    let expected = reproducible_files(&folder.join("first"));
-    let names: Vec<_> = expected
-        .iter()
-        .map(|(name, _)| name.display().to_string())
-        .collect();
+    let first = folder.join("first");
+    let names = rescore_tests::runs::contents(&first);
     assert!(
-        names.iter().any(|name| name.ends_with("agent.safetensors")),
+        names.keys().any(|name| name.ends_with("agent.safetensors")),
         "{names:?}"
     );
     for other in ["second", "third"] {
-        let found = reproducible_files(&folder.join(other));
-        assert_eq!(found.len(), expected.len(), "files of the {other} run");
-        for (a, b) in expected.iter().zip(found) {
-            assert_eq!(a.0, b.0);
-            assert!(a.1 == b.1, "{} differs in the {other} run", a.0.display());
-        }
+        assert_same(&first, &folder.join(other));
     }
 
     trains(folder, &tiny(&["--seed", "4", "--out", "other-seed"]));

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rescore_tests::program::{command, rescore, stdout, tiny};
+use rescore_tests::program::{binary, command, read, rescore, stdout, tiny, trains};
+use rescore_tests::runs::assert_same;
 
 /// Long enough for any machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// What a user is promised, where one update is shorter.
+const PROMISE: Duration = Duration::from_secs(5);
 
 fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
@@ -16,7 +19,7 @@ fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
         if condition() {
             return true;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
     false
 }
@@ -35,17 +38,18 @@ fn signal(child: &Child, name: &str) {
     assert!(status.success());
 }
 
-/// A run that would take hours, once it has begun to train.
-fn long_run(folder: &Path) -> Child {
-    let arguments = tiny(&["--steps", "100000000", "--out", "run"]);
-    let child = command(folder, &arguments)
+/// A run with `more`, once `file` of its folder is there with something in it.
+fn run_until(folder: &Path, more: &[&str], file: &str) -> Child {
+    let arguments = tiny(&[more, &["--out", "run"]].concat());
+    let mut child = command(folder, &arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
-    let metrics = folder.join("run/metrics.jsonl");
-    let begun = || std::fs::metadata(&metrics).is_ok_and(|file| file.len() > 0);
-    assert!(waits_until(begun), "no metrics");
+    let file = folder.join("run").join(file);
+    let begun = || std::fs::metadata(&file).is_ok_and(|file| file.len() > 0);
+    assert!(waits_until(begun), "no {}", file.display());
+    assert!(matches!(child.try_wait(), Ok(None)), "it has ended already");
     child
 }
 
@@ -53,9 +57,11 @@ fn long_run(folder: &Path) -> Child {
 fn sigint_and_sigterm_end_with_75_after_a_checkpoint() {
     for name in ["-INT", "-TERM"] {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut child = long_run(folder.path());
+        let mut child = run_until(folder.path(), &["--steps", "100000000"], "metrics.jsonl");
+        let asked = Instant::now();
         signal(&child, name);
         assert_eq!(end_of(&mut child).code(), Some(75), "{name}");
+        assert!(asked.elapsed() < PROMISE, "it took {:?}", asked.elapsed());
         assert!(!folder.path().join("run/DONE").exists());
         let arguments = ["eval", "run", "--episodes", "1", "--json"];
         let output = rescore(folder.path(), &arguments);
@@ -63,5 +69,157 @@ fn sigint_and_sigterm_end_with_75_after_a_checkpoint() {
             stdout(&output).contains("mean_return"),
             "{name}: {output:?}"
         );
+    }
+}
+
+/// Where an iteration takes long, because of its updates or its evaluation, nobody waits for its
+/// end; and what was left undone is done when the run goes on.
+#[test]
+fn a_long_iteration_is_left_in_the_middle() {
+    let updates = [
+        "--set",
+        "updates_per_step=30",
+        "--steps",
+        "40",
+        "--algo",
+        "sac",
+    ];
+    let evaluation = [
+        "--set",
+        "eval_episodes=300",
+        "--set",
+        "eval_every=20",
+        "--steps",
+        "40",
+    ];
+    for more in [&updates[..], &evaluation[..]] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        trains(folder, &tiny(&[more, &["--out", "whole"]].concat()));
+        let mut child = run_until(folder, more, "metrics.jsonl");
+        let mut stops = 0;
+        loop {
+            // Nearly always within such an iteration.
+            std::thread::sleep(Duration::from_millis(60));
+            if !matches!(child.try_wait(), Ok(None)) {
+                break;
+            }
+            let asked = Instant::now();
+            signal(&child, "-TERM");
+            let status = end_of(&mut child);
+            assert!(asked.elapsed() < PROMISE, "it took {:?}", asked.elapsed());
+            if status.success() {
+                break;
+            }
+            assert_eq!(status.code(), Some(75), "{more:?}");
+            stops += 1;
+            // An evaluation that was left begins anew, so it must be given the time.
+            let resume = ["train", "--resume", "run"];
+            child = command(folder, &resume)
+                .spawn()
+                .expect("the program starts");
+            if stops == 5 {
+                break;
+            }
+        }
+        assert!(end_of(&mut child).success());
+        assert!(stops > 0, "{more:?} was never interrupted");
+        assert_same(&folder.join("whole"), &folder.join("run"));
+    }
+}
+
+/// Updates that take long (a second or so), so that a second signal comes before the first has
+/// been heeded.
+const SLOW: &[&str] = &[
+    "--algo",
+    "sac",
+    "--steps",
+    "100000000",
+    "--set",
+    "batch_size=60000",
+    "--set",
+    "hidden_dims=[256, 256]",
+    "--set",
+    "checkpoint_every=1",
+    "--set",
+    "eval_every=1000000",
+    "--set",
+    "updates_per_step=0.5",
+];
+/// From a checkpoint into the update that follows it.
+const INTO_AN_UPDATE: Duration = Duration::from_millis(150);
+
+#[test]
+fn a_second_sigint_ends_at_once_and_the_checkpoint_before_is_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut child = run_until(folder.path(), SLOW, "checkpoints/2/SHA256SUMS");
+    std::thread::sleep(INTO_AN_UPDATE);
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(50));
+    signal(&child, "-INT");
+    let asked = Instant::now();
+    let status = end_of(&mut child);
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(status.code(), Some(130), "what shells report for SIGINT");
+    let output = rescore(folder.path(), &["eval", "run", "--episodes", "1"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    let Ok(probe) = Command::new("script").arg("--version").output() else {
+        println!("SKIPPED: there is no `script` to make a terminal");
+        return;
+    };
+    assert!(probe.status.success());
+    for signals in [1, 2] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let train: Vec<String> = tiny(&[SLOW, &["--out", "run"]].concat())
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect();
+        let inside = format!(
+            "stty -a > before; '{}' {} & echo $! > pid; wait $!; echo $? > code; stty -a > after",
+            binary().display(),
+            train.join(" ")
+        );
+        let mut terminal = Command::new("script")
+            .args(["-q", "-c", &inside, "typescript"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("script starts");
+        let checkpoint = folder.join("run/checkpoints/2/SHA256SUMS");
+        assert!(waits_until(|| checkpoint.exists()), "no checkpoint");
+        std::thread::sleep(INTO_AN_UPDATE);
+        let pid = read(&folder.join("pid"));
+        for _ in 0..signals {
+            let sent = Command::new("kill").args(["-TERM", pid.trim()]).status();
+            assert!(sent.is_ok_and(|status| status.success()));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        end_of(&mut terminal);
+        let code = read(&folder.join("code"));
+        assert_eq!(code.trim(), if signals == 1 { "75" } else { "130" });
+        assert_eq!(read(&folder.join("before")), read(&folder.join("after")));
+        let shown =
+            String::from_utf8_lossy(&std::fs::read(folder.join("typescript")).expect("there"))
+                .into_owned();
+        assert!(
+            shown.contains("steps") || shown.contains("train"),
+            "no progress bar"
+        );
+        // A cursor that was hidden is shown again, an attribute set is reset.
+        assert!(
+            shown.rfind("\u{1b}[?25l") <= shown.rfind("\u{1b}[?25h"),
+            "{shown:?}"
+        );
+        assert!(!shown.contains("\u{1b}[?1049h"), "another screen");
     }
 }

@@ -97,6 +97,12 @@ pub struct Train {
     /// The run folder (default: a new one in runs/)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Go on with this run from its last checkpoint; with --steps to a later end
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "config", "settings", "out"])]
+    pub resume: Option<PathBuf>,
+    /// Stop where --resume would use an older checkpoint because the last is damaged
+    #[arg(long, requires = "resume")]
+    pub strict: bool,
 }
 
 /// Options of `eval`.

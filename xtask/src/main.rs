@@ -80,13 +80,14 @@ fn check_names(command: &Command) -> Result<()> {
                         .hint("write --set KEY=VALUE, for example --set batch_size=128"));
                 }
             }
-            if let Some(config) = &train.config {
+            let config = train_config(train);
+            if let Some(config) = &config {
                 std::fs::File::open(config).map_err(|e| Failure::io("read", config, &e))?;
             }
             // The program's order of precedence.
             let name = |key, option: Option<&str>| {
                 let set = check::set_value(&train.settings, key).or(option);
-                let file = || check::configured(train.config.as_ref()?, key);
+                let file = || check::configured(config.as_ref()?, key);
                 set.map(str::to_owned).or_else(file).into_iter().collect()
             };
             [
@@ -123,8 +124,14 @@ fn train_env(train: &Train) -> String {
     check::set_value(&train.settings, "env")
         .or(train.env.as_deref())
         .map(str::to_owned)
-        .or_else(|| check::configured(train.config.as_ref()?, "env"))
+        .or_else(|| check::configured(&train_config(train)?, "env"))
         .unwrap_or_else(|| names::DEFAULT_ENV.to_owned())
+}
+
+/// The configuration file: the one given, or that of the run to go on with.
+fn train_config(train: &Train) -> Option<PathBuf> {
+    let resumed = || Some(train.resume.as_ref()?.join("config.toml"));
+    train.config.clone().or_else(resumed)
 }
 
 /// The task of a finished run; unknown if the folder is not a run's, which the program reports.

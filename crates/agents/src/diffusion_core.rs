@@ -13,6 +13,7 @@ use rescore_objectives::{entropy, td};
 use crate::{
     agent::Batch,
     config::{ActorCriticConfig, BehaviourPolicy, DiffusionConfig},
+    guard::parameter_sum,
     state::{Array, StateDict, StateError, load_network, save_network},
     temperature::Temperature,
 };
@@ -313,6 +314,11 @@ impl<B: RescoreBackend> DiffusionCore<B> {
         let tau = self.base.tau;
         self.target_critics = polyak(&self.target_critics, &self.critics, tau);
         self.target_policy = polyak(&self.target_policy, &self.policy, tau);
+    }
+
+    /// See [`crate::Agent::parameter_sum`].
+    pub fn parameter_sum(&self) -> Tensor<B, 1> {
+        parameter_sum(&self.policy) + parameter_sum(&self.critics)
     }
 
     /// Adds everything to `state`.

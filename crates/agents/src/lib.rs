@@ -12,6 +12,7 @@ mod algorithm;
 pub mod config;
 pub mod diffusion_core;
 pub mod dpmd;
+mod guard;
 pub mod sac;
 pub mod sdac;
 mod state;

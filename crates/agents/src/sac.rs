@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     agent::{Agent, Batch, Metrics},
     config::{ActorCriticConfig, InitializerKind, RangeCheck, RangeError},
+    guard::parameter_sum,
     state::{Array, StateDict, StateError, load_network, save_network},
     temperature::Temperature,
 };
@@ -331,6 +332,10 @@ impl<B: RescoreBackend> Agent<B> for Sac<B> {
 
     fn updates(&self) -> u64 {
         self.updates
+    }
+
+    fn parameter_sum(&self) -> Tensor<B, 1> {
+        parameter_sum(&self.policy) + parameter_sum(&self.critics)
     }
 
     fn state(&self) -> StateDict {

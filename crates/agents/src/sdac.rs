@@ -327,6 +327,10 @@ impl<B: RescoreBackend> Agent<B> for Sdac<B> {
         self.core.updates
     }
 
+    fn parameter_sum(&self) -> Tensor<B, 1> {
+        self.core.parameter_sum()
+    }
+
     fn state(&self) -> StateDict {
         let mut state = StateDict::default();
         self.core.save(&mut state);

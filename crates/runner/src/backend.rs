@@ -19,6 +19,12 @@ pub const COMPILED: &[&str] = &[
     "ndarray",
 ];
 
+/// Whether the backend called `name` has computed a result when it returns it, so that looking at
+/// it costs no waiting.
+pub fn computes_at_once(name: &str) -> bool {
+    ["flex", "ndarray"].contains(&name)
+}
+
 /// Work to be done on a backend chosen at run time.
 pub trait Work {
     /// What it gives.

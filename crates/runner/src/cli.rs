@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use rescore_envs::EnvError;
+use rescore_envs::{EnvError, EnvState};
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::backend::{self, Work, dispatch};
 use crate::bench::{Bench, Subject};
 use crate::bench_envs::{self, EnvMeasurement};
-use crate::checkpoint::{self, Checkpoints, Description, Which};
+use crate::checkpoint::{self, Checkpoints, Description, Limits, Which};
 use crate::config::{Config, Request, resolve};
+use crate::durable::write_json;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
-use crate::run_folder::{RunFolder, write_json};
-use crate::train::{Environments, train};
+use crate::run_folder::{CONFIG_FILE, RunFolder};
+use crate::train::{Begin, Environments, train};
 use crate::{RunError, plot};
 
 const EXIT_CODES: &str = "Exit codes:
@@ -90,6 +91,12 @@ struct TrainArgs {
     /// Run folder, new or empty [default: a fresh one below runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on with a run from its last checkpoint; with --steps to a later end
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "config", "set", "out"])]
+    resume: Option<PathBuf>,
+    /// Stop where --resume would use an older checkpoint because the last is damaged
+    #[arg(long, requires = "resume")]
+    strict: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -196,20 +203,32 @@ fn print_json(value: &impl Serialize) -> Result<(), RunError> {
     print(&text.map_err(RunError::io("encode", Path::new("stdout")))?)
 }
 
-fn run_train(args: TrainArgs) -> Result<(), RunError> {
-    struct Train<'a> {
-        config: &'a Config,
-        envs: Environments,
-        folder: &'a RunFolder,
-        interrupt: &'a Interrupt,
-    }
-    impl Work for Train<'_> {
-        type Output = Result<(), RunError>;
-        fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-            train::<B>(self.config, self.envs, self.folder, self.interrupt, device)
-        }
-    }
+struct Train<'a> {
+    config: &'a Config,
+    envs: Environments,
+    folder: &'a RunFolder,
+    begin: Begin,
+    interrupt: &'a Interrupt,
+}
 
+impl Work for Train<'_> {
+    type Output = Result<(), RunError>;
+    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
+        train::<B>(
+            self.config,
+            self.envs,
+            self.folder,
+            self.begin,
+            self.interrupt,
+            device,
+        )
+    }
+}
+
+fn run_train(args: TrainArgs) -> Result<(), RunError> {
+    if let Some(run) = &args.resume {
+        return run_resume(run, args.steps, args.strict);
+    }
     let config = resolve(&Request {
         config_file: args.config,
         algo: args.algo,
@@ -222,6 +241,46 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
     backend::check_config(&config)?;
     let envs = Environments::new(&config)?;
     let folder = RunFolder::create(args.out.as_deref(), &config)?;
+    begin_training(&config, envs, &folder, Begin::Fresh)
+}
+
+fn run_resume(run: &Path, steps: Option<u64>, strict: bool) -> Result<(), RunError> {
+    let folder = RunFolder::open(run)?;
+    let mut request = Request::from_file(&run.join(CONFIG_FILE));
+    let before = resolve(&request)?;
+    request.steps = steps;
+    let config = resolve(&request)?;
+    backend::check_config(&config)?;
+    if folder.is_done() && config.steps == before.steps {
+        tracing::info!(
+            "the run has reached its last step, {}; --steps N makes it longer",
+            config.steps
+        );
+        return print(&run.display().to_string());
+    }
+    let reached = Checkpoints::of(run).steps()?.last().copied();
+    if let Some(reached) = reached.filter(|reached| config.steps < *reached) {
+        return Err(RunError::usage(
+            format!(
+                "--steps {} is behind the run, which has reached step {reached}",
+                config.steps
+            ),
+            "a run can be made longer, not shorter",
+        ));
+    }
+    let envs = Environments::new(&config)?;
+    if config.steps != before.steps {
+        folder.write_config(&config)?;
+    }
+    begin_training(&config, envs, &folder, Begin::Resumed { strict })
+}
+
+fn begin_training(
+    config: &Config,
+    envs: Environments,
+    folder: &RunFolder,
+    begin: Begin,
+) -> Result<(), RunError> {
     tracing::info!(
         algo = config.algo.name(),
         env = config.env,
@@ -233,9 +292,10 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
     let interrupt =
         Interrupt::install().map_err(RunError::io("handle signals in", folder.path()))?;
     let work = Train {
-        config: &config,
+        config,
         envs,
-        folder: &folder,
+        folder,
+        begin,
         interrupt: &interrupt,
     };
     dispatch(&config.backend, work)??;
@@ -257,7 +317,7 @@ struct EvalReport {
 }
 
 fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
-    let mut request = Request::from_file(&args.run.join("config.toml"));
+    let mut request = Request::from_file(&args.run.join(CONFIG_FILE));
     request.backend.clone_from(&args.backend);
     if let Some(episodes) = args.episodes {
         request
@@ -312,8 +372,13 @@ impl Work for Eval<'_> {
         let dims = evaluator.dims();
         let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
         let expected = Description::new(config, dims, 0, 0);
-        let description = checkpoint::load(self.path, &expected, |state| agent.load_state(state))?;
-        Ok((description, evaluator.run(agent.as_ref(), device)?))
+        let limits = Limits::new(&agent.state(), &EnvState::new());
+        let description = checkpoint::load_agent(self.path, &expected, limits, |state| {
+            agent.load_state(state)
+        })?;
+        // Nothing here asks to stop: a signal ends the program.
+        let evaluation = evaluator.run(agent.as_ref(), device, &Interrupt::default())?;
+        Ok((description, evaluation.unwrap_or_default()))
     }
 }
 

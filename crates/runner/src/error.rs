@@ -6,6 +6,7 @@ use rescore_envs::EnvError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::guard::NotFinite;
 
 /// Exit codes of the program `rescore`.
 pub mod exit_code {
@@ -41,8 +42,13 @@ pub enum RunError {
     #[error("the run folder {} exists and is not empty", .0.display())]
     FolderNotEmpty(PathBuf),
     /// Another process is writing to the run folder.
-    #[error("the run folder {} is held by another process", .0.display())]
-    FolderHeld(PathBuf),
+    #[error("the run folder {} is held by {holder}", path.display())]
+    FolderHeld {
+        /// The folder.
+        path: PathBuf,
+        /// Who that is, as the lock says.
+        holder: String,
+    },
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -70,12 +76,10 @@ pub enum RunError {
         message: String,
     },
     /// A number that must be finite is not.
-    #[error("{what} is {value} at step {step} (update {update})")]
+    #[error("{} is {} at step {step} (update {update})", number.what, number.value)]
     NotFinite {
-        /// Name of the metric, or "an action".
-        what: String,
-        /// NaN or an infinity.
-        value: f32,
+        /// The number and where it is.
+        number: Box<NotFinite>,
         /// Environment steps since the end of warm-up.
         step: u64,
         /// Gradient updates done.
@@ -113,6 +117,14 @@ impl RunError {
         }
     }
 
+    /// A [`RunError::Corrupt`] of the file `path`.
+    pub fn corrupt(path: &Path, message: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.to_owned(),
+            message: message.into(),
+        }
+    }
+
     /// A usage error with a hint.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage {
@@ -125,7 +137,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage { .. } | Self::FolderNotEmpty(_) => exit_code::USAGE,
-            Self::FolderHeld(_) => exit_code::HELD,
+            Self::FolderHeld { .. } => exit_code::HELD,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
             Self::Env(error) => match error {
@@ -145,12 +157,14 @@ impl RunError {
             Self::FolderNotEmpty(_) => {
                 Some("choose another --out, or leave it out for a fresh folder below runs/".into())
             }
-            Self::FolderHeld(_) => {
+            Self::FolderHeld { .. } => {
                 Some("wait until that process ends, or choose another --out".into())
             }
-            Self::NotFinite { .. } => {
-                Some("training diverged: try smaller learning rates (--set lr=1e-4)".into())
-            }
+            Self::NotFinite { .. } => Some(
+                "crash.json in the run folder says more, and the last checkpoint is sound; if \
+                     training diverged, try smaller learning rates (--set lr=1e-4)"
+                    .into(),
+            ),
             Self::Mismatch { .. } => Some(
                 "a checkpoint can be read only with the config.toml of the run that wrote it"
                     .into(),

@@ -3,10 +3,11 @@
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use rescore_agents::Agent;
-use rescore_envs::{Env, EnvError, RunningStatistics, TaskSettings, derive_seed, make};
+use rescore_envs::{Env, EnvError, EnvState, RunningStatistics, TaskSettings, derive_seed, make};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
+use crate::interrupt::Interrupt;
 
 /// Environments played at the same time; more episodes are played in turns.
 const PARALLEL: usize = 64;
@@ -107,6 +108,8 @@ impl Evaluator {
     }
 
     /// Plays the episodes with the actions that `agent` calls deterministic, clipped to [-1, 1].
+    /// Gives nothing when `interrupt` is set meanwhile; everything is then as it was before, so
+    /// that the evaluation can be made later.
     ///
     /// # Errors
     /// When an environment fails, which it does on an action that is not finite.
@@ -114,34 +117,76 @@ impl Evaluator {
         &mut self,
         agent: &dyn Agent<B>,
         device: &B::Device,
-    ) -> Result<Evaluation, RunError> {
+        interrupt: &Interrupt,
+    ) -> Result<Option<Evaluation>, RunError> {
+        let before = self.state()?;
+        let evaluation = self.try_run(agent, device, interrupt)?;
+        if evaluation.is_none() {
+            self.restore(&before)?;
+        }
+        Ok(evaluation)
+    }
+
+    /// The complete state of all environments.
+    ///
+    /// # Errors
+    /// When a task cannot be saved.
+    pub fn state(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            state.put_state(&format!("env.{index}"), slot.env.save()?);
+        }
+        Ok(state)
+    }
+
+    /// Takes over a state of an evaluator that was made in the same way.
+    ///
+    /// # Errors
+    /// When it is of another form. Some environments may have taken over theirs then.
+    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_form(&self.state()?)?;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            slot.env.restore(&state.state(&format!("env.{index}")))?;
+        }
+        Ok(())
+    }
+
+    fn try_run<B: RescoreBackend>(
+        &mut self,
+        agent: &dyn Agent<B>,
+        device: &B::Device,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Evaluation>, RunError> {
         let mut evaluation = Evaluation::default();
         while evaluation.returns.len() < self.episodes {
             let count = (self.episodes - evaluation.returns.len()).min(self.slots.len());
-            self.play(count, agent, device)?;
+            if !self.play(count, agent, device, interrupt)? {
+                return Ok(None);
+            }
             for slot in &self.slots[..count] {
                 evaluation.returns.push(slot.total_reward);
                 evaluation.lengths.push(slot.length);
             }
         }
-        Ok(evaluation)
+        Ok(Some(evaluation))
     }
 
-    /// Plays one episode in each of the first `count` environments.
+    /// Plays one episode in each of the first `count` environments; whether to the end.
     fn play<B: RescoreBackend>(
         &mut self,
         count: usize,
         agent: &dyn Agent<B>,
         device: &B::Device,
-    ) -> Result<(), RunError> {
+        interrupt: &Interrupt,
+    ) -> Result<bool, RunError> {
         for slot in &mut self.slots[..count] {
             slot.env.reset(None)?;
             (slot.total_reward, slot.length, slot.done) = (0.0, 0, false);
         }
         loop {
             let mut active: Vec<_> = self.slots[..count].iter_mut().filter(|s| !s.done).collect();
-            if active.is_empty() {
-                return Ok(());
+            if active.is_empty() || interrupt.requested() {
+                return Ok(active.is_empty());
             }
             let mut observations: Vec<f32> = active
                 .iter()

@@ -1,9 +1,9 @@
-//! SIGINT and SIGTERM ask a run to stop; it does so after the iteration at hand, with a checkpoint.
+//! SIGINT and SIGTERM ask a run to stop; it does so after the update at hand, with a checkpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// What a shell reports for a program that SIGINT ended.
@@ -15,7 +15,8 @@ pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on SIGINT and SIGTERM set the flag instead of ending the process; the second of
-    /// them ends it at once.
+    /// them ends it at once. And a file that reaches the size limit of the process is an error
+    /// where it is written, no longer the end of the process.
     ///
     /// # Errors
     /// When the system refuses the handlers.
@@ -27,6 +28,7 @@ impl Interrupt {
             flag::register_conditional_shutdown(signal, KILLED_BY_SIGINT, requested)?;
             flag::register(signal, Arc::clone(&interrupt.0))?;
         }
+        flag::register(SIGXFSZ, Arc::default())?;
         Ok(interrupt)
     }
 

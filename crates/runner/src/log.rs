@@ -1,10 +1,12 @@
 //! The two files of results: `eval.csv` and `metrics.jsonl`.
+//!
+//! A run that is resumed cuts what was written after its checkpoint, so that no row is doubled.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::RunError;
 use crate::evaluate::Evaluation;
@@ -14,19 +16,25 @@ use crate::evaluate::Evaluation;
 pub struct EvalLog {
     path: PathBuf,
     writer: csv::Writer<File>,
+    rows: u64,
 }
 
 impl EvalLog {
-    /// Creates the file with its header for evaluations of `episodes` episodes.
+    /// Opens the file for evaluations of `episodes` episodes, with its header and the first `rows`
+    /// rows that it has; those behind them are cut off.
     ///
     /// # Errors
-    /// When the file exists or cannot be written.
-    pub fn create(path: &Path, episodes: usize) -> Result<Self, RunError> {
-        let file = File::create_new(path).map_err(RunError::io("create", path))?;
+    /// When the file cannot be read or written.
+    pub fn open(path: &Path, episodes: usize, rows: u64) -> Result<Self, RunError> {
+        let kept = cut(path, rows + 1)?;
         let mut log = Self {
             path: path.to_owned(),
-            writer: csv::Writer::from_writer(file),
+            writer: csv::Writer::from_writer(append_to(path)?),
+            rows: kept.lines.saturating_sub(1),
         };
+        if kept.lines > 0 {
+            return Ok(log);
+        }
         let mut header: Vec<_> = ["step", "episodes", "mean_return", "std_return"]
             .map(String::from)
             .into();
@@ -47,13 +55,19 @@ impl EvalLog {
             evaluation.std().to_string(),
         ];
         row.extend(evaluation.returns.iter().map(ToString::to_string));
-        self.write(&row)
+        self.write(&row)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Rows below the header.
+    pub const fn rows(&self) -> u64 {
+        self.rows
     }
 
     fn write(&mut self, row: &[String]) -> Result<(), RunError> {
-        self.writer
-            .write_record(row)
-            .map_err(std::io::Error::from)
+        crate::fault::write_step(true)
+            .and_then(|()| Ok(self.writer.write_record(row)?))
             .and_then(|()| self.writer.flush())
             .and_then(|()| self.writer.get_ref().sync_data())
             .map_err(RunError::io("write", &self.path))
@@ -72,7 +86,7 @@ pub struct MetricsLine {
     /// Environment steps per second since the last line.
     pub env_steps_per_s: f64,
     /// Episodes that ended since the last line.
-    pub episodes: usize,
+    pub episodes: u64,
     /// Mean return of these episodes, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode_return: Option<f64>,
@@ -84,11 +98,11 @@ pub struct MetricsLine {
     pub simulator_warnings: u64,
     /// Losses and other metrics, the latest value of each.
     #[serde(flatten, serialize_with = "as_map")]
-    pub metrics: Vec<(&'static str, f32)>,
+    pub metrics: Vec<(String, f32)>,
 }
 
-fn as_map<S: Serializer>(pairs: &[(&str, f32)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().copied())
+fn as_map<S: Serializer>(pairs: &[(String, f32)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 /// `metrics.jsonl`: append-only, one object per line.
@@ -96,22 +110,27 @@ fn as_map<S: Serializer>(pairs: &[(&str, f32)], serializer: S) -> Result<S::Ok, 
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    lines: u64,
+    wall_time_s: f64,
 }
 
 impl MetricsLog {
-    /// Opens the file for appending.
+    /// Opens the file with the first `lines` lines that it has; those behind them are cut off.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn create(path: &Path) -> Result<Self, RunError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(RunError::io("create", path))?;
+    /// When it cannot be read or written.
+    pub fn open(path: &Path, lines: u64) -> Result<Self, RunError> {
+        #[derive(Deserialize)]
+        struct Clock {
+            wall_time_s: f64,
+        }
+        let kept = cut(path, lines)?;
+        let clock = serde_json::from_slice(&kept.last);
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: append_to(path)?,
+            lines: kept.lines,
+            wall_time_s: clock.map_or(0.0, |clock: Clock| clock.wall_time_s),
         })
     }
 
@@ -120,11 +139,100 @@ impl MetricsLog {
     /// # Errors
     /// When the file cannot be written.
     pub fn append(&mut self, line: &MetricsLine) -> Result<(), RunError> {
-        serde_json::to_string(line)
-            .map_err(std::io::Error::from)
+        crate::fault::write_step(true)
+            .and_then(|()| Ok(serde_json::to_string(line)?))
             .and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()))
+            .map_err(RunError::io("write", &self.path))?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Brings all lines to the disk.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sync(&self) -> Result<(), RunError> {
+        crate::fault::write_step(true)
+            .and_then(|()| self.file.sync_data())
             .map_err(RunError::io("write", &self.path))
     }
+
+    /// Lines in the file.
+    pub const fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The clock of the last line that was there when the file was opened, in seconds; else 0.
+    pub const fn wall_time_s(&self) -> f64 {
+        self.wall_time_s
+    }
+}
+
+fn append_to(path: &Path) -> Result<File, RunError> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(RunError::io("create", path))
+}
+
+/// What was left of a file of lines.
+#[derive(Debug, Default, PartialEq)]
+struct Kept {
+    lines: u64,
+    /// The last of them, without its end; empty if it is longer than [`LINE_LIMIT`].
+    last: Vec<u8>,
+}
+
+/// A line of either file is far shorter.
+const LINE_LIMIT: u64 = 1 << 20;
+
+/// Cuts the file behind its first `lines` lines, or behind the last whole line if it has fewer,
+/// which is said. A file that is not there has none.
+fn cut(path: &Path, lines: u64) -> Result<Kept, RunError> {
+    let mut kept = Kept::default();
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(kept);
+    }
+    let (file, _) = crate::durable::open_regular(path)?;
+    let mut reader = BufReader::new(file);
+    let mut length = 0;
+    let mut part = Vec::new();
+    let mut bytes = 0;
+    while kept.lines < lines {
+        part.clear();
+        let read = (&mut reader).take(LINE_LIMIT).read_until(b'\n', &mut part);
+        bytes += read.map_err(RunError::io("read", path))? as u64;
+        if part.last() == Some(&b'\n') {
+            part.pop();
+            kept.last = if bytes > LINE_LIMIT {
+                Vec::new()
+            } else {
+                part.clone()
+            };
+            kept.lines += 1;
+            length += std::mem::take(&mut bytes);
+        } else if part.is_empty() {
+            tracing::warn!(
+                "{} has {} whole lines, but had {lines} at the checkpoint",
+                path.display(),
+                kept.lines
+            );
+            break;
+        }
+    }
+    set_length(path, length).map(|()| kept)
+}
+
+fn set_length(path: &Path, length: u64) -> Result<(), RunError> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| {
+            file.set_len(length)?;
+            file.sync_all()
+        })
+        .map_err(RunError::io("write", path))
 }
 
 #[cfg(test)]
@@ -135,7 +243,7 @@ mod tests {
     fn eval_csv_has_the_documented_columns() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("eval.csv");
-        let mut log = EvalLog::create(&path, 2).expect("writable");
+        let mut log = EvalLog::open(&path, 2, 0).expect("writable");
         let evaluation = Evaluation {
             returns: vec![1.0, 2.5],
             lengths: vec![3, 4],
@@ -158,11 +266,36 @@ mod tests {
             episode_return: None,
             episode_length: None,
             simulator_warnings: 0,
-            metrics: vec![("q1_loss", 0.1), ("policy_loss", 2.0)],
+            metrics: vec![("q1_loss".into(), 0.1), ("policy_loss".into(), 2.0)],
         };
         assert_eq!(
             serde_json::to_string(&line).expect("plain numbers"),
             r#"{"step":5,"update":1,"wall_time_s":0.5,"env_steps_per_s":10.0,"episodes":0,"simulator_warnings":0,"q1_loss":0.1,"policy_loss":2.0}"#
         );
+    }
+
+    #[test]
+    fn a_log_is_cut_behind_the_lines_asked_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let left = |text: &str, lines| {
+            fs::write(&path, text).expect("writable");
+            let kept = cut(&path, lines).expect("readable");
+            let last = String::from_utf8(kept.last).expect("text");
+            (kept.lines, last, fs::read_to_string(&path).expect("there"))
+        };
+        let all = |n, last: &str, text: &str| (n, last.to_owned(), text.to_owned());
+        assert_eq!(left("a\nb\nc\n", 2), all(2, "b", "a\nb\n"));
+        assert_eq!(left("a\nb\n", 2), all(2, "b", "a\nb\n"));
+        assert_eq!(left("a\nb\n", 0), all(0, "", ""));
+        // A line that was not written to its end, and one that is missing.
+        assert_eq!(left("a\nb\nha", 2), all(2, "b", "a\nb\n"));
+        assert_eq!(left("a\nha", 2), all(1, "a", "a\n"));
+        assert_eq!(left("\n\0\u{ff}\n", 9), all(2, "\0\u{ff}", "\n\0\u{ff}\n"));
+        let long = "x".repeat(LINE_LIMIT as usize + 5);
+        let text = format!("{long}\nb\n");
+        assert_eq!(left(&text, 1), all(1, "", &format!("{long}\n")));
+        fs::remove_file(&path).expect("there");
+        assert_eq!(cut(&path, 3).expect("nothing to cut"), Kept::default());
     }
 }

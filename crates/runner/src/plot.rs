@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use plotters::prelude::*;
 
 use crate::RunError;
-use crate::run_folder::write_whole;
+use crate::durable::write_whole;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), without yellow.
 const PALETTE: [RGBColor; 7] = [

@@ -30,14 +30,15 @@ impl Write for LogWriter {
 pub struct Progress {
     phase: &'static str,
     total: u64,
+    first: u64,
     bar: Option<ProgressBar>,
     started: Instant,
     last_line: Instant,
 }
 
 impl Progress {
-    /// Begins a phase of `total` environment steps.
-    pub fn begin(phase: &'static str, total: u64) -> Self {
+    /// Begins a phase of `total` environment steps, of which `first` were done before.
+    pub fn begin(phase: &'static str, first: u64, total: u64) -> Self {
         let terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
         let bar = terminal.then(|| {
             let bar = BARS.add(ProgressBar::new(total));
@@ -46,12 +47,15 @@ impl Progress {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(phase);
+            bar.set_position(first.min(total));
+            bar.reset_eta();
             bar
         });
         let now = Instant::now();
         Self {
             phase,
             total,
+            first,
             bar,
             started: now,
             last_line: now,
@@ -82,7 +86,7 @@ impl Progress {
 
     fn line(&self, step: u64, message: &str) {
         let seconds = self.started.elapsed().as_secs_f64();
-        let rate = step as f64 / seconds.max(1e-9);
+        let rate = step.saturating_sub(self.first) as f64 / seconds.max(1e-9);
         let left = self.total.saturating_sub(step) as f64 / rate.max(1e-9);
         // A closed stderr is no reason to end a run.
         let _ = writeln!(

@@ -1,36 +1,43 @@
-//! The folder that a run leaves: its creation, its lock, and files written whole or not at all.
+//! The folder that a run leaves.
 //!
 //! ```text
 //! config.toml        resolved: every key, so that it alone reproduces the run
-//! manifest.json      version, commit, backend, device, host, command line, start
+//! manifest.json      version, commit, backend, device, host, command line, start; resumptions
 //! metrics.jsonl      one object per line
 //! eval.csv           step,episodes,mean_return,std_return,return_0,...
 //! checkpoints/       see `checkpoint`
+//! replay/            see `replay::Segments`
 //! LOCK               locked while a process writes to the folder
 //! DONE               exists when the run reached its last step
+//! crash.json         why the run stopped, where a number was not finite
 //! ```
 //!
 //! Names and files other than `manifest.json` and `metrics.jsonl` hold no clock: the same command
-//! gives the same bytes. Resuming an interrupted run is not implemented; it will continue in the
-//! same folder under the same lock, from the last checkpoint (whose state already holds every
-//! learned number and counter) and from segments of the replay buffer stored beside it.
+//! gives the same bytes, whether it was interrupted or not.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::durable::{parse_json, read_limited, sha256_hex, write_json, write_whole};
+use crate::lock::{LOCK, Lock};
 use crate::{RunError, device};
+
+/// Name of the resolved configuration.
+pub const CONFIG_FILE: &str = "config.toml";
+const MANIFEST_FILE: &str = "manifest.json";
+const DONE_FILE: &str = "DONE";
+/// Resumptions included, a manifest is far shorter.
+const MANIFEST_LIMIT: u64 = 4 << 20;
 
 /// A run folder that this process may write to.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Holding the file holds the lock; the operating system frees it when the process ends.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunFolder {
@@ -47,15 +54,34 @@ impl RunFolder {
             }
             None => create_named(Path::new("runs"), config)?,
         };
-        let lock = lock(&path)?;
-        let mut entries = fs::read_dir(&path).map_err(RunError::io("read", &path))?;
-        if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)) {
+        // A folder that has files but no lock is somebody's data: leave no file behind in it.
+        // The lock itself does not count: another process may create it at this very moment.
+        if !path.join(LOCK).exists() && has_files(&path)? {
+            return Err(RunError::FolderNotEmpty(path));
+        }
+        let lock = Lock::take(&path)?;
+        if has_files(&path)? {
             return Err(RunError::FolderNotEmpty(path));
         }
         let folder = Self { path, _lock: lock };
-        write_whole(&folder.file("config.toml"), config.to_toml().as_bytes())?;
-        write_json(&folder.file("manifest.json"), &Manifest::of(config))?;
+        folder.write_config(config)?;
+        write_json(&folder.file(MANIFEST_FILE), &Manifest::of(config))?;
         Ok(folder)
+    }
+
+    /// Opens the folder of a run to go on with it.
+    ///
+    /// # Errors
+    /// When there is no run or another process is at it.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        // Looked at before the lock, which would create a file.
+        let config = path.join(CONFIG_FILE);
+        fs::metadata(&config).map_err(RunError::io("read", &config))?;
+        let lock = Lock::take(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -68,39 +94,57 @@ impl RunFolder {
         self.path.join(name)
     }
 
+    /// Writes `config.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self, config: &Config) -> Result<(), RunError> {
+        write_whole(&self.file(CONFIG_FILE), config.to_toml().as_bytes())
+    }
+
+    /// Notes in `manifest.json` that the run goes on from `step`. A manifest that is missing or
+    /// cannot be understood is begun anew: no run depends on it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_resumption(&self, config: &Config, step: u64) -> Result<(), RunError> {
+        let path = self.file(MANIFEST_FILE);
+        let read = read_limited(&path, MANIFEST_LIMIT).and_then(|bytes| parse_json(&path, &bytes));
+        let mut manifest: Manifest = read.unwrap_or_else(|error| {
+            tracing::warn!("{error}; it is begun anew");
+            Manifest::of(config)
+        });
+        let start = Start::now(config);
+        manifest.resumed.push(Resumption { step, start });
+        write_json(&path, &manifest)
+    }
+
     /// Marks the run as complete.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn mark_done(&self, step: u64, update: u64) -> Result<(), RunError> {
-        let done = serde_json::json!({ "step": step, "update": update });
-        write_json(&self.file("DONE"), &done)
+        write_json(&self.file(DONE_FILE), &Done { step, update })
+    }
+
+    /// Takes the mark away.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn mark_not_done(&self) -> Result<(), RunError> {
+        crate::durable::remove(&self.file(DONE_FILE))
+    }
+
+    /// Whether the mark is there. What it says is for people: the checkpoints know better.
+    pub fn is_done(&self) -> bool {
+        self.file(DONE_FILE).exists()
     }
 }
 
-const LOCK: &str = "LOCK";
-
-/// Takes the lock of the run folder `path`, in which nothing but the lock may exist yet.
-fn lock(path: &Path) -> Result<File, RunError> {
-    let file = path.join(LOCK);
-    // A folder that has files but no lock is somebody's data: leave no file behind in it.
-    // The lock itself does not count: another process may create it at this very moment.
-    let has_files = fs::read_dir(path)
-        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != LOCK));
-    if !file.exists() && has_files {
-        return Err(RunError::FolderNotEmpty(path.to_owned()));
-    }
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(RunError::io("create", &file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(RunError::FolderHeld(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(RunError::io("lock", &file)(source)),
-    }
+/// Whether something other than the lock is in the folder.
+fn has_files(path: &Path) -> Result<bool, RunError> {
+    let mut entries = fs::read_dir(path).map_err(RunError::io("read", path))?;
+    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)))
 }
 
 /// Creates `<algo>-<env>-s<seed>-<hash>` below `parent`, or with `-2`, `-3`, ... when taken.
@@ -129,78 +173,26 @@ fn create_named(parent: &Path, config: &Config) -> Result<PathBuf, RunError> {
     }
 }
 
-/// The SHA-256 of `bytes` in hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}
-
-/// Writes a file under a temporary name, brings it to the disk and renames it last: after a kill
-/// or a power loss the file is there as a whole or not at all.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    write_synced(&temporary, bytes)?;
-    fs::rename(&temporary, path).map_err(RunError::io("write", path))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-        _ => sync_folder(Path::new(".")),
-    }
-}
-
-/// Writes a file and waits until it is on the disk.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(RunError::io("write", path))
-}
-
-/// Waits until the entries of a folder are on the disk.
-///
-/// # Errors
-/// When the folder cannot be opened.
-pub fn sync_folder(path: &Path) -> Result<(), RunError> {
-    // Windows cannot open folders as files, and keeps renames in order by itself.
-    if cfg!(unix) {
-        File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(RunError::io("synchronise", path))?;
-    }
-    Ok(())
-}
-
-/// Writes `value` as one line of JSON, whole or not at all.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| RunError::Io {
-        action: "encode",
-        path: path.to_owned(),
-        source: error.into(),
-    })?;
-    text.push('\n');
-    write_whole(path, text.as_bytes())
+/// What `DONE` says.
+#[derive(Debug, Serialize)]
+struct Done {
+    step: u64,
+    update: u64,
 }
 
 /// Where and how a run was made. Unlike `config.toml` this differs from run to run.
-#[derive(Debug, Serialize)]
-struct Manifest {
-    version: &'static str,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    #[serde(flatten)]
+    start: Start,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resumed: Vec<Resumption>,
+}
+
+/// One start of a process that trained.
+#[derive(Debug, Serialize, Deserialize)]
+struct Start {
+    version: String,
     commit: Option<String>,
     backend: String,
     device: String,
@@ -210,11 +202,28 @@ struct Manifest {
     started_unix_s: u64,
 }
 
+/// A start that went on from a step.
+#[derive(Debug, Serialize, Deserialize)]
+struct Resumption {
+    step: u64,
+    #[serde(flatten)]
+    start: Start,
+}
+
 impl Manifest {
     fn of(config: &Config) -> Self {
+        Self {
+            start: Start::now(config),
+            resumed: Vec::new(),
+        }
+    }
+}
+
+impl Start {
+    fn now(config: &Config) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: device::source_commit(),
             backend: config.backend.clone(),
             device: device::cpu_name(),

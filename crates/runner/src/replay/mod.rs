@@ -1,6 +1,11 @@
-//! The replay buffer: a ring of transitions from which updates draw uniformly.
+//! The replay buffer: a ring of transitions from which updates draw uniformly, and the files that
+//! hold it.
+
+mod segments;
 
 use rescore_kernels::NoiseKey;
+
+pub use segments::{Layout, ReplayReference, SegmentReference, Segments};
 
 /// Rows per block of memory; blocks are allocated when the ring first reaches them.
 const BLOCK_ROWS: usize = 4096;
@@ -22,7 +27,8 @@ impl Column {
 
     fn write(&mut self, row: usize, values: &[f32]) {
         let (block, start) = self.place(row);
-        if block == self.blocks.len() {
+        // One at a time, except that a ring read from files may begin anywhere.
+        while block >= self.blocks.len() {
             let zeros = vec![0.0; BLOCK_ROWS * self.width];
             self.blocks.push(zeros.into_boxed_slice());
         }
@@ -83,7 +89,9 @@ pub struct Transition<'a> {
 pub struct Replay {
     capacity: usize,
     len: usize,
-    next: usize,
+    /// Transitions stored so far, those that were overwritten included. Number `n` lies in row
+    /// `n % capacity`.
+    stored: u64,
     observations: Column,
     actions: Column,
     rewards: Column,
@@ -97,12 +105,25 @@ impl Replay {
         Self {
             capacity: capacity.max(1),
             len: 0,
-            next: 0,
+            stored: 0,
             observations: Column::new(observation_dim),
             actions: Column::new(action_dim),
             rewards: Column::new(1),
             next_observations: Column::new(observation_dim),
             terminated: Column::new(1),
+        }
+    }
+
+    /// An empty buffer that goes on as if `first` transitions had been stored and overwritten.
+    pub fn beginning_at(
+        first: u64,
+        capacity: usize,
+        observation_dim: usize,
+        action_dim: usize,
+    ) -> Self {
+        Self {
+            stored: first,
+            ..Self::new(capacity, observation_dim, action_dim)
         }
     }
 
@@ -116,12 +137,38 @@ impl Replay {
         self.len == 0
     }
 
+    /// The most transitions it can hold.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Number of transitions ever stored. Those held are numbered `stored() - len()` to
+    /// `stored() - 1`.
+    pub const fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// The values of transition number `number`, which must be held: observation, action, reward,
+    /// next observation, terminated (1 or 0).
+    pub fn values(&self, number: u64) -> impl Iterator<Item = f32> {
+        let row = (number % self.capacity as u64) as usize;
+        [
+            &self.observations,
+            &self.actions,
+            &self.rewards,
+            &self.next_observations,
+            &self.terminated,
+        ]
+        .into_iter()
+        .flat_map(move |column| column.read(row).iter().copied())
+    }
+
     /// Stores a transition.
     ///
     /// # Panics
     /// When a slice has another length than the dimensions given to [`Replay::new`].
     pub fn push(&mut self, transition: Transition<'_>) {
-        let row = self.next;
+        let row = (self.stored % self.capacity as u64) as usize;
         self.observations.write(row, transition.observation);
         self.actions.write(row, transition.action);
         self.rewards.write(row, &[transition.reward]);
@@ -129,7 +176,7 @@ impl Replay {
             .write(row, transition.next_observation);
         self.terminated
             .write(row, &[f32::from(u8::from(transition.terminated))]);
-        self.next = (row + 1) % self.capacity;
+        self.stored += 1;
         self.len = (self.len + 1).min(self.capacity);
     }
 

@@ -1,0 +1,198 @@
+//! Reading a checkpoint, which may be anything.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rescore_agents::{Array, StateDict, StateError};
+use rescore_envs::EnvState;
+
+use super::description::VersionOnly;
+use super::{
+    AGENT_FILE, CheckpointFile, DESCRIPTION_FILE, Description, ENVIRONMENTS_FILE, FORMAT_VERSION,
+    SUMS_FILE, tensors,
+};
+use crate::RunError;
+use crate::durable::{parse_json, read_limited, sha256_hex};
+
+/// A description has a few hundred bytes, and a hundred and fifty a segment of the replay buffer.
+const DESCRIPTION_LIMIT: u64 = 4 << 20;
+const SUMS_LIMIT: u64 = 1024;
+/// What the header of a file of tensors says about one of them is shorter.
+const HEADER_LIMIT: u64 = 1024;
+
+/// How long the files of a checkpoint of a run can be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    agent: u64,
+    environments: u64,
+}
+
+impl Limits {
+    /// From states of the same form.
+    pub fn new(agent: &StateDict, environments: &EnvState) -> Self {
+        let agent = agent.iter().map(|(_, array)| match array {
+            Array::F32(_, values) => 4 * values.len() as u64,
+            Array::U64(_) => 8,
+        });
+        let environments = environments
+            .arrays()
+            .map(|(_, array)| 8 * array.len() as u64);
+        Self {
+            agent: HEADER_LIMIT + agent.map(|bytes| bytes + HEADER_LIMIT).sum::<u64>(),
+            environments: HEADER_LIMIT
+                + environments.map(|bytes| bytes + HEADER_LIMIT).sum::<u64>(),
+        }
+    }
+}
+
+/// A checkpoint that has been read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What `checkpoint.json` says.
+    pub file: CheckpointFile,
+    /// The environments' state.
+    pub environments: EnvState,
+}
+
+/// Reads the checkpoint in the folder `path`, which must fit `run`, and hands the agent's state to
+/// `take`, which may have changed the agent when this fails.
+///
+/// # Errors
+/// When a file is missing, damaged, or does not fit; the message names it.
+pub fn load(
+    path: &Path,
+    run: &Description,
+    limits: Limits,
+    take: impl FnOnce(&StateDict) -> Result<(), StateError>,
+) -> Result<Loaded, RunError> {
+    let sums = sums(path)?;
+    let file = load_with(path, run, limits, &sums, take)?;
+    let environments = verified(
+        path,
+        ENVIRONMENTS_FILE,
+        limits.environments,
+        &sums,
+        |bytes| tensors::decode_environments(bytes),
+    )?;
+    Ok(Loaded { file, environments })
+}
+
+/// Reads no more of a checkpoint than the agent; otherwise as [`load`].
+///
+/// # Errors
+/// As [`load`].
+pub fn load_agent(
+    path: &Path,
+    run: &Description,
+    limits: Limits,
+    take: impl FnOnce(&StateDict) -> Result<(), StateError>,
+) -> Result<Description, RunError> {
+    let file = load_with(path, run, limits, &sums(path)?, take)?;
+    Ok(file.checkpoint)
+}
+
+fn load_with(
+    path: &Path,
+    run: &Description,
+    limits: Limits,
+    sums: &Sums,
+    take: impl FnOnce(&StateDict) -> Result<(), StateError>,
+) -> Result<CheckpointFile, RunError> {
+    let file = described(path, sums)?;
+    let mismatch = |name: &str, message| RunError::Mismatch {
+        path: path.join(name),
+        message,
+    };
+    if let Some(message) = file.checkpoint.difference(run) {
+        return Err(mismatch(DESCRIPTION_FILE, message));
+    }
+    let mut taken = Ok(());
+    let read = verified(path, AGENT_FILE, limits.agent, sums, |bytes| {
+        let state = tensors::decode_agent(bytes)?;
+        taken = take(&state);
+        Ok(())
+    });
+    // That its tensors do not fit tells more than that its hash is another.
+    taken.map_err(|error| match &read {
+        Ok(()) => mismatch(AGENT_FILE, error.to_string()),
+        Err(hash) => mismatch(AGENT_FILE, format!("{error} ({hash})")),
+    })?;
+    read?;
+    Ok(file)
+}
+
+/// What `checkpoint.json` in the folder `path` says, if it is as it was written.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn description(path: &Path) -> Result<CheckpointFile, RunError> {
+    described(path, &sums(path)?)
+}
+
+fn described(path: &Path, sums: &Sums) -> Result<CheckpointFile, RunError> {
+    let file = path.join(DESCRIPTION_FILE);
+    let description = verified(path, DESCRIPTION_FILE, DESCRIPTION_LIMIT, sums, |bytes| {
+        let version: VersionOnly =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version.format_version != FORMAT_VERSION {
+            return Err(format!(
+                "its format version is {}, but this program reads {FORMAT_VERSION}",
+                version.format_version
+            ));
+        }
+        parse_json::<CheckpointFile>(&file, bytes).map_err(|error| error.to_string())
+    })?;
+    let step = description.checkpoint.step.to_string();
+    if path.file_name().is_none_or(|name| *name != *step) {
+        let message = format!("it is of step {step}, which its folder is not named after");
+        return Err(RunError::corrupt(&file, message));
+    }
+    Ok(description)
+}
+
+/// The hashes that `SHA256SUMS` records.
+type Sums = BTreeMap<String, String>;
+
+fn sums(path: &Path) -> Result<Sums, RunError> {
+    let file = path.join(SUMS_FILE);
+    let bytes = read_limited(&file, SUMS_LIMIT)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let sums: Option<Sums> = text
+        .strip_suffix('\n')
+        .unwrap_or("?")
+        .split('\n')
+        .map(|line| {
+            let (hash, name) = line.split_once("  ")?;
+            Some((name.to_owned(), hash.to_owned()))
+        })
+        .collect();
+    let names = [AGENT_FILE, DESCRIPTION_FILE, ENVIRONMENTS_FILE];
+    sums.filter(|sums| sums.keys().eq(names)).ok_or_else(|| {
+        let message = format!("it does not hold the hashes of {}", names.join(", "));
+        RunError::corrupt(&file, message)
+    })
+}
+
+/// Reads the file `name` and understands it. Where its hash is not the recorded one, whatever
+/// `understand` says only explains.
+fn verified<T>(
+    path: &Path,
+    name: &str,
+    limit: u64,
+    sums: &Sums,
+    understand: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, RunError> {
+    let file = path.join(name);
+    let bytes = read_limited(&file, limit)?;
+    let found = sha256_hex(&bytes);
+    let understood = understand(&bytes);
+    let expected = sums.get(name).map(String::as_str).unwrap_or_default();
+    if found == expected {
+        return understood.map_err(|message| RunError::corrupt(&file, message));
+    }
+    let mut message = format!("its SHA-256 hash is {found}, but {SUMS_FILE} expects {expected}");
+    if let Err(reason) = understood {
+        message += &format!("; {reason}");
+    }
+    Err(RunError::corrupt(&file, message))
+}

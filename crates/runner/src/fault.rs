@@ -1,0 +1,134 @@
+//! Faults on purpose, so that tests can see what a kill, a full disk or a number that is not
+//! finite does to a run.
+//!
+//! The environment variable `RESCORE_FAULT` arms one of them; without it nothing here does
+//! anything.
+//!
+//! ```text
+//! abort@N          the process aborts before its N-th step of writing (see `durable`), 1, 2, ...
+//! full@N           from that step on, writing fails as on a full disk
+//! nan:WHAT@N       WHAT is NaN once, at environment step N or the first after it
+//! inf:WHAT@N       ... infinite
+//! ```
+//!
+//! `WHAT` is `observation`, `next_observation`, `reward`, `action`, the name of a metric
+//! (`q1_loss`), or that of an array of the agent's state (`critics.q1.l0.weight`).
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Name of the variable.
+pub const VARIABLE: &str = "RESCORE_FAULT";
+
+/// A fault and when it strikes.
+#[derive(Debug, Clone, PartialEq)]
+enum Fault {
+    Abort { at: u64 },
+    Full { from: u64 },
+    Number { what: String, value: f32, at: u64 },
+}
+
+impl Fault {
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, at) = text.rsplit_once('@')?;
+        let at = at.parse().ok()?;
+        match kind.split_once(':') {
+            None if kind == "abort" => Some(Self::Abort { at }),
+            None if kind == "full" => Some(Self::Full { from: at }),
+            Some((kind, what)) => {
+                let value = match kind {
+                    "nan" => f32::NAN,
+                    "inf" => f32::INFINITY,
+                    _ => return None,
+                };
+                let what = what.to_owned();
+                Some(Self::Number { what, value, at })
+            }
+            None => None,
+        }
+    }
+}
+
+fn armed() -> Option<&'static Fault> {
+    static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
+    FAULT
+        .get_or_init(|| {
+            let text = std::env::var(VARIABLE).ok()?;
+            let fault = Fault::parse(&text);
+            if fault.is_none() {
+                tracing::warn!("{VARIABLE}={text} is not a fault that this program knows");
+            }
+            fault
+        })
+        .as_ref()
+}
+
+/// Whether writing is to be disturbed, so that it goes in small steps.
+pub fn disturbs_writing() -> bool {
+    matches!(armed(), Some(Fault::Abort { .. } | Fault::Full { .. }))
+}
+
+/// One step of writing is about to be made; `needs_space` if it could fill a disk.
+///
+/// # Errors
+/// When the disk is to be full from here on.
+pub fn write_step(needs_space: bool) -> io::Result<()> {
+    static STEPS: AtomicU64 = AtomicU64::new(0);
+    match armed() {
+        Some(Fault::Abort { at }) => {
+            if STEPS.fetch_add(1, Ordering::Relaxed) + 1 == *at {
+                std::process::abort();
+            }
+        }
+        Some(Fault::Full { from }) => {
+            if STEPS.fetch_add(1, Ordering::Relaxed) + 1 >= *from && needs_space {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Whether a number is to be spoilt.
+pub fn spoils_numbers() -> bool {
+    matches!(armed(), Some(Fault::Number { .. }))
+}
+
+/// What to put into `what` at `step`, once in the life of the process.
+pub fn number(what: &str, step: u64) -> Option<f32> {
+    number_where(step, |name| name == what).map(|(_, value)| value)
+}
+
+/// The name of what is to be spoilt at `step`, if `known` knows it, and the value to put there;
+/// once in the life of the process.
+pub fn number_where(step: u64, known: impl FnOnce(&str) -> bool) -> Option<(&'static str, f32)> {
+    static SPENT: AtomicBool = AtomicBool::new(false);
+    let Some(Fault::Number { what, value, at }) = armed() else {
+        return None;
+    };
+    let strikes = step >= *at && known(what) && !SPENT.swap(true, Ordering::Relaxed);
+    strikes.then_some((what.as_str(), *value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_written_as_documented() {
+        assert_eq!(Fault::parse("abort@3"), Some(Fault::Abort { at: 3 }));
+        assert_eq!(Fault::parse("full@1"), Some(Fault::Full { from: 1 }));
+        let number = Fault::parse("inf:critics.q1.l0.weight@40");
+        let expected = Fault::Number {
+            what: "critics.q1.l0.weight".into(),
+            value: f32::INFINITY,
+            at: 40,
+        };
+        assert_eq!(number, Some(expected));
+        for wrong in ["", "abort", "abort@", "@3", "abort@-1", "big:reward@3"] {
+            assert_eq!(Fault::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Numbers that must be finite.
+//!
+//! What an environment gives and what an agent does is looked at before it is stored. What an
+//! agent has learned is looked at after each update on a processor; on a device that computes by
+//! itself looking means waiting, so it is done when the metrics are read and before every
+//! checkpoint. That finds it just as surely: a loss or a gradient that is not finite makes
+//! parameters that are not, and these stay so.
+
+use rescore_agents::{Array, StateDict};
+use serde::Serialize;
+
+/// A number that is not finite, and where it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotFinite {
+    /// What holds it, in words.
+    pub what: String,
+    /// Name of the array: `observation`, a metric, or an array of the agent's state.
+    pub tensor: String,
+    /// Its place in there, in row-major order.
+    pub index: usize,
+    /// Which of the parallel environments it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<usize>,
+    /// NaN or an infinity. (JSON has no such numbers.)
+    #[serde(serialize_with = "as_text")]
+    pub value: f32,
+}
+
+fn as_text<S: serde::Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Looks for the first of `values` that is not finite.
+pub fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    let index = values.iter().position(|value| !value.is_finite())?;
+    Some((index, values[index]))
+}
+
+/// Checks `values`, `[num_envs, width]`, called `tensor`.
+///
+/// # Errors
+/// The first number that is not finite.
+pub fn check_rows(tensor: &str, values: &[f32], width: usize) -> Result<(), NotFinite> {
+    let Some((place, value)) = first_not_finite(values) else {
+        return Ok(());
+    };
+    let (environment, index) = (place / width, place % width);
+    Err(NotFinite {
+        what: format!("{tensor}[{index}] of environment {environment}"),
+        tensor: tensor.to_owned(),
+        index,
+        environment: Some(environment),
+        value,
+    })
+}
+
+/// Checks metrics.
+///
+/// # Errors
+/// The first that is not finite.
+pub fn check_metrics<'a>(
+    metrics: impl IntoIterator<Item = (&'a str, f32)>,
+) -> Result<(), NotFinite> {
+    match metrics.into_iter().find(|(_, value)| !value.is_finite()) {
+        Some((name, value)) => Err(NotFinite {
+            what: name.to_owned(),
+            tensor: name.to_owned(),
+            index: 0,
+            environment: None,
+            value,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// An array of an agent's state that holds numbers which are not finite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BadArray {
+    /// Its name.
+    pub tensor: String,
+    /// How many numbers are not finite.
+    pub count: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Place of the first.
+    pub index: usize,
+}
+
+/// All arrays of `state` that hold such numbers.
+pub fn bad_arrays(state: &StateDict) -> Vec<BadArray> {
+    let arrays = state.iter().filter_map(|(name, array)| match array {
+        Array::F32(_, values) => {
+            let (index, _) = first_not_finite(values)?;
+            Some(BadArray {
+                tensor: name.to_owned(),
+                count: values.iter().filter(|value| !value.is_finite()).count(),
+                of: values.len(),
+                index,
+            })
+        }
+        Array::U64(_) => None,
+    });
+    arrays.collect()
+}
+
+/// Checks everything that an agent has learned.
+///
+/// # Errors
+/// The first number of the array in which the fewest are not finite, because that is where it
+/// began: one update spreads it everywhere. A gradient is found by the moments that it leaves in
+/// its optimiser.
+pub fn check_state(state: &StateDict) -> Result<(), NotFinite> {
+    let bad = bad_arrays(state);
+    let Some(first) = bad.iter().min_by_key(|array| array.count) else {
+        return Ok(());
+    };
+    let value = match state.get(&first.tensor) {
+        Some(Array::F32(_, values)) => values[first.index],
+        _ => f32::NAN,
+    };
+    let (tensor, index) = (&first.tensor, first.index);
+    // `critic_optimizer.mu.q1.l0.weight` is the mean gradient of `critics.q1.l0.weight`.
+    let what = match tensor.split_once("_optimizer.mu.") {
+        Some((network, layer)) => format!("the gradient of {network} {layer}[{index}]"),
+        None => format!("{tensor}[{index}]"),
+    };
+    Err(NotFinite {
+        what,
+        tensor: tensor.clone(),
+        index,
+        environment: None,
+        value,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_named_by_environment_and_place() {
+        let mut values = [0.5; 12];
+        assert_eq!(check_rows("observation", &values, 4), Ok(()));
+        values[9] = f32::NEG_INFINITY;
+        let error = check_rows("observation", &values, 4).expect_err("-inf");
+        assert_eq!(error.what, "observation[1] of environment 2");
+        assert_eq!((error.index, error.environment), (1, Some(2)));
+    }
+
+    #[test]
+    fn the_array_where_it_began_is_named() {
+        let mut state = StateDict::default();
+        let array = |values: &[f32]| Array::F32(vec![values.len()], values.to_vec());
+        state.insert("critics.q1.l0.weight", array(&[1.0, f32::NAN, f32::NAN]));
+        state.insert("policy.l0.bias", array(&[1.0, 2.0]));
+        state.insert("updates", Array::U64(3));
+        let mu = "critic_optimizer.mu.q1.l0.weight";
+        state.insert(mu, array(&[1.0, 1.0, f32::INFINITY]));
+        let error = check_state(&state).expect_err("NaN and infinity");
+        assert_eq!(error.tensor, mu);
+        assert_eq!(error.what, "the gradient of critic q1.l0.weight[2]");
+        assert_eq!(bad_arrays(&state).len(), 2);
+        state.insert(mu, array(&[0.0; 3]));
+        assert_eq!(
+            check_state(&state).expect_err("NaN").what,
+            "critics.q1.l0.weight[1]"
+        );
+    }
+}

@@ -1,0 +1,456 @@
+//! The replay buffer on the disk: append-only segments.
+//!
+//! Transition number `n` of a run (counted from 0, warm-up included) is record `n % R` of
+//! `replay/seg-<n / R>.bin`. Records are appended, never changed, so every byte is written once;
+//! where a segment ends depends on the sizes of the run alone, not on when it was saved or
+//! interrupted. A checkpoint names how many records of which segments it needs and the SHA-256 of
+//! these bytes. What lies behind them is of no checkpoint and is cut off when a run is resumed.
+//!
+//! A segment is a header of 32 bytes, all numbers little-endian: `RESCORE\0`, the version of the
+//! layout (`u32`), lengths of observation and action (`u32` each), `R` (`u32`), the number of the
+//! segment (`u64`); then records of `f32`: observation, action, reward, next observation,
+//! terminated (1 or 0).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{Replay, Transition};
+use crate::durable::{self, hex, open_regular, sync_folder};
+use crate::{RunError, fault};
+
+const MAGIC: &[u8; 8] = b"RESCORE\0";
+const VERSION: u32 = 1;
+const HEADER: usize = 32;
+/// Segments have about this many bytes.
+const SEGMENT_BYTES: usize = 32 << 20;
+/// Records are handed to the operating system when they are this many bytes, so that there is
+/// little left to do when a checkpoint is due.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Sizes that decide where a transition lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    observation_dim: usize,
+    action_dim: usize,
+    /// Records of a segment.
+    segment_rows: u64,
+}
+
+impl Layout {
+    /// The layout of a run with a buffer of `capacity` transitions.
+    pub fn new(capacity: usize, observation_dim: usize, action_dim: usize) -> Self {
+        let record = 4 * (2 * observation_dim + action_dim + 2);
+        // A small buffer has small segments, so that little is kept that has been overwritten.
+        let most = capacity.div_ceil(8).clamp(1, u32::MAX as usize);
+        Self {
+            observation_dim,
+            action_dim,
+            segment_rows: (SEGMENT_BYTES / record).clamp(1, most) as u64,
+        }
+    }
+
+    /// Numbers of a record.
+    const fn width(&self) -> usize {
+        2 * self.observation_dim + self.action_dim + 2
+    }
+
+    const fn record(&self) -> usize {
+        4 * self.width()
+    }
+
+    fn header(&self, index: u64) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(MAGIC);
+        let sizes = [
+            VERSION,
+            self.observation_dim as u32,
+            self.action_dim as u32,
+            self.segment_rows as u32,
+        ];
+        for (place, size) in header[8..24].chunks_exact_mut(4).zip(sizes) {
+            place.copy_from_slice(&size.to_le_bytes());
+        }
+        header[24..].copy_from_slice(&index.to_le_bytes());
+        header
+    }
+}
+
+/// What a checkpoint needs of one segment: its first `rows` records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentReference {
+    /// Name in the folder `replay`.
+    pub file: String,
+    /// Records from its beginning.
+    pub rows: u64,
+    /// SHA-256 of its header and these records.
+    pub sha256: String,
+}
+
+/// The replay buffer of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayReference {
+    /// Transitions that the run had stored.
+    pub stored: u64,
+    /// Transitions of them that the buffer held: the latest.
+    pub held: u64,
+    /// The segments they lie in, in order.
+    pub segments: Vec<SegmentReference>,
+}
+
+fn file_name(index: u64) -> String {
+    format!("seg-{index:08}.bin")
+}
+
+/// A segment that is being written.
+#[derive(Debug)]
+struct Open {
+    index: u64,
+    path: PathBuf,
+    file: File,
+    /// Of everything written.
+    hash: Sha256,
+}
+
+/// The segments of a run that is under way.
+#[derive(Debug)]
+pub struct Segments {
+    folder: PathBuf,
+    layout: Layout,
+    /// Transitions in the files.
+    written: u64,
+    open: Option<Open>,
+    /// Hashes of the complete segments that may still be needed.
+    complete: BTreeMap<u64, String>,
+    /// Whether a file was created that the folder may not name yet after a loss of power.
+    created: bool,
+}
+
+impl Segments {
+    /// No segments yet. Any that are left in `folder` of a run that never came to a checkpoint
+    /// are removed.
+    ///
+    /// # Errors
+    /// When they cannot be.
+    pub fn create(folder: PathBuf, layout: Layout) -> Result<Self, RunError> {
+        if folder.exists() {
+            durable::remove(&folder)?;
+        }
+        Ok(Self {
+            folder,
+            layout,
+            written: 0,
+            open: None,
+            complete: BTreeMap::new(),
+            created: false,
+        })
+    }
+
+    /// To be called before a transition is stored: hands those of `replay` that are in no file yet
+    /// to the operating system if they have become many, or if one would be overwritten.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn follow(&mut self, replay: &Replay) -> Result<(), RunError> {
+        let waiting = replay.stored() - self.written;
+        if waiting >= replay.capacity() as u64
+            || waiting * self.layout.record() as u64 >= CHUNK_BYTES as u64
+        {
+            self.append(replay)?;
+        }
+        Ok(())
+    }
+
+    /// Brings everything in `replay` to the disk and says where it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&mut self, replay: &Replay) -> Result<ReplayReference, RunError> {
+        self.append(replay)?;
+        if let Some(open) = &self.open {
+            sync(&open.file, &open.path)?;
+        }
+        if self.created {
+            sync_folder(&self.folder)?;
+            sync_folder(durable::parent(&self.folder))?;
+            self.created = false;
+        }
+        let (stored, held) = (replay.stored(), replay.len() as u64);
+        let segment_rows = self.layout.segment_rows;
+        let first = (stored - held) / segment_rows;
+        let whole = self
+            .complete
+            .range(first..)
+            .map(|(index, hash)| SegmentReference {
+                file: file_name(*index),
+                rows: segment_rows,
+                sha256: hash.clone(),
+            });
+        let open = self.open.as_ref().map(|open| SegmentReference {
+            file: file_name(open.index),
+            rows: stored - open.index * segment_rows,
+            sha256: hex(&open.hash.clone().finalize()),
+        });
+        Ok(ReplayReference {
+            stored,
+            held,
+            segments: whole.chain(open).collect(),
+        })
+    }
+
+    /// Removes the segments that lie wholly before transition number `first`.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn remove_before(&mut self, first: u64) -> Result<(), RunError> {
+        let needed = first / self.layout.segment_rows;
+        while let Some((&index, _)) = self.complete.first_key_value()
+            && index < needed
+        {
+            durable::remove(&self.folder.join(file_name(index)))?;
+            self.complete.remove(&index);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, replay: &Replay) -> Result<(), RunError> {
+        let segment_rows = self.layout.segment_rows;
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
+        while self.written < replay.stored() {
+            let index = self.written / segment_rows;
+            let end = replay.stored().min((index + 1) * segment_rows);
+            let chunk = (CHUNK_BYTES / self.layout.record()).max(1) as u64;
+            let end = end.min(self.written + chunk);
+            bytes.clear();
+            for number in self.written..end {
+                bytes.extend(replay.values(number).flat_map(f32::to_le_bytes));
+            }
+            let open = match &mut self.open {
+                Some(open) => open,
+                none => {
+                    self.created = true;
+                    none.insert(begin(&self.folder, self.layout, index)?)
+                }
+            };
+            durable::write_all(&mut open.file, &bytes)
+                .map_err(RunError::io("write", &open.path))?;
+            open.hash.update(&bytes);
+            self.written = end;
+            if end == (index + 1) * segment_rows {
+                sync(&open.file, &open.path)?;
+                self.complete
+                    .insert(index, hex(&open.hash.clone().finalize()));
+                self.open = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Creates segment `index` with its header.
+fn begin(folder: &Path, layout: Layout, index: u64) -> Result<Open, RunError> {
+    if !folder.exists() {
+        durable::create_folder(folder)?;
+    }
+    let path = folder.join(file_name(index));
+    let create = || {
+        fault::write_step(true)?;
+        let mut file = File::create(&path)?;
+        durable::write_all(&mut file, &layout.header(index))?;
+        Ok(file)
+    };
+    let file = create().map_err(RunError::io("create", &path))?;
+    Ok(Open {
+        index,
+        file,
+        hash: Sha256::new().chain_update(layout.header(index)),
+        path,
+    })
+}
+
+fn sync(file: &File, path: &Path) -> Result<(), RunError> {
+    fault::write_step(true)
+        .and_then(|()| file.sync_data())
+        .map_err(RunError::io("write", path))
+}
+
+impl Segments {
+    /// Reads the buffer that `reference` names, and goes on behind it. Nothing is changed on the
+    /// disk before [`Segments::cut`].
+    ///
+    /// # Errors
+    /// When a segment is missing, damaged or of another run; the message names it.
+    pub fn load(
+        folder: PathBuf,
+        layout: Layout,
+        capacity: usize,
+        reference: &ReplayReference,
+    ) -> Result<(Self, Replay), RunError> {
+        let ReplayReference { stored, held, .. } = *reference;
+        let corrupt = |message: String| RunError::corrupt(&folder, message);
+        if held != stored.min(capacity as u64) {
+            return Err(corrupt(format!(
+                "{held} of {stored} transitions are not what a buffer of {capacity} holds"
+            )));
+        }
+        let first = (stored - held) / layout.segment_rows;
+        let end = stored.div_ceil(layout.segment_rows);
+        let listed = reference.segments.len() as u64;
+        if listed != end - first {
+            return Err(corrupt(format!(
+                "{listed} segments are listed, but {held} of {stored} transitions lie in {}",
+                end - first
+            )));
+        }
+        let mut replay = Replay::beginning_at(
+            stored - held,
+            capacity,
+            layout.observation_dim,
+            layout.action_dim,
+        );
+        let mut segments = Self {
+            folder: folder.clone(),
+            layout,
+            written: stored,
+            open: None,
+            complete: BTreeMap::new(),
+            created: false,
+        };
+        // Older checkpoints may need these; they are removed when none does any more.
+        for index in numbers(&folder).filter(|index| *index < first) {
+            segments.complete.insert(index, String::new());
+        }
+        for (index, segment) in (first..end).zip(&reference.segments) {
+            let begin = index * layout.segment_rows;
+            let rows = layout.segment_rows.min(stored - begin);
+            if segment.file != file_name(index) || segment.rows != rows {
+                return Err(corrupt(format!(
+                    "`{}` with {} records is listed where `{}` with {rows} belongs",
+                    segment.file,
+                    segment.rows,
+                    file_name(index)
+                )));
+            }
+            let path = folder.join(&segment.file);
+            let expected = format!("the checkpoint expects {}", segment.sha256);
+            let hash = read(&path, layout, index, rows, &mut replay, &expected)?;
+            let found = hex(&hash.clone().finalize());
+            if found != segment.sha256 {
+                let message = format!("the SHA-256 hash of its first {rows} records is {found}");
+                return Err(RunError::corrupt(
+                    &path,
+                    format!("{message}, but {expected}"),
+                ));
+            }
+            if rows == layout.segment_rows {
+                segments.complete.insert(index, found);
+            } else {
+                let file = OpenOptions::new()
+                    .append(true)
+                    .open(&path)
+                    .map_err(RunError::io("write", &path))?;
+                segments.open = Some(Open {
+                    index,
+                    path,
+                    file,
+                    hash,
+                });
+            }
+        }
+        Ok((segments, replay))
+    }
+
+    /// Removes what lies behind the last transition, which no checkpoint needs once the run goes
+    /// on from this one.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn cut(&self) -> Result<(), RunError> {
+        if let Some(open) = &self.open {
+            let rows = self.written - open.index * self.layout.segment_rows;
+            let length = HEADER as u64 + rows * self.layout.record() as u64;
+            open.file
+                .set_len(length)
+                .map_err(RunError::io("write", &open.path))?;
+        }
+        let end = self.written.div_ceil(self.layout.segment_rows);
+        for index in numbers(&self.folder).filter(|index| *index >= end) {
+            durable::remove(&self.folder.join(file_name(index)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of the segments in `folder`, which need not exist.
+fn numbers(folder: &Path) -> impl Iterator<Item = u64> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let number = name.to_str()?.strip_prefix("seg-")?.strip_suffix(".bin")?;
+        number.parse().ok()
+    })
+}
+
+/// Reads `rows` records of a segment into `replay`, from the first that it wants, and gives the
+/// hash of all of them. `expected` says in errors which it should be.
+fn read(
+    path: &Path,
+    layout: Layout,
+    index: u64,
+    rows: u64,
+    replay: &mut Replay,
+    expected: &str,
+) -> Result<Sha256, RunError> {
+    let (file, length) = open_regular(path)?;
+    let needed = HEADER as u64 + rows * layout.record() as u64;
+    if length < needed {
+        let message = format!("it is {length} bytes long, but {needed} are needed; {expected}");
+        return Err(RunError::corrupt(path, message));
+    }
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header)
+        .map_err(RunError::io("read", path))?;
+    if header != layout.header(index) {
+        let message = format!("its header is not that of this segment of this run; {expected}");
+        return Err(RunError::corrupt(path, message));
+    }
+    let mut hash = Sha256::new().chain_update(header);
+    let mut bytes = vec![0; layout.record()];
+    let mut values = vec![0.0; layout.width()];
+    let (observations, actions) = (layout.observation_dim, layout.action_dim);
+    let begin = index * layout.segment_rows;
+    for number in begin..begin + rows {
+        file.read_exact(&mut bytes)
+            .map_err(RunError::io("read", path))?;
+        hash.update(&bytes);
+        if number < replay.stored() {
+            continue; // It had been overwritten.
+        }
+        let (chunks, _) = bytes.as_chunks::<4>();
+        for (value, chunk) in values.iter_mut().zip(chunks) {
+            *value = f32::from_le_bytes(*chunk);
+        }
+        let (observation, rest) = values.split_at(observations);
+        let (action, rest) = rest.split_at(actions);
+        let (reward, rest) = rest.split_at(1);
+        let (next_observation, terminated) = rest.split_at(observations);
+        replay.push(Transition {
+            observation,
+            action,
+            reward: reward[0],
+            next_observation,
+            terminated: terminated[0] != 0.0,
+        });
+    }
+    Ok(hash)
+}

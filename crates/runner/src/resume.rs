@@ -1,0 +1,149 @@
+//! Going on with a run: which checkpoint, and everything back in its place.
+
+use std::path::Path;
+
+use rescore_agents::Agent;
+use rescore_kernels::RescoreBackend;
+
+use crate::RunError;
+use crate::checkpoint::{self, Checkpoints, Description, Limits};
+use crate::config::Config;
+use crate::replay::{Layout, Replay, Segments};
+use crate::run::{Moment, Run};
+use crate::run_folder::RunFolder;
+use crate::train::Environments;
+
+/// The run in `folder` as it was at its last checkpoint that is whole, or before its first step if
+/// it has never come to one. What was written after it is removed, so that nothing is doubled.
+///
+/// # Errors
+/// When no checkpoint is whole, or (if `strict`) the last is not, or was written with other
+/// settings than those of `config`; and when the folder cannot be written.
+pub fn resume<'a, B: RescoreBackend>(
+    config: &'a Config,
+    envs: Environments,
+    folder: &RunFolder,
+    strict: bool,
+    device: &'a B::Device,
+) -> Result<Run<'a, B>, RunError> {
+    let checkpoints = Checkpoints::of(folder.path());
+    checkpoints.recover()?;
+    let steps = checkpoints.steps()?;
+    let run = if steps.is_empty() {
+        tracing::info!("there is no checkpoint: the run starts again");
+        Run::<B>::new(config, envs, folder, device)?
+    } else {
+        let moment = last_whole::<B>(config, envs, folder, strict, device, &steps)?;
+        // From here on files are changed.
+        for bad in steps.into_iter().filter(|step| *step > moment.step) {
+            let aside = checkpoints.set_aside(bad)?;
+            tracing::warn!("the checkpoint of step {bad} is now {}", aside.display());
+        }
+        moment.segments.cut()?;
+        if let Some(best) = moment.progress.best {
+            checkpoints.set_best(best)?;
+        }
+        Run::at(moment, config, folder, device)?
+    };
+    crate::durable::remove(&folder.file("crash.json"))?;
+    folder.mark_not_done()?;
+    folder.note_resumption(config, run.step)?;
+    tracing::info!(step = run.step, "resumed");
+    Ok(run)
+}
+
+/// The moment of the last of `steps` (which are some) whose checkpoint is whole.
+fn last_whole<B: RescoreBackend>(
+    config: &Config,
+    envs: Environments,
+    folder: &RunFolder,
+    strict: bool,
+    device: &B::Device,
+    steps: &[u64],
+) -> Result<Moment<B>, RunError> {
+    let checkpoints = Checkpoints::of(folder.path());
+    let dims = (envs.training.observation_dim(), envs.training.action_dim());
+    let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
+    let mut envs = envs;
+    let limits = Limits::new(&agent.state(), &envs.state()?);
+    let mut first_error = None;
+    for step in steps.iter().rev() {
+        let parts = Parts {
+            config,
+            dims,
+            limits,
+            agent: agent.as_mut(),
+            envs: &mut envs,
+        };
+        match parts.read(&checkpoints.path(*step), folder, strict) {
+            Ok((replay, segments, progress)) => {
+                return Ok(Moment {
+                    step: *step,
+                    agent,
+                    envs,
+                    replay,
+                    segments,
+                    progress,
+                });
+            }
+            Err(error) if strict => return Err(error),
+            Err(error) => {
+                tracing::warn!("{error}; trying the checkpoint before it");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    // Nothing is started again where there was something: that would remove it.
+    Err(first_error.unwrap_or_else(|| RunError::usage("there is no checkpoint", "start a new run")))
+}
+
+/// What a checkpoint is read into.
+struct Parts<'a, B: RescoreBackend> {
+    config: &'a Config,
+    dims: (usize, usize),
+    limits: Limits,
+    agent: &'a mut dyn Agent<B>,
+    envs: &'a mut Environments,
+}
+
+impl<B: RescoreBackend> Parts<'_, B> {
+    fn read(
+        self,
+        path: &Path,
+        folder: &RunFolder,
+        strict: bool,
+    ) -> Result<(Replay, Segments, checkpoint::Progress), RunError> {
+        let mismatch = |message: String| RunError::Mismatch {
+            path: path.to_owned(),
+            message,
+        };
+        let run = Description::new(self.config, self.dims, 0, 0);
+        let loaded = checkpoint::load(path, &run, self.limits, |state| {
+            self.agent.load_state(state)
+        })?;
+        let description = &loaded.file.checkpoint;
+        if description.settings != run.settings {
+            let message = "config.toml has been changed since it was written";
+            if strict {
+                return Err(mismatch(message.into()));
+            }
+            tracing::warn!(
+                "{}: {message}; the run goes on with what it says now",
+                path.display()
+            );
+        }
+        if description.update != self.agent.updates() {
+            return Err(mismatch(format!(
+                "it is of update {}, but its agent has done {}",
+                description.update,
+                self.agent.updates()
+            )));
+        }
+        (self.envs.restore(&loaded.environments)).map_err(|error| mismatch(error.to_string()))?;
+        let capacity = self.config.training.replay_capacity as usize;
+        let layout = Layout::new(capacity, self.dims.0, self.dims.1);
+        let replay = folder.file("replay");
+        let (segments, replay) = Segments::load(replay, layout, capacity, &loaded.file.replay)?;
+        Ok((replay, segments, loaded.file.progress))
+    }
+}
