@@ -228,7 +228,7 @@ impl<B: RescoreBackend> DiffusionCore<B> {
     pub fn td_target(&self, batch: &Batch<B>, next_actions: Tensor<B, 2>) -> Tensor<B, 1> {
         let next_values = self
             .target_critics
-            .min(batch.next_observations.clone(), next_actions);
+            .min_of_actions(batch.next_observations.clone(), next_actions);
         td::td_target(
             batch.rewards.clone().mul_scalar(self.base.reward_scale),
             batch.terminated.clone(),
@@ -312,8 +312,8 @@ impl<B: RescoreBackend> DiffusionCore<B> {
     /// Moves the target critics and the target policy.
     pub fn step_targets(&mut self) {
         let tau = self.base.tau;
-        self.target_critics = polyak(&self.target_critics, &self.critics, tau);
-        self.target_policy = polyak(&self.target_policy, &self.policy, tau);
+        polyak(&mut self.target_critics, &self.critics, tau);
+        polyak(&mut self.target_policy, &self.policy, tau);
     }
 
     /// See [`crate::Agent::parameter_sum`].

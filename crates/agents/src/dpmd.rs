@@ -184,7 +184,7 @@ impl<B: RescoreBackend> Dpmd<B> {
         // Policy: denoising loss on those actions, weighted by exp(Q / lambda).
         let q_min = core
             .critics
-            .min(next_observations.clone(), next_actions.clone());
+            .min_of_actions(next_observations.clone(), next_actions.clone());
         let policy = core.policy_loss_is_due().then(|| {
             let weights = rsm::mirror_descent_weights(
                 q_min.clone(),

@@ -284,7 +284,7 @@ impl<B: RescoreBackend> Sac<B> {
         self.temperature
             .step(&temperature_gradient, base.temperature_lr);
 
-        self.target_critics = polyak(&self.target_critics, &self.critics, base.tau);
+        polyak(&mut self.target_critics, &self.critics, base.tau);
         self.updates += 1;
 
         SacUpdate {

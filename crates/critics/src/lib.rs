@@ -62,6 +62,16 @@ impl<B: RescoreBackend> TwinQ<B> {
         q1.min_pair(q2)
     }
 
+    /// As [`TwinQ::min`], as one operation without a derivative.
+    pub fn min_of_actions(
+        &self,
+        observations: Tensor<B, 2>,
+        actions: Tensor<B, 2>,
+    ) -> Tensor<B, 1> {
+        let scores = self.min_of_particles(observations, actions.unsqueeze_dim(1));
+        scores.squeeze_dim(1)
+    }
+
     /// The smaller of both critics for several actions an observation: observations `[batch,
     /// observation_dim]`, actions `[batch, particles, action_dim]`, result `[batch, particles]`.
     pub fn min_of_particles(

@@ -8,7 +8,10 @@
 
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
 
-use crate::{Linear, Parameters, RescoreBackend};
+use crate::{
+    Linear, Parameters, RescoreBackend,
+    parameters::{put_back, take},
+};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -113,52 +116,44 @@ impl<N> Adam<N> {
     {
         self.count += 1;
         let step = AdamStep::new(learning_rate, self.count);
+        // Taken out, so that nobody else holds a parameter or moment and the step can be made in
+        // place.
+        let moments = take(&mut self.mu).into_iter().zip(take(&mut self.nu));
+        let parameters = take(network).into_iter().zip(moments);
         let mut updated = Vec::new();
         let mut mu = Vec::new();
         let mut nu = Vec::new();
-        {
-            let gradients = gradient.layers();
-            let (mus, nus) = (self.mu.layers(), self.nu.layers());
-            let moments = gradients.iter().zip(mus.iter().zip(&nus));
-            for ((_, layer), ((_, g), ((_, m), (_, v)))) in network.layers().iter().zip(moments) {
-                let (weight, [weight_mu, weight_nu]) =
-                    step_tensor(&layer.weight, &g.weight, &m.weight, &v.weight, step);
-                let (bias, [bias_mu, bias_nu]) =
-                    step_tensor(&layer.bias, &g.bias, &m.bias, &v.bias, step);
-                updated.push(Linear { weight, bias });
-                mu.push(Linear {
-                    weight: weight_mu,
-                    bias: bias_mu,
-                });
-                nu.push(Linear {
-                    weight: weight_nu,
-                    bias: bias_nu,
-                });
-            }
+        for ((layer, (m, v)), (_, g)) in parameters.zip(gradient.layers()) {
+            let (weight, [weight_mu, weight_nu]) =
+                step_tensor(layer.weight, g.weight.clone(), m.weight, v.weight, step);
+            let (bias, [bias_mu, bias_nu]) =
+                step_tensor(layer.bias, g.bias.clone(), m.bias, v.bias, step);
+            updated.push(Linear { weight, bias });
+            mu.push(Linear {
+                weight: weight_mu,
+                bias: bias_mu,
+            });
+            nu.push(Linear {
+                weight: weight_nu,
+                bias: bias_nu,
+            });
         }
-        *network = rebuilt(network, updated);
-        self.mu = rebuilt(&self.mu, mu);
-        self.nu = rebuilt(&self.nu, nu);
+        put_back(network, updated);
+        put_back(&mut self.mu, mu);
+        put_back(&mut self.nu, nu);
     }
-}
-
-/// `tree` with its layers replaced, in order.
-fn rebuilt<B: Backend, N: Parameters<B, On<B> = N>>(tree: &N, layers: Vec<Linear<B>>) -> N {
-    let mut layers = layers.into_iter();
-    // `step` pushed one layer for each that `map` visits; the fallback is never taken.
-    tree.map(&mut |_, old| layers.next().unwrap_or_else(|| old.clone()))
 }
 
 type Stepped<B, const D: usize> = (Tensor<B, D>, [Tensor<B, D>; 2]);
 
 fn step_tensor<B: RescoreBackend, const D: usize>(
-    parameter: &Tensor<B, D>,
-    gradient: &Tensor<B, D>,
-    mu: &Tensor<B, D>,
-    nu: &Tensor<B, D>,
+    parameter: Tensor<B, D>,
+    gradient: Tensor<B, D>,
+    mu: Tensor<B, D>,
+    nu: Tensor<B, D>,
     step: AdamStep,
 ) -> Stepped<B, D> {
-    let raw = |x: &Tensor<B, D>| x.clone().into_primitive().tensor();
+    let raw = |x: Tensor<B, D>| x.into_primitive().tensor();
     let tensor = |x| Tensor::from_primitive(TensorPrimitive::Float(x));
     let (parameter, [mu, nu]) =
         B::adam_step(raw(parameter), raw(gradient), [raw(mu), raw(nu)], step);
@@ -196,7 +191,8 @@ impl<B: RescoreBackend, const D: usize> TensorAdam<B, D> {
     ) -> Tensor<B, D> {
         self.count += 1;
         let step = AdamStep::new(learning_rate, self.count);
-        let (parameter, [mu, nu]) = step_tensor(parameter, gradient, &self.mu, &self.nu, step);
+        let (mu, nu) = (self.mu.clone(), self.nu.clone());
+        let (parameter, [mu, nu]) = step_tensor(parameter.clone(), gradient.clone(), mu, nu, step);
         self.mu = mu;
         self.nu = nu;
         parameter

@@ -93,6 +93,14 @@ pub trait RescoreBackend: Backend {
         scoring::select_best::<Self>(critics, observations, actions)
     }
 
+    /// `(1 - tau) target + tau online` of every element.
+    fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {
+        Self::float_add(
+            Self::float_mul_scalar(target, (1.0 - tau).into()),
+            Self::float_mul_scalar(online, tau.into()),
+        )
+    }
+
     /// One Adam step on one parameter; returns the new parameter and moments.
     fn adam_step(
         parameter: FloatTensor<Self>,

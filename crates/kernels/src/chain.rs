@@ -168,6 +168,33 @@ pub fn denoise<B: RescoreBackend>(
     particles: usize,
     steps: &[StepCoefficients],
     noise: &ChainNoise<B>,
+    observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
+) -> Tensor<B, 3> {
+    let rest = Mlp {
+        layers: network.rest.clone(),
+        activation: network.activation,
+    };
+    let after_first = |x| rest.forward(network.activation.forward(x));
+    denoise_by(
+        network,
+        after_first,
+        observations,
+        particles,
+        steps,
+        noise,
+        observe,
+    )
+}
+
+/// [`denoise`] with the network from the first layer's output on, before its activation, as a
+/// function.
+pub(crate) fn denoise_by<B: Backend>(
+    network: &ChainNetwork<B>,
+    after_first: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>,
+    observations: Tensor<B, 2>,
+    particles: usize,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<B>,
     mut observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
 ) -> Tensor<B, 3> {
     let device = observations.device();
@@ -175,10 +202,6 @@ pub fn denoise<B: RescoreBackend>(
     let [action_dim, hidden] = network.action_weight.dims();
     let shape = [states, particles, action_dim];
     let rows = states * particles;
-    let rest = Mlp {
-        layers: network.rest.clone(),
-        activation: network.activation,
-    };
 
     let observation_part = observations.matmul(network.observation_weight.clone());
     let mut x = noise.start(shape, steps.len(), &device);
@@ -187,8 +210,7 @@ pub fn denoise<B: RescoreBackend>(
         let action_part = x.clone().matmul(network.action_weight.clone());
         let first = action_part.reshape([states, particles, hidden])
             + per_state.reshape([states, 1, hidden]);
-        let hidden_rows = network.activation.forward(first.reshape([rows, hidden]));
-        let noise_pred = rest.forward(hidden_rows);
+        let noise_pred = after_first(first.reshape([rows, hidden]));
 
         let x0 = (x.clone().mul_scalar(c.sqrt_recip_alpha_bar)
             - noise_pred

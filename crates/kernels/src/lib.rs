@@ -25,11 +25,14 @@ mod multiversion;
 mod ndarray;
 pub mod noise;
 mod parameters;
+pub mod plain;
 mod scoring;
 
 pub use activation::Activation;
 pub use backend::RescoreBackend;
 pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
+#[cfg(feature = "flex")]
+pub use cpu::peak;
 pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
 pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};

@@ -9,6 +9,7 @@ macro_rules! multiversion {
         $(#[$doc])*
         $vis fn $name($($arg: $ty),*) {
             #[inline(always)]
+            #[allow(clippy::needless_range_loop)] // indices are what is turned into vectors
             fn body($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]

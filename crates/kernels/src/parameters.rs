@@ -3,7 +3,7 @@
 
 use burn::{
     backend::Autodiff,
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorPrimitive, backend::Backend},
 };
 
 use crate::{Linear, RescoreBackend};
@@ -65,26 +65,49 @@ pub fn value_and_grad<B: RescoreBackend, N: Parameters<B>, R>(
     (value.inner(), gradient, rest)
 }
 
-/// The moving average `(1 - tau) target + tau online`, parameter by parameter.
-///
-/// # Panics
-/// When `online` has fewer layers than `target`.
-pub fn polyak<B: Backend, N>(target: &N, online: &N, tau: f64) -> N
+/// Takes all layers out of `tree`, in order, and leaves empty ones.
+pub(crate) fn take<B: Backend, N: Parameters<B, On<B> = N>>(tree: &mut N) -> Vec<Linear<B>> {
+    let mut layers = Vec::new();
+    *tree = tree.map::<B>(&mut |_, layer| {
+        let device = layer.bias.device();
+        layers.push(layer.clone());
+        Linear {
+            weight: Tensor::empty([1, 1], &device),
+            bias: Tensor::empty([1], &device),
+        }
+    });
+    layers
+}
+
+/// Puts `layers` in the place of those of `tree`, in order.
+pub(crate) fn put_back<B: Backend, N: Parameters<B, On<B> = N>>(
+    tree: &mut N,
+    layers: Vec<Linear<B>>,
+) {
+    let mut layers = layers.into_iter();
+    // As many as `take` gave, one for each that `map` visits; the fallback is never taken.
+    *tree = tree.map::<B>(&mut |_, old| layers.next().unwrap_or_else(|| old.clone()));
+}
+
+/// Moves `target` to the moving average `(1 - tau) target + tau online`, parameter by parameter.
+pub fn polyak<B: RescoreBackend, N>(target: &mut N, online: &N, tau: f64)
 where
     N: Parameters<B, On<B> = N>,
 {
-    let online = online.layers();
-    let mut online = online.iter();
-    target.map(&mut |name, layer| {
-        // Both trees are of one type and were built from one configuration.
-        let Some((online_name, from)) = online.next() else {
-            panic!("the online network has no layer {name}");
-        };
-        debug_assert_eq!(name, online_name);
-        Linear {
-            weight: layer.weight.clone().mul_scalar(1.0 - tau)
-                + from.weight.clone().mul_scalar(tau),
-            bias: layer.bias.clone().mul_scalar(1.0 - tau) + from.bias.clone().mul_scalar(tau),
-        }
-    })
+    fn lerp<B: RescoreBackend, const D: usize>(
+        target: Tensor<B, D>,
+        online: &Tensor<B, D>,
+        tau: f64,
+    ) -> Tensor<B, D> {
+        let target = target.into_primitive().tensor();
+        let online = online.clone().into_primitive().tensor();
+        Tensor::from_primitive(TensorPrimitive::Float(B::lerp(target, online, tau)))
+    }
+    let targets = take(target).into_iter().zip(online.layers());
+    let moved = targets.map(|(layer, (_, online))| Linear {
+        weight: lerp(layer.weight, &online.weight, tau),
+        bias: lerp(layer.bias, &online.bias, tau),
+    });
+    let moved = moved.collect();
+    put_back(target, moved);
 }

@@ -8,8 +8,8 @@ use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::backend::{self, Work, dispatch};
-use crate::bench::{Bench, Subject};
-use crate::bench_envs::{self, EnvMeasurement};
+use crate::bench::envs::EnvMeasurement;
+use crate::bench::{self, Bench, Other, Subject, Yardsticks};
 use crate::checkpoint::{self, Checkpoints, Description, Limits, Which};
 use crate::config::{Config, Request, resolve};
 use crate::durable::write_json;
@@ -141,6 +141,9 @@ struct BenchArgs {
     /// Set one key, as for `train`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Compare with the results in a file of the form that --json writes, of another program say
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Also write the results to a file, as a JSON array
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -148,10 +151,16 @@ struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SubjectArg {
+    /// The denoising chain: plain tensor code, and kernels in each precision
+    Chain,
+    /// Both critics forward, backward and Adam: plain tensor code, and kernels
+    Critic,
     /// One gradient update (mean of an even and an odd one)
     Update,
     /// The actions of all environments for one step
     Act,
+    /// Whole iterations of training, in parts
+    Train,
     /// Steps of the tasks, next to a bare loop over the simulator
     Envs,
 }
@@ -412,17 +421,27 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
         })?;
     }
     let subject = match args.subject {
+        SubjectArg::Chain => Subject::Chain,
+        SubjectArg::Critic => Subject::Critic,
         SubjectArg::Update => Subject::Update,
         SubjectArg::Act => Subject::Act,
+        SubjectArg::Train => Subject::Train,
         SubjectArg::Envs => return run_bench_envs(args.env.as_deref(), args.json.as_deref()),
     };
-    let algorithms = if args.algo.is_empty() {
-        vec!["dpmd".to_owned(), "sdac".to_owned()]
-    } else {
-        args.algo
+    let others = args
+        .against
+        .as_deref()
+        .map_or(Ok(Vec::new()), Other::read)?;
+    let algorithms = match (subject, args.algo.is_empty()) {
+        (_, false) => args.algo,
+        // One chain and one pair of critics serve both.
+        (Subject::Chain | Subject::Critic, true) => vec!["dpmd".to_owned()],
+        (_, true) => vec!["dpmd".to_owned(), "sdac".to_owned()],
     };
     let mut set = args.set;
     set.extend(args.particles.map(|k| format!("agent.particles={k}")));
+    let yardsticks = Yardsticks::measure();
+    print(&yardsticks.line())?;
     let mut results = Vec::new();
     for algo in algorithms {
         let bench = Bench {
@@ -432,20 +451,16 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
             backend: args.backend.clone(),
             set: set.clone(),
         };
-        let result = bench.run()?;
-        print(&format!(
-            "{} {} on {}: {:.2} ms (min {:.2}, max {:.2}, {} repetitions)",
-            result.variant,
-            result.bench,
-            result.backend,
-            result.ms,
-            result.ms_min,
-            result.ms_max,
-            result.repetitions
-        ))?;
-        results.push(result);
+        for result in bench.run(yardsticks)? {
+            print(&result.line())?;
+            for other in &others {
+                other.ratio(&result).map_or(Ok(()), |line| print(&line))?;
+            }
+            results.push(result);
+        }
     }
-    args.json.map_or(Ok(()), |path| write_json(&path, &results))
+    args.json
+        .map_or(Ok(()), |path| bench::write(&path, &results))
 }
 
 fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError> {
@@ -456,7 +471,7 @@ fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError
     print(&EnvMeasurement::heading(rayon::current_num_threads()))?;
     let mut results = Vec::new();
     for task in tasks {
-        match bench_envs::measure(&task) {
+        match bench::envs::measure(&task) {
             // Listed, but not in this build.
             Err(RunError::Env(EnvError::MujocoNotBuilt { .. })) if env.is_none() => continue,
             result => results.push(result?),

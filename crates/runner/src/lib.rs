@@ -5,7 +5,6 @@
 
 pub mod backend;
 pub mod bench;
-pub mod bench_envs;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -14,6 +14,7 @@ pub(crate) mod chain;
 mod compiled;
 pub(crate) mod layer;
 pub(crate) mod network;
+pub mod peak;
 mod precision;
 mod product;
 pub(crate) mod score;

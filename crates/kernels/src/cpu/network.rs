@@ -170,7 +170,7 @@ unsafe fn states<L: Lanes, const ROWS: usize>(
     let rows = sums.len() / padded;
     // The product works on whole blocks of rows: the last is filled up aside.
     let whole = rows / ROWS * ROWS;
-    let mut input = Buffer::padded(&observations[whole * stride..], ROWS * stride);
+    let input = Buffer::padded(&observations[whole * stride..], ROWS * stride);
     let mut output = Buffer::new(ROWS * padded);
     // SAFETY: the caller's promise.
     unsafe {
@@ -186,7 +186,7 @@ unsafe fn states<L: Lanes, const ROWS: usize>(
             sums,
         );
         let last = Rows {
-            values: &mut *input,
+            values: &input,
             stride,
         };
         product::<L, Single, Single, ROWS, VECTORS, false, false>(

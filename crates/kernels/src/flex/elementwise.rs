@@ -21,3 +21,12 @@ multiversion! {
         }
     }
 }
+
+multiversion! {
+    /// `target = keep * target + take * online`
+    pub(super) fn lerp_in_place(target: &mut [f32], online: &[f32], keep: f32, take: f32) {
+        for (t, o) in target.iter_mut().zip(online) {
+            *t = *t * keep + o * take;
+        }
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
     dense::{DenseGradients, Wanted},
     scoring,
 };
-use elementwise::adam_in_place;
+use elementwise::{adam_in_place, lerp_in_place};
 use sampling::{best_of, can_score, denoise_fused, min_q_fused, tensor};
 
 /// Elements a task: large enough to hide the cost of handing it out, small enough for L1.
@@ -154,6 +154,19 @@ impl RescoreBackend for Flex {
                 .bias
                 .then(|| flex_tensor(layer::bias_gradient(grad.storage(), dims[1]), [dims[1]])),
         }
+    }
+
+    fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {
+        let mut target = contiguous(target);
+        let online = contiguous(online);
+        let values: &mut [f32] = target.storage_mut();
+        values
+            .par_chunks_mut(CHUNK)
+            .zip(online.storage::<f32>().par_chunks(CHUNK))
+            .for_each(|(target, online)| {
+                lerp_in_place(target, online, (1.0 - tau) as f32, tau as f32);
+            });
+        target
     }
 
     fn adam_step(

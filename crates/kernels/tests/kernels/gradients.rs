@@ -132,7 +132,8 @@ fn a_frozen_network_passes_derivatives_on<B: RescoreBackend>() {
 
 fn polyak_is_the_weighted_mean<B: RescoreBackend>() {
     let [target, online] = ["target", "online"].map(|name| network::<B>(Activation::Mish, name));
-    let moved = polyak(&target, &online, 0.005);
+    let mut moved = target.clone();
+    polyak(&mut moved, &online, 0.005);
     for (i, layer) in moved.layers.iter().enumerate() {
         let expected: Vec<f64> = wide(&target.layers[i].weight)
             .into_iter()
@@ -141,7 +142,8 @@ fn polyak_is_the_weighted_mean<B: RescoreBackend>() {
             .collect();
         assert_close(&to_vec(layer.weight.clone()), &expected, 1e-7, "weight");
     }
-    let replaced = polyak(&target, &online, 1.0);
+    let mut replaced = target.clone();
+    polyak(&mut replaced, &online, 1.0);
     for (new, online) in replaced.layers.iter().zip(&online.layers) {
         let [new, online] = [new, online].map(|layer| to_vec(layer.weight.clone()));
         assert_eq!(new, online, "tau = 1 is a copy");

@@ -5,8 +5,10 @@
 
 mod adam;
 mod chain;
+mod dense;
 mod elementwise;
 mod gradients;
+mod precision;
 mod reference;
 mod scoring;
 
