@@ -36,9 +36,12 @@ pub struct EnvMeasurement {
     pub of_bare: Option<f64>,
     /// Environments stepped together.
     pub num_envs: usize,
-    /// Steps per second of all of them, on all threads.
+    /// Steps per second of all of them on one thread, which is slower than one alone: their
+    /// states do not fit into a core's cache together.
+    pub vec_one_thread_steps_per_s: f64,
+    /// Steps per second of all of them on all threads.
     pub vec_steps_per_s: f64,
-    /// The same over one environment on one thread.
+    /// The latter over the former.
     pub vec_speedup: f64,
 }
 
@@ -46,12 +49,13 @@ impl EnvMeasurement {
     /// The heading over [`EnvMeasurement::line`].
     pub fn heading(threads: usize) -> String {
         format!(
-            "{:<34}{:>12}{:>12}{:>9}{:>14}{:>9}",
+            "{:<32}{:>11}{:>13}{:>9}{:>11}{:>11}{:>9}",
             "steps per second",
-            "1 thread",
+            "1 env",
             "bare mj_step",
             "of bare",
-            format!("{ENVS} on {threads}"),
+            format!("{ENVS}, 1 thr."),
+            format!("{ENVS}, {threads} thr."),
             "speed-up"
         )
     }
@@ -65,8 +69,12 @@ impl EnvMeasurement {
             .of_bare
             .map_or("-".into(), |r| format!("{:.1}%", 100.0 * r));
         format!(
-            "{:<34}{:>12.0}{bare:>12}{share:>9}{:>14.0}{:>9.2}",
-            self.task, self.env_steps_per_s, self.vec_steps_per_s, self.vec_speedup
+            "{:<32}{:>11.0}{bare:>13}{share:>9}{:>11.0}{:>11.0}{:>9.2}",
+            self.task,
+            self.env_steps_per_s,
+            self.vec_one_thread_steps_per_s,
+            self.vec_steps_per_s,
+            self.vec_speedup
         )
     }
 }
@@ -82,26 +90,29 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
     let mut bare = bare::Loop::new(entry, &single)?;
     let mut envs = VecEnv::with_settings(entry.name, &settings, ENVS, SEED)?;
 
-    let mut rates = [const { Vec::new() }; 3];
+    let mut rates = [const { Vec::new() }; 4];
     let rounds = single.steps.div_ceil(ENVS);
     for _ in 0..PASSES {
         rates[0].push(rate(single.steps, || single.run())?);
         if let Some(bare) = &mut bare {
             rates[1].push(rate(single.steps, || bare.run(&single))?);
         }
-        rates[2].push(rate(rounds * ENVS, || {
-            for round in 0..rounds {
-                let dim = envs.action_dim();
-                let start = round * ENVS % (single.steps - ENVS);
-                envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
-            }
-            Ok(())
-        })?);
+        for (parallel, rates) in [false, true].into_iter().zip(&mut rates[2..]) {
+            envs.set_parallel(parallel);
+            rates.push(rate(rounds * ENVS, || {
+                for round in 0..rounds {
+                    let dim = envs.action_dim();
+                    let start = round * ENVS % (single.steps - ENVS);
+                    envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
+                }
+                Ok(())
+            })?);
+        }
     }
     if let Some(bare) = &bare {
         bare.check(&single)?;
     }
-    let [env, bare, vec] = rates.map(median);
+    let [env, bare, vec_one_thread, vec] = rates.map(median);
     // Tasks without a time to be measured have the rate NaN.
     let bare = (!bare.is_nan()).then_some(bare);
     Ok(EnvMeasurement {
@@ -113,8 +124,9 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
         bare_steps_per_s: bare,
         of_bare: bare.map(|bare| env / bare),
         num_envs: ENVS,
+        vec_one_thread_steps_per_s: vec_one_thread,
         vec_steps_per_s: vec,
-        vec_speedup: vec / env,
+        vec_speedup: vec / vec_one_thread,
     })
 }
 
