@@ -11,7 +11,7 @@ use crate::{RunError, device};
 const ENVS: usize = 16;
 /// How long one pass should take.
 const PASS: Duration = Duration::from_millis(150);
-/// Passes of each kind, taken in turn; the median counts.
+/// Passes of each kind; the median counts.
 const PASSES: usize = 5;
 /// Seed of the environments and the actions.
 const SEED: u64 = 0;
@@ -97,16 +97,18 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
         if let Some(bare) = &mut bare {
             rates[1].push(rate(single.steps, || bare.run(&single))?);
         }
-        for (parallel, rates) in [false, true].into_iter().zip(&mut rates[2..]) {
-            envs.set_parallel(parallel);
-            rates.push(rate(rounds * ENVS, || {
-                for round in 0..rounds {
-                    let dim = envs.action_dim();
-                    let start = round * ENVS % (single.steps - ENVS);
-                    envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
-                }
-                Ok(())
-            })?);
+        rates[2].push(rate(rounds * ENVS, || {
+            step_together(&mut envs, false, rounds, &single)
+        })?);
+    }
+    // In a row and after a pass that does not count, because it takes the operating system a while
+    // to spread threads over the cores.
+    for pass in 0..=PASSES {
+        let together = rate(rounds * ENVS, || {
+            step_together(&mut envs, true, rounds, &single)
+        })?;
+        if pass > 0 {
+            rates[3].push(together);
         }
     }
     if let Some(bare) = &bare {
@@ -128,6 +130,22 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
         vec_steps_per_s: vec,
         vec_speedup: vec / vec_one_thread,
     })
+}
+
+/// Steps all environments `rounds` times with actions of the single one.
+fn step_together(
+    envs: &mut VecEnv,
+    parallel: bool,
+    rounds: usize,
+    single: &Single,
+) -> Result<(), EnvError> {
+    envs.set_parallel(parallel);
+    let dim = envs.action_dim();
+    for round in 0..rounds {
+        let start = round * ENVS % (single.steps - ENVS);
+        envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
+    }
+    Ok(())
 }
 
 /// One environment with the random actions of a pass.
