@@ -41,6 +41,9 @@ pub enum Command {
     },
     /// Measure updates (`update`), actions (`act`), ...
     Bench(Bench),
+    /// Film the policy of a run, or random actions
+    #[command(after_help = EXIT_CODES)]
+    Render(Render),
     /// Draw learning curves
     Plot {
         /// Run folders
@@ -125,6 +128,36 @@ pub struct Eval {
     pub backend: Option<String>,
 }
 
+/// Options of `render`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, args = ["run", "env"])]
+pub struct Render {
+    /// The run folder
+    #[arg(value_name = "RUN_DIR")]
+    pub run: Option<PathBuf>,
+    /// A task, to be filmed with random actions
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// The film; .mp4 needs the program ffmpeg
+    #[arg(long, value_name = "FILE.gif|FILE.mp4")]
+    pub out: PathBuf,
+    /// Number of episodes (default: 1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub episodes: Option<u32>,
+    /// Steps of each episode to show (default: all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// A camera of the model (default: the one that Gymnasium looks through)
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<String>,
+    /// Width and height in pixels (default: 320x240)
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub size: Option<String>,
+    /// `best`, or the step of a checkpoint (default: the last)
+    #[arg(long, value_name = "best|STEP", conflicts_with = "env")]
+    pub checkpoint: Option<String>,
+}
+
 /// Options of `bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -202,6 +235,9 @@ mod tests {
             &["eval"],
             &["eval", "run", "--episodes", "0"],
             &["plot", "run"],
+            &["render", "--out", "a.gif"],
+            &["render", "run"],
+            &["render", "run", "--env", "Hopper-v4", "--out", "a.gif"],
             &["plot", "--out", "a.svg"],
             &["bench"],
             &["fly"],

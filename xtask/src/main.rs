@@ -97,6 +97,7 @@ fn check_names(command: &Command) -> Result<()> {
             ]
         }
         Command::Eval(eval) => [vec![], vec![], owned(eval.backend.as_deref())],
+        Command::Render(render) => [vec![], owned(render.env.as_deref()), vec![]],
         Command::Bench(bench) => ["algo", "env", "backend"].map(|name| bench.options(name)),
         _ => [vec![], vec![], vec![]],
     };
@@ -110,6 +111,8 @@ fn physics(command: &Command) -> Physics {
     let env = match command {
         Command::Train(train) => Some(train_env(train)),
         Command::Eval(eval) => eval_env(eval),
+        // Only what runs in MuJoCo can be drawn.
+        Command::Render(_) => return Physics::Needed,
         _ => None,
     };
     if env.is_some_and(|name| check::needs_mujoco(&name)) {
@@ -155,6 +158,7 @@ mod tests {
         for needs in [
             &["train"][..],
             &["train", "--env", "Hopper-v4"],
+            &["render", "no-such-run", "--out", "a.gif"],
             &["train", "--set", "env=Hopper-v4", "--env", "Pendulum-v1"],
         ] {
             assert_eq!(physics(&command(needs)), Physics::Needed, "{needs:?}");
@@ -196,6 +200,7 @@ mod tests {
             &["bench", "act", "--particles", "4", "--algo", "ppo"],
             &["bench", "act", "--algo", "dpmd", "--algo=ppo"],
             &["bench", "act", "--env", "Hoper-v4"],
+            &["render", "--env", "Hoper-v4", "--out", "a.gif"],
         ] {
             let failure = check_names(&command(bad)).expect_err("must be refused");
             assert_eq!(failure.code, failure::code::USAGE, "{bad:?}");

@@ -36,7 +36,7 @@ pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
 /// changing `--backend` between them builds nothing.
 pub fn features(mujoco: bool) -> &'static str {
     if mujoco {
-        "flex,ndarray,mujoco"
+        "flex,ndarray,mujoco,render"
     } else {
         "flex,ndarray"
     }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_processor_backends_come_together_and_mujoco_only_if_it_is_there() {
-        assert_eq!(features(true), "flex,ndarray,mujoco");
+        assert_eq!(features(true), "flex,ndarray,mujoco,render");
         assert_eq!(features(false), "flex,ndarray");
     }
 

@@ -128,6 +128,9 @@ pub enum EnvError {
         /// Name of the task.
         task: String,
     },
+    /// Nothing can be drawn.
+    #[error("cannot draw: {0}")]
+    Rendering(String),
     /// A space or a wrapper was asked for something that makes no sense.
     #[error("{0}")]
     InvalidArgument(String),

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use rescore_envs::{EnvError, EnvState};
+use rescore_envs::EnvError;
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::backend::{self, Work, dispatch};
 use crate::bench::envs::EnvMeasurement;
 use crate::bench::{self, Bench, Other, Subject, Yardsticks};
-use crate::checkpoint::{self, Checkpoints, Description, Limits, Which};
+use crate::checkpoint::{Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
 use crate::durable::write_json;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
 use crate::run_folder::{CONFIG_FILE, RunFolder};
 use crate::train::{Begin, Environments, train};
-use crate::{RunError, plot};
+use crate::{RunError, plot, policy};
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -53,6 +53,9 @@ enum Command {
     /// Measure milliseconds per update or per act, or steps per second of the tasks
     #[command(after_help = EXIT_CODES)]
     Bench(BenchArgs),
+    /// Film a policy, or random actions, as GIF or MP4
+    #[command(after_help = EXIT_CODES)]
+    Render(RenderArgs),
     /// Draw learning curves as SVG
     #[command(after_help = EXIT_CODES)]
     Plot {
@@ -149,6 +152,35 @@ struct BenchArgs {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false, args = ["run", "env"])]
+struct RenderArgs {
+    /// Run folder of the policy
+    #[arg(value_name = "RUN_DIR")]
+    run: Option<PathBuf>,
+    /// Task, to be filmed with random actions
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
+    /// The film; .mp4 needs the program ffmpeg
+    #[arg(long, value_name = "FILE.gif|FILE.mp4")]
+    out: PathBuf,
+    /// Episodes to show
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: u32,
+    /// Steps of each episode to show [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Camera of the model [default: the one that Gymnasium looks through]
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// Width and height in pixels
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = parse_size)]
+    size: (u16, u16),
+    /// Checkpoint: `best` or its step [default: the last]
+    #[arg(long, value_name = "best|STEP", value_parser = parse_which, conflicts_with = "env")]
+    checkpoint: Option<Which>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SubjectArg {
     /// The denoising chain: plain tensor code, and kernels in each precision
@@ -177,6 +209,13 @@ fn parse_steps(text: &str) -> Result<u64, String> {
     steps.filter(|steps| *steps >= 1).ok_or_else(error)
 }
 
+fn parse_size(text: &str) -> Result<(u16, u16), String> {
+    let parse = |(width, height): (&str, &str)| Some((width.parse().ok()?, height.parse().ok()?));
+    text.split_once('x')
+        .and_then(parse)
+        .ok_or_else(|| format!("`{text}` is no size; 320x240 is one"))
+}
+
 fn parse_which(text: &str) -> Result<Which, String> {
     match text {
         "best" => Ok(Which::Best),
@@ -197,6 +236,7 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
         Command::Eval(args) => run_eval(&args),
         Command::Envs { json } => run_envs(json),
         Command::Bench(args) => run_bench(args),
+        Command::Render(args) => run_render(&args),
         Command::Plot { runs, out } => plot::plot(&runs, &out),
     }
 }
@@ -379,16 +419,50 @@ impl Work for Eval<'_> {
         let episodes = config.training.eval_episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
         let dims = evaluator.dims();
-        let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
-        let expected = Description::new(config, dims, 0, 0);
-        let limits = Limits::new(&agent.state(), &EnvState::new());
-        let description = checkpoint::load_agent(self.path, &expected, limits, |state| {
-            agent.load_state(state)
-        })?;
+        let policy = policy::load::<B>(config, self.path, dims, device)?;
+        evaluator.set_statistics(policy.statistics.as_ref());
         // Nothing here asks to stop: a signal ends the program.
-        let evaluation = evaluator.run(agent.as_ref(), device, &Interrupt::default())?;
-        Ok((description, evaluation.unwrap_or_default()))
+        let evaluation = evaluator.run(policy.agent.as_ref(), device, &Interrupt::default())?;
+        Ok((policy.description, evaluation.unwrap_or_default()))
     }
+}
+
+#[cfg(feature = "render")]
+fn run_render(args: &RenderArgs) -> Result<(), RunError> {
+    use crate::render::{Scene, film_policy, film_random};
+    let scene = Scene {
+        out: &args.out,
+        episodes: args.episodes,
+        steps: args.steps,
+        camera: args.camera.as_deref(),
+        size: args.size,
+    };
+    let shown = match (&args.run, &args.env) {
+        (Some(run), _) => {
+            let config = resolve(&Request::from_file(&run.join(CONFIG_FILE)))?;
+            backend::check_config(&config)?;
+            let which = args.checkpoint.unwrap_or(Which::Last);
+            let path = Checkpoints::of(run).find(which)?;
+            film_policy(&config, &path, &scene)?
+        }
+        (None, Some(env)) => film_random(env, 0, &scene)?,
+        (None, None) => unreachable!("one of the two is required"),
+    };
+    let returns: Vec<_> = shown.returns.iter().map(|r| format!("{r:.2}")).collect();
+    print(&format!(
+        "{}: {} frames, returns {}",
+        args.out.display(),
+        shown.frames,
+        returns.join(", ")
+    ))
+}
+
+#[cfg(not(feature = "render"))]
+fn run_render(args: &RenderArgs) -> Result<(), RunError> {
+    Err(RunError::usage(
+        format!("this program cannot draw {}", args.out.display()),
+        "`cargo xtask render` builds one that can (cargo feature `render`, which needs MuJoCo)",
+    ))
 }
 
 fn run_envs(json: bool) -> Result<(), RunError> {

@@ -18,7 +18,10 @@ pub mod interrupt;
 mod lock;
 pub mod log;
 pub mod plot;
+pub mod policy;
 pub mod progress;
+#[cfg(feature = "render")]
+pub mod render;
 pub mod replay;
 mod resume;
 mod run;

@@ -9,7 +9,11 @@
 
 mod families;
 mod library;
+#[cfg(feature = "render")]
+mod render;
 mod task;
 
 pub use library::{check_version, library_version, model_path, required_version};
+#[cfg(feature = "render")]
+pub use render::Renderer;
 pub use task::{ModelFacts, MujocoTask};

@@ -231,6 +231,21 @@ impl MujocoTask {
         Ok(())
     }
 
+    #[cfg(feature = "render")]
+    pub(super) fn model(&self) -> &mujoco_rs::prelude::MjModel {
+        self.data.model()
+    }
+
+    #[cfg(feature = "render")]
+    pub(super) fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
+    #[cfg(feature = "render")]
+    pub(super) fn family(&self) -> crate::mujoco_table::Family {
+        self.spec.family
+    }
+
     fn check_length(
         &self,
         what: &'static str,

@@ -11,7 +11,7 @@ use crate::{RunError, device};
 const ENVS: usize = 16;
 /// How long one pass should take.
 const PASS: Duration = Duration::from_millis(150);
-/// Passes of each kind, taken in turn; the median counts.
+/// Passes of each kind; the median counts.
 const PASSES: usize = 5;
 /// Seed of the environments and the actions.
 const SEED: u64 = 0;
@@ -36,9 +36,12 @@ pub struct EnvMeasurement {
     pub of_bare: Option<f64>,
     /// Environments stepped together.
     pub num_envs: usize,
-    /// Steps per second of all of them, on all threads.
+    /// Steps per second of all of them on one thread, which is slower than one alone: their
+    /// states do not fit into a core's cache together.
+    pub vec_one_thread_steps_per_s: f64,
+    /// Steps per second of all of them on all threads.
     pub vec_steps_per_s: f64,
-    /// The same over one environment on one thread.
+    /// The latter over the former.
     pub vec_speedup: f64,
 }
 
@@ -46,12 +49,13 @@ impl EnvMeasurement {
     /// The heading over [`EnvMeasurement::line`].
     pub fn heading(threads: usize) -> String {
         format!(
-            "{:<34}{:>12}{:>12}{:>9}{:>14}{:>9}",
+            "{:<32}{:>11}{:>13}{:>9}{:>11}{:>11}{:>9}",
             "steps per second",
-            "1 thread",
+            "1 env",
             "bare mj_step",
             "of bare",
-            format!("{ENVS} on {threads}"),
+            format!("{ENVS}, 1 thr."),
+            format!("{ENVS}, {threads} thr."),
             "speed-up"
         )
     }
@@ -65,8 +69,12 @@ impl EnvMeasurement {
             .of_bare
             .map_or("-".into(), |r| format!("{:.1}%", 100.0 * r));
         format!(
-            "{:<34}{:>12.0}{bare:>12}{share:>9}{:>14.0}{:>9.2}",
-            self.task, self.env_steps_per_s, self.vec_steps_per_s, self.vec_speedup
+            "{:<32}{:>11.0}{bare:>13}{share:>9}{:>11.0}{:>11.0}{:>9.2}",
+            self.task,
+            self.env_steps_per_s,
+            self.vec_one_thread_steps_per_s,
+            self.vec_steps_per_s,
+            self.vec_speedup
         )
     }
 }
@@ -82,7 +90,7 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
     let mut bare = bare::Loop::new(entry, &single)?;
     let mut envs = VecEnv::with_settings(entry.name, &settings, ENVS, SEED)?;
 
-    let mut rates = [const { Vec::new() }; 3];
+    let mut rates = [const { Vec::new() }; 4];
     let rounds = single.steps.div_ceil(ENVS);
     for _ in 0..PASSES {
         rates[0].push(rate(single.steps, || single.run())?);
@@ -90,18 +98,23 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
             rates[1].push(rate(single.steps, || bare.run(&single))?);
         }
         rates[2].push(rate(rounds * ENVS, || {
-            for round in 0..rounds {
-                let dim = envs.action_dim();
-                let start = round * ENVS % (single.steps - ENVS);
-                envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
-            }
-            Ok(())
+            step_together(&mut envs, false, rounds, &single)
         })?);
+    }
+    // In a row and after a pass that does not count, because it takes the operating system a while
+    // to spread threads over the cores.
+    for pass in 0..=PASSES {
+        let together = rate(rounds * ENVS, || {
+            step_together(&mut envs, true, rounds, &single)
+        })?;
+        if pass > 0 {
+            rates[3].push(together);
+        }
     }
     if let Some(bare) = &bare {
         bare.check(&single)?;
     }
-    let [env, bare, vec] = rates.map(median);
+    let [env, bare, vec_one_thread, vec] = rates.map(median);
     // Tasks without a time to be measured have the rate NaN.
     let bare = (!bare.is_nan()).then_some(bare);
     Ok(EnvMeasurement {
@@ -113,9 +126,26 @@ pub fn measure(entry: &TaskEntry) -> Result<EnvMeasurement, RunError> {
         bare_steps_per_s: bare,
         of_bare: bare.map(|bare| env / bare),
         num_envs: ENVS,
+        vec_one_thread_steps_per_s: vec_one_thread,
         vec_steps_per_s: vec,
-        vec_speedup: vec / env,
+        vec_speedup: vec / vec_one_thread,
     })
+}
+
+/// Steps all environments `rounds` times with actions of the single one.
+fn step_together(
+    envs: &mut VecEnv,
+    parallel: bool,
+    rounds: usize,
+    single: &Single,
+) -> Result<(), EnvError> {
+    envs.set_parallel(parallel);
+    let dim = envs.action_dim();
+    for round in 0..rounds {
+        let start = round * ENVS % (single.steps - ENVS);
+        envs.step(&single.actions[start * dim..(start + ENVS) * dim])?;
+    }
+    Ok(())
 }
 
 /// One environment with the random actions of a pass.

@@ -1,0 +1,154 @@
+//! Films of policies at work.
+
+mod video;
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use rescore_envs::mujoco::Renderer;
+use rescore_envs::{Env, TaskSettings, derive_seed, make};
+use rescore_kernels::{NoiseKey, RescoreBackend};
+
+use crate::RunError;
+use crate::backend::{Work, dispatch};
+use crate::config::Config;
+use crate::evaluate::to_vec;
+use crate::policy::{self, Policy};
+use video::{Film, Pace};
+
+/// What to draw and how.
+#[derive(Debug, Clone)]
+pub struct Scene<'a> {
+    /// The file, `.gif` or `.mp4`.
+    pub out: &'a Path,
+    /// Episodes to show.
+    pub episodes: u32,
+    /// Steps of an episode that are shown at most.
+    pub steps: Option<u32>,
+    /// Name of a camera of the model.
+    pub camera: Option<&'a str>,
+    /// Width and height in pixels.
+    pub size: (u16, u16),
+}
+
+/// What has been drawn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    /// Number of frames.
+    pub frames: u32,
+    /// Return of each episode, of its steps that are shown.
+    pub returns: Vec<f64>,
+}
+
+/// Films the policy of the checkpoint in the folder `path`.
+///
+/// # Errors
+/// When the checkpoint does not fit, the task cannot be drawn or the film cannot be written.
+pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Shown, RunError> {
+    struct Filming<'a> {
+        config: &'a Config,
+        path: &'a Path,
+        scene: &'a Scene<'a>,
+    }
+    impl Work for Filming<'_> {
+        type Output = Result<Shown, RunError>;
+        fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
+            let config = self.config;
+            let raw = TaskSettings {
+                normalize_observation: false,
+                ..config.task.clone()
+            };
+            let env = make(&config.env, &raw)?;
+            let dims = (env.observation_space().dim(), env.action_space().dim());
+            let policy = policy::load::<B>(config, self.path, dims, device)?;
+            let seed = NoiseKey::new(config.seed, "render").seed();
+            film(&config.env, &raw, env, seed, self.scene, |observation| {
+                act(&policy, observation, device)
+            })
+        }
+    }
+    dispatch(
+        &config.backend,
+        Filming {
+            config,
+            path,
+            scene,
+        },
+    )?
+}
+
+/// The policy's deterministic action.
+fn act<B: RescoreBackend>(policy: &Policy<B>, observation: &[f64], device: &B::Device) -> Vec<f32> {
+    let mut row: Vec<f32> = observation.iter().map(|x| *x as f32).collect();
+    if let Some(statistics) = &policy.statistics {
+        statistics.normalize_row(&mut row);
+    }
+    let shape = [1, row.len()];
+    let observations = Tensor::from_data(TensorData::new(row, shape), device);
+    to_vec(
+        policy
+            .agent
+            .act_deterministic(observations)
+            .clamp(-1.0, 1.0),
+    )
+}
+
+/// Films the registered task `name` under uniformly random actions.
+///
+/// # Errors
+/// When the task cannot be drawn or the film cannot be written.
+pub fn film_random(name: &str, seed: u64, scene: &Scene<'_>) -> Result<Shown, RunError> {
+    let settings = TaskSettings::default();
+    let env = make(name, &settings)?;
+    let dim = env.action_space().dim();
+    let key = NoiseKey::new(seed, "render");
+    let mut counter = 0;
+    film(name, &settings, env, key.seed(), scene, |_| {
+        counter += 1;
+        (0..dim)
+            .map(|i| 2.0 * key.uniform(0, i as u32, counter) - 1.0)
+            .collect()
+    })
+}
+
+fn film(
+    name: &str,
+    settings: &TaskSettings,
+    mut env: Box<dyn Env>,
+    seed: u64,
+    scene: &Scene<'_>,
+    mut policy: impl FnMut(&[f64]) -> Vec<f32>,
+) -> Result<Shown, RunError> {
+    if !rescore_envs::find(name)?.needs_mujoco {
+        return Err(RunError::usage(
+            format!("`{name}` cannot be drawn"),
+            "the tasks that can are those of MuJoCo",
+        ));
+    }
+    let size = (scene.size.0.into(), scene.size.1.into());
+    let mut renderer = Renderer::new(name, &settings.options, size, scene.camera)?;
+    let pace = Pace::real_time(renderer.dt());
+    let mut film = Film::create(scene.out, scene.size, pace)?;
+    let mut shown = Shown::default();
+    for episode in 0..scene.episodes {
+        env.reset(Some(derive_seed(seed, episode as usize)))?;
+        film.add(renderer.frame(&env.save()?)?)?;
+        shown.frames += 1;
+        let mut total = 0.0;
+        for number in 1..=scene.steps.unwrap_or(u32::MAX) {
+            let action = policy(env.observation());
+            let step = env.step(&action)?;
+            total += step.reward;
+            if number % pace.every == 0 || step.done() {
+                film.add(renderer.frame(&env.save()?)?)?;
+                shown.frames += 1;
+            }
+            if step.done() {
+                break;
+            }
+        }
+        shown.returns.push(total);
+    }
+    film.finish()?;
+    Ok(shown)
+}
