@@ -11,6 +11,7 @@ use crate::backend::{self, Work, dispatch};
 use crate::bench::{Bench, Subject};
 use crate::checkpoint::{self, Checkpoints, Description, Limits, Which};
 use crate::config::{Config, Request, resolve};
+use crate::cost::CostBench;
 use crate::durable::write_json;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
@@ -151,6 +152,8 @@ enum SubjectArg {
     Update,
     /// The actions of all environments for one step
     Act,
+    /// A checkpoint, and the guard against numbers that are not finite, beside the training time
+    Checkpoint,
 }
 
 /// Whole steps, also written like `50_000` or `1e6`.
@@ -419,6 +422,15 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
     let subject = match args.subject {
         SubjectArg::Update => Subject::Update,
         SubjectArg::Act => Subject::Act,
+        SubjectArg::Checkpoint => {
+            return bench_checkpoints(
+                &algorithms,
+                &args.env,
+                args.backend.as_ref(),
+                &set,
+                args.json.as_deref(),
+            );
+        }
     };
     let mut results = Vec::new();
     for algo in algorithms {
@@ -443,6 +455,45 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
         results.push(result);
     }
     args.json.map_or(Ok(()), |path| write_json(&path, &results))
+}
+
+fn bench_checkpoints(
+    algorithms: &[String],
+    task: &str,
+    backend: Option<&String>,
+    set: &[String],
+    json: Option<&Path>,
+) -> Result<(), RunError> {
+    let mut results = Vec::new();
+    for algo in algorithms {
+        let config = resolve(&Request {
+            algo: Some(algo.clone()),
+            env: Some(task.to_owned()),
+            backend: backend.cloned(),
+            set: set.to_vec(),
+            ..Request::default()
+        })?;
+        let folder = PathBuf::from(format!("runs/.bench-{}", std::process::id()));
+        let work = CostBench {
+            config: &config,
+            folder: &folder,
+        };
+        let cost = dispatch(&config.backend, work)??;
+        print(&format!(
+            "{} checkpoint on {}: {:.1} ms every {} steps, {:.3} % of the training time between \
+             them; guard {:.3} ms after an update of {:.2} ms, {:.2} %",
+            cost.variant,
+            cost.backend,
+            cost.checkpoint_ms,
+            cost.checkpoint_every,
+            cost.checkpoint_percent,
+            cost.guard_ms,
+            cost.update_ms,
+            cost.guard_percent,
+        ))?;
+        results.push(cost);
+    }
+    json.map_or(Ok(()), |path| write_json(path, &results))
 }
 
 #[cfg(test)]
