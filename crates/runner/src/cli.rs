@@ -2,17 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use rescore_envs::EnvError;
+use clap::{Parser, Subcommand};
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::backend::{self, Work, dispatch};
-use crate::bench::envs::EnvMeasurement;
-use crate::bench::{self, Bench, Other, Subject, Yardsticks};
+use crate::bench::BenchArgs;
 use crate::checkpoint::{Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
-use crate::durable::write_json;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
 use crate::run_folder::{CONFIG_FILE, RunFolder};
@@ -122,37 +119,6 @@ struct EvalArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct BenchArgs {
-    /// What to measure
-    #[arg(value_enum)]
-    subject: SubjectArg,
-    /// Algorithm, several times for several [default: dpmd and sdac]
-    #[arg(long, value_name = "NAME")]
-    algo: Vec<String>,
-    /// Task that gives the sizes [default: HalfCheetah-v4; for `envs`: all]
-    #[arg(long, value_name = "NAME")]
-    env: Option<String>,
-    /// Tensor backend [default: flex]
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
-    /// Candidate actions per observation [default: the algorithm's]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    particles: Option<u32>,
-    /// Threads of the computation [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Set one key, as for `train`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Compare with the results in a file of the form that --json writes, of another program say
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
-    /// Also write the results to a file, as a JSON array
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false, args = ["run", "env"])]
 struct RenderArgs {
     /// Run folder of the policy
@@ -179,22 +145,6 @@ struct RenderArgs {
     /// Checkpoint: `best` or its step [default: the last]
     #[arg(long, value_name = "best|STEP", value_parser = parse_which, conflicts_with = "env")]
     checkpoint: Option<Which>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum SubjectArg {
-    /// The denoising chain: plain tensor code, and kernels in each precision
-    Chain,
-    /// Both critics forward, backward and Adam: plain tensor code, and kernels
-    Critic,
-    /// One gradient update (mean of an even and an odd one)
-    Update,
-    /// The actions of all environments for one step
-    Act,
-    /// Whole iterations of training, in parts
-    Train,
-    /// Steps of the tasks, next to a bare loop over the simulator
-    Envs,
 }
 
 /// Whole steps, also written like `50_000` or `1e6`.
@@ -235,7 +185,7 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
         Command::Train(args) => run_train(args),
         Command::Eval(args) => run_eval(&args),
         Command::Envs { json } => run_envs(json),
-        Command::Bench(args) => run_bench(args),
+        Command::Bench(args) => args.run(print),
         Command::Render(args) => run_render(&args),
         Command::Plot { runs, out } => plot::plot(&runs, &out),
     }
@@ -484,75 +434,6 @@ fn run_envs(json: bool) -> Result<(), RunError> {
         ))?;
     }
     Ok(())
-}
-
-fn run_bench(args: BenchArgs) -> Result<(), RunError> {
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-        pool.build_global().map_err(|error| RunError::Usage {
-            message: format!("cannot use {threads} threads: {error}"),
-            hint: None,
-        })?;
-    }
-    let subject = match args.subject {
-        SubjectArg::Chain => Subject::Chain,
-        SubjectArg::Critic => Subject::Critic,
-        SubjectArg::Update => Subject::Update,
-        SubjectArg::Act => Subject::Act,
-        SubjectArg::Train => Subject::Train,
-        SubjectArg::Envs => return run_bench_envs(args.env.as_deref(), args.json.as_deref()),
-    };
-    let others = args
-        .against
-        .as_deref()
-        .map_or(Ok(Vec::new()), Other::read)?;
-    let algorithms = match (subject, args.algo.is_empty()) {
-        (_, false) => args.algo,
-        // One chain and one pair of critics serve both.
-        (Subject::Chain | Subject::Critic, true) => vec!["dpmd".to_owned()],
-        (_, true) => vec!["dpmd".to_owned(), "sdac".to_owned()],
-    };
-    let mut set = args.set;
-    set.extend(args.particles.map(|k| format!("agent.particles={k}")));
-    let yardsticks = Yardsticks::measure();
-    print(&yardsticks.line())?;
-    let mut results = Vec::new();
-    for algo in algorithms {
-        let bench = Bench {
-            subject,
-            algo,
-            task: args.env.clone().unwrap_or_else(|| "HalfCheetah-v4".into()),
-            backend: args.backend.clone(),
-            set: set.clone(),
-        };
-        for result in bench.run(yardsticks)? {
-            print(&result.line())?;
-            for other in &others {
-                other.ratio(&result).map_or(Ok(()), |line| print(&line))?;
-            }
-            results.push(result);
-        }
-    }
-    args.json
-        .map_or(Ok(()), |path| bench::write(&path, &results))
-}
-
-fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError> {
-    let tasks = match env {
-        Some(name) => vec![rescore_envs::find(name)?],
-        None => rescore_envs::list(),
-    };
-    print(&EnvMeasurement::heading(rayon::current_num_threads()))?;
-    let mut results = Vec::new();
-    for task in tasks {
-        match bench::envs::measure(&task) {
-            // Listed, but not in this build.
-            Err(RunError::Env(EnvError::MujocoNotBuilt { .. })) if env.is_none() => continue,
-            result => results.push(result?),
-        }
-        print(&results[results.len() - 1].line())?;
-    }
-    json.map_or(Ok(()), |path| write_json(path, &results))
 }
 
 #[cfg(test)]

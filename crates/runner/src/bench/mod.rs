@@ -7,6 +7,8 @@
 
 mod agent;
 mod chain;
+mod checkpoint;
+mod command;
 mod critic;
 pub mod envs;
 mod flops;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Work, check_config, dispatch};
 use crate::config::{Config, Request, resolve};
 use crate::{RunError, device};
+pub use command::BenchArgs;
 pub use yardsticks::Yardsticks;
 
 /// Repetitions end when so many have been made ...
