@@ -338,7 +338,9 @@ fn begin_training(
         begin,
         interrupt: &interrupt,
     };
-    dispatch(&config.backend, work)??;
+    // Within the thread pool, so that handing work to it does not put this thread to sleep and
+    // wake it up again in every step.
+    rayon::scope(|_| dispatch(&config.backend, work))??;
     print(&folder.path().display().to_string())
 }
 
@@ -530,7 +532,8 @@ fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError
     print(&EnvMeasurement::heading(rayon::current_num_threads()))?;
     let mut results = Vec::new();
     for task in tasks {
-        match bench_envs::measure(&task) {
+        // Within the thread pool, as in training.
+        match rayon::scope(|_| bench_envs::measure(&task)) {
             // Listed, but not in this build.
             Err(RunError::Env(EnvError::MujocoNotBuilt { .. })) if env.is_none() => continue,
             result => results.push(result?),

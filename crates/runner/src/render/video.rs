@@ -143,7 +143,8 @@ impl Film {
         match self {
             Self::Gif { path, encoder, .. } => encoder
                 .into_inner()
-                .and_then(|mut file| file.flush())
+                .map_err(|e| failed(&path, &e))?
+                .flush()
                 .map_err(RunError::io("write", &path)),
             Self::Mp4 {
                 path,
