@@ -141,10 +141,11 @@ impl Film {
     /// When it cannot be written, or `ffmpeg` says that it failed.
     pub fn finish(self) -> Result<(), RunError> {
         match self {
-            Self::Gif { path, encoder, .. } => {
-                let mut file = encoder.into_inner().map_err(|e| failed(&path, &e))?;
-                file.flush().map_err(RunError::io("write", &path))
-            }
+            Self::Gif { path, encoder, .. } => encoder
+                .into_inner()
+                .map_err(|e| failed(&path, &e))?
+                .flush()
+                .map_err(RunError::io("write", &path)),
             Self::Mp4 {
                 path,
                 mut encoder,
