@@ -297,7 +297,9 @@ fn begin_training(
         begin,
         interrupt: &interrupt,
     };
-    dispatch(&config.backend, work)??;
+    // Within the thread pool, so that handing work to it does not put this thread to sleep and
+    // wake it up again in every step.
+    rayon::scope(|_| dispatch(&config.backend, work))??;
     print(&folder.path().display().to_string())
 }
 

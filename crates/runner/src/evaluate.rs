@@ -70,10 +70,22 @@ impl Evaluator {
             normalize_observation: false,
             ..settings.clone()
         };
+        Self::with(|| make(name, &raw), episodes, seed)
+    }
+
+    /// Any environments, which `make` gives, for evaluations of `episodes` episodes.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub fn with(
+        mut make: impl FnMut() -> Result<Box<dyn Env>, EnvError>,
+        episodes: usize,
+        seed: u64,
+    ) -> Result<Self, EnvError> {
         let base = NoiseKey::new(seed, "evaluation").seed();
         let slots = (0..episodes.min(PARALLEL))
             .map(|index| {
-                let mut env = make(name, &raw)?;
+                let mut env = make()?;
                 env.reset(Some(derive_seed(base, index)))?;
                 Ok(Slot {
                     env,

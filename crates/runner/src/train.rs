@@ -1,6 +1,6 @@
 //! The training loop.
 
-use rescore_envs::{EnvState, VecEnv};
+use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
@@ -36,6 +36,29 @@ impl Environments {
         })
     }
 
+    /// Environments of your own instead of a registered task, with actions in units of [-1, 1];
+    /// `make` gives one after the other. `config.env` should be their name.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub fn with(
+        config: &Config,
+        mut make: impl FnMut() -> Result<Box<dyn Env>, EnvError>,
+    ) -> Result<Self, RunError> {
+        let stream = NoiseKey::new(config.seed, "environment").seed();
+        let envs = (0..config.training.num_envs)
+            .map(|_| make())
+            .collect::<Result<_, _>>()?;
+        let mut training = VecEnv::from_envs(envs, stream)?;
+        if config.task.normalize_observation {
+            training.normalize_observations();
+        }
+        Ok(Self {
+            training,
+            evaluation: Evaluator::with(make, config.training.eval_episodes, config.seed)?,
+        })
+    }
+
     /// The complete state of all of them.
     ///
     /// # Errors
@@ -54,7 +77,7 @@ impl Environments {
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
         state
             .check_form(&self.state()?)
-            .map_err(rescore_envs::EnvError::from)?;
+            .map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
         self.evaluation.restore(&state.state("evaluation"))?;
         Ok(())
