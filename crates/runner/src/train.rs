@@ -75,9 +75,7 @@ impl Environments {
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
-        state
-            .check_form(&self.state()?)
-            .map_err(EnvError::from)?;
+        state.check_form(&self.state()?).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
         self.evaluation.restore(&state.state("evaluation"))?;
         Ok(())
