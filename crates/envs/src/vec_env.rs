@@ -113,7 +113,7 @@ impl VecEnv {
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
         // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
-        // handing a step to two threads costs about 20 (examples/throughput.rs).
+        // handing a step to two threads costs about 20 (`cargo xtask bench envs`).
         this.parallel = find(name)?.needs_mujoco;
         if settings.normalize_observation {
             this.normalize_observations();
