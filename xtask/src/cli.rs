@@ -130,10 +130,13 @@ pub struct Eval {
 
 /// Options of `render`.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["run", "env"])]
 pub struct Render {
     /// The run folder
-    #[arg(value_name = "RUN_DIR")]
+    #[arg(
+        value_name = "RUN_DIR",
+        required_unless_present = "env",
+        conflicts_with = "env"
+    )]
     pub run: Option<PathBuf>,
     /// A task, to be filmed with random actions
     #[arg(long, value_name = "NAME")]
@@ -221,6 +224,8 @@ mod tests {
         assert!(parse(&["train"]).is_ok());
         assert!(parse(&["train", "--steps", "1e6"]).is_ok());
         assert!(parse(&["train", "--steps", "50_000"]).is_ok());
+        assert!(parse(&["render", "run", "--out", "a.gif", "--steps", "5"]).is_ok());
+        assert!(parse(&["render", "--env", "Hopper-v4", "--out", "a.gif"]).is_ok());
     }
 
     #[test]

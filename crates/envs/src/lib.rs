@@ -2,11 +2,15 @@
 //!
 //! - [`Env`] is one environment, [`VecEnv`] several of them, stepped in parallel, deterministic
 //!   for any number of threads, resetting themselves while keeping the true final observation.
-//! - [`make`] builds a registered task by name, [`list`] names them all.
-//! - [`Task`] is what to implement for an environment of your own.
+//! - [`make`] builds a registered task by name, [`list`] names them all; [`TaskSettings`] say how.
+//! - [`Task`] is what to implement for an environment of your own, and [`check_env`] tells whether
+//!   it keeps what an environment promises.
+//! - [`EnvState`] is an environment's complete state, from which a copy goes on to the bit.
+//! - [`TimeLimit`], [`RescaleAction`], [`NormalizeObservation`], [`ScaleReward`] and
+//!   [`EpisodeStatistics`] are environments around environments.
 //!
 //! With the cargo feature `mujoco` the MuJoCo tasks are compiled in; they reproduce Gymnasium's
-//! trajectories. Everything else works without MuJoCo.
+//! trajectories. The feature `render` draws them. Everything else works without MuJoCo.
 //!
 //! ```
 //! use rescore_envs::VecEnv;

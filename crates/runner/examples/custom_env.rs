@@ -169,6 +169,7 @@ fn evaluations(folder: &Path) -> Result<Vec<(String, f64)>, Box<dyn std::error::
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt()
+        .with_ansi(false)
         .with_writer(|| progress::LogWriter)
         .init();
     let report = check_env(make, 2_000)?;
@@ -190,7 +191,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("step {step:>5}: mean return {mean_return:.1}");
     }
     println!("{}", folder.path().display());
-    // Standing still costs about 60 on average, and braking well about 12.
+    // Doing nothing gives -77 on average, random actions -103, a well-tuned linear controller -8.7.
     match evaluations.last() {
         Some((_, mean_return)) if *mean_return > -25.0 => Ok(()),
         _ => Err("it did not learn".into()),

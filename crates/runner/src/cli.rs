@@ -119,10 +119,13 @@ struct EvalArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false, args = ["run", "env"])]
 struct RenderArgs {
     /// Run folder of the policy
-    #[arg(value_name = "RUN_DIR")]
+    #[arg(
+        value_name = "RUN_DIR",
+        required_unless_present = "env",
+        conflicts_with = "env"
+    )]
     run: Option<PathBuf>,
     /// Task, to be filmed with random actions
     #[arg(long, value_name = "NAME")]
@@ -457,6 +460,18 @@ mod tests {
         for wrong in ["0", "-5", "1.5", "NaN", "inf", "1e300", "", "many"] {
             assert!(parse_steps(wrong).is_err(), "{wrong} was accepted");
         }
+    }
+
+    #[test]
+    fn a_film_shows_a_run_or_a_task() {
+        let parse = |arguments: &[&str]| {
+            let program = ["rescore", "render", "--out", "a.gif"];
+            Cli::try_parse_from(program.iter().chain(arguments)).is_ok()
+        };
+        assert!(parse(&["run"]) && parse(&["--env", "Hopper-v4", "--steps", "5"]));
+        assert!(parse(&["run", "--checkpoint", "best", "--size", "64x48"]));
+        assert!(!parse(&[]) && !parse(&["run", "--env", "Hopper-v4"]));
+        assert!(!parse(&["run", "--size", "64"]) && !parse(&["run", "--size", "axb"]));
     }
 
     #[test]

@@ -141,7 +141,11 @@ impl RunError {
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
             Self::Env(error) => match error {
-                EnvError::UnknownTask { .. } | EnvError::MujocoNotBuilt { .. } => exit_code::USAGE,
+                EnvError::UnknownTask { .. }
+                | EnvError::MujocoNotBuilt { .. }
+                | EnvError::UnknownOption { .. }
+                | EnvError::InvalidOption { .. }
+                | EnvError::InvalidArgument(_) => exit_code::USAGE,
                 EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
                 _ => exit_code::OTHER,
             },

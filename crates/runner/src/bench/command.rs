@@ -154,7 +154,8 @@ impl BenchArgs {
         print(&EnvMeasurement::heading(rayon::current_num_threads()))?;
         let mut results = Vec::new();
         for task in tasks {
-            match envs::measure(&task) {
+            // Within the thread pool, as in training.
+            match rayon::scope(|_| envs::measure(&task)) {
                 // Listed, but not in this build.
                 Err(RunError::Env(EnvError::MujocoNotBuilt { .. })) if self.env.is_none() => {
                     continue;

@@ -1,10 +1,13 @@
 //! Several environments stepped together.
 
+mod normalize;
+mod state;
+
 use rayon::prelude::*;
 
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, EnvState, RunningStatistics, StateError, TaskSettings, find, make};
+use crate::{Env, EnvError, RunningStatistics, TaskSettings, find, make};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -113,7 +116,7 @@ impl VecEnv {
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
         // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
-        // handing a step to two threads costs about 20 (examples/throughput.rs).
+        // handing a step to two threads costs about 20 (`cargo xtask bench envs`).
         this.parallel = find(name)?.needs_mujoco;
         if settings.normalize_observation {
             this.normalize_observations();
@@ -178,21 +181,6 @@ impl VecEnv {
         self.parallel = parallel;
     }
 
-    /// From now on, shifts and scales observations by mean and standard deviation of all
-    /// observations of all environments so far, including the present ones. The statistics are
-    /// part of [`VecEnv::state`].
-    pub fn normalize_observations(&mut self) {
-        if self.statistics.is_none() {
-            self.statistics = Some(RunningStatistics::new(self.observation_dim));
-            self.normalize(true);
-        }
-    }
-
-    /// The statistics by which observations are normalised, if they are.
-    pub fn statistics(&self) -> Option<&RunningStatistics> {
-        self.statistics.as_ref()
-    }
-
     /// Number of environments.
     pub fn count(&self) -> usize {
         self.slots.len()
@@ -238,87 +226,6 @@ impl VecEnv {
     /// [`EnvError::InVector`] if an environment cannot be reset.
     pub fn reset(&mut self) -> Result<&[f32], EnvError> {
         self.reset_all(|_| None)
-    }
-
-    /// The complete state of all environments with the returns and lengths of their episodes so
-    /// far, taken between two steps.
-    ///
-    /// # Errors
-    /// [`EnvError::InVector`] if an environment cannot be saved.
-    pub fn state(&self) -> Result<EnvState, EnvError> {
-        let mut state = EnvState::new();
-        state.put_format();
-        state.put_u64("count", &[self.count() as u64]);
-        let running = || self.slots.iter().map(|slot| &slot.running);
-        let returns: Vec<_> = running().map(|episode| episode.total_reward).collect();
-        let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
-        state.put_f64("episode_returns", &returns);
-        state.put_u64("episode_lengths", &lengths);
-        if let Some(statistics) = &self.statistics {
-            state.put_state("statistics", statistics.save());
-        }
-        for (index, slot) in self.slots.iter().enumerate() {
-            let env = slot.env.save().map_err(|e| in_vector(index, e))?;
-            state.put_state(&format!("env.{index}"), env);
-        }
-        Ok(state)
-    }
-
-    /// Takes over a state of a vector environment that was built in the same way, whatever this
-    /// one has done before, and goes on from it to the bit. [`VecEnv::observations`] are those to
-    /// act on next; [`VecEnv::last_step`] gives zeros until the next step.
-    ///
-    /// # Errors
-    /// [`EnvError::InvalidState`], for one environment within [`EnvError::InVector`], if the state
-    /// is of another form. The vector environment is then as it was.
-    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
-        state.check_format()?;
-        let before = self.state()?;
-        let [expected, found] = [before.u64("count", 1)?[0], state.u64("count", 1)?[0]];
-        if expected != found {
-            return Err(EnvError::InvalidState(StateError::Value {
-                name: "count".to_owned(),
-                value: format!("{found} environments"),
-                expected: "as many as there are",
-            }));
-        }
-        let result = match state.check_form(&before) {
-            Ok(()) => self.try_restore(state),
-            // Only to say which environment it is that does not fit.
-            Err(error) => self.try_restore(state).and(Err(error.into())),
-        };
-        if result.is_err() {
-            // A state of its own always fits, so this leaves everything as it was.
-            self.try_restore(&before)?;
-        }
-        result
-    }
-
-    fn try_restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
-        let count = self.count();
-        let returns = state.f64("episode_returns", count)?;
-        let lengths = state.u32s("episode_lengths", count)?;
-        if let Some(statistics) = &mut self.statistics {
-            let saved = state.state("statistics");
-            *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
-        }
-        for index in 0..count {
-            let slot = &mut self.slots[index];
-            slot.env
-                .restore(&state.state(&format!("env.{index}")))
-                .map_err(|e| in_vector(index, e))?;
-            slot.running = Episode {
-                total_reward: returns[index],
-                length: lengths[index],
-            };
-        }
-        let rows = self.observations.chunks_exact_mut(self.observation_dim);
-        for (slot, row) in self.slots.iter().zip(rows) {
-            write_row(row, slot.env.observation());
-        }
-        self.normalize(false);
-        self.step.clear();
-        Ok(())
     }
 
     fn reset_all(&mut self, seed: impl Fn(usize) -> Option<u64>) -> Result<&[f32], EnvError> {
@@ -379,44 +286,6 @@ impl VecEnv {
         }
         self.normalize_step();
         Ok(&self.step)
-    }
-
-    /// Normalises the raw observations to act on, after learning from them if `learn`.
-    fn normalize(&mut self, learn: bool) {
-        let Some(statistics) = &mut self.statistics else {
-            return;
-        };
-        if learn {
-            for row in self.observations.chunks_exact(self.observation_dim) {
-                statistics.update(row.iter().map(|x| (*x).into()));
-            }
-        }
-        for row in self.observations.chunks_exact_mut(self.observation_dim) {
-            statistics.normalize_row(row);
-        }
-    }
-
-    /// Learns from the observations of a step, then normalises them. What a diverged simulator
-    /// shows is not learned from.
-    fn normalize_step(&mut self) {
-        let Some(statistics) = &mut self.statistics else {
-            return;
-        };
-        let dim = self.observation_dim;
-        for index in 0..self.slots.len() {
-            let row = index * dim..(index + 1) * dim;
-            let mut learn = |row: &[f32]| statistics.update(row.iter().map(|x| (*x).into()));
-            if self.step.warnings[index] == 0 {
-                learn(&self.step.next_observations[row.clone()]);
-            }
-            if self.step.finished[index].is_some() {
-                learn(&self.observations[row]);
-            }
-        }
-        let rows = self.observations.chunks_exact_mut(dim);
-        for row in rows.chain(self.step.next_observations.chunks_exact_mut(dim)) {
-            statistics.normalize_row(row);
-        }
     }
 }
 

@@ -1,0 +1,87 @@
+//! Saving and restoring all environments.
+
+use super::{Episode, VecEnv, in_vector, write_row};
+use crate::{EnvError, EnvState, RunningStatistics, StateError};
+
+impl VecEnv {
+    /// The complete state of all environments with the returns and lengths of their episodes so
+    /// far, taken between two steps.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if an environment cannot be saved.
+    pub fn state(&self) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        state.put_format();
+        state.put_u64("count", &[self.count() as u64]);
+        let running = || self.slots.iter().map(|slot| &slot.running);
+        let returns: Vec<_> = running().map(|episode| episode.total_reward).collect();
+        let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
+        state.put_f64("episode_returns", &returns);
+        state.put_u64("episode_lengths", &lengths);
+        if let Some(statistics) = &self.statistics {
+            state.put_state("statistics", statistics.save());
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let env = slot.env.save().map_err(|e| in_vector(index, e))?;
+            state.put_state(&format!("env.{index}"), env);
+        }
+        Ok(state)
+    }
+
+    /// Takes over a state of a vector environment that was built in the same way, whatever this
+    /// one has done before, and goes on from it to the bit. [`VecEnv::observations`] are those to
+    /// act on next; [`VecEnv::last_step`] gives zeros until the next step.
+    ///
+    /// # Errors
+    /// [`EnvError::InvalidState`], for one environment within [`EnvError::InVector`], if the state
+    /// is of another form. The vector environment is then as it was.
+    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        state.check_format()?;
+        let before = self.state()?;
+        let [expected, found] = [before.u64("count", 1)?[0], state.u64("count", 1)?[0]];
+        if expected != found {
+            return Err(EnvError::InvalidState(StateError::Value {
+                name: "count".to_owned(),
+                value: format!("{found} environments"),
+                expected: "as many as there are",
+            }));
+        }
+        let result = match state.check_form(&before) {
+            Ok(()) => self.try_restore(state),
+            // Only to say which environment it is that does not fit.
+            Err(error) => self.try_restore(state).and(Err(error.into())),
+        };
+        if result.is_err() {
+            // A state of its own always fits, so this leaves everything as it was.
+            self.try_restore(&before)?;
+        }
+        result
+    }
+
+    fn try_restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        let count = self.count();
+        let returns = state.f64("episode_returns", count)?;
+        let lengths = state.u32s("episode_lengths", count)?;
+        if let Some(statistics) = &mut self.statistics {
+            let saved = state.state("statistics");
+            *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
+        }
+        for index in 0..count {
+            let slot = &mut self.slots[index];
+            slot.env
+                .restore(&state.state(&format!("env.{index}")))
+                .map_err(|e| in_vector(index, e))?;
+            slot.running = Episode {
+                total_reward: returns[index],
+                length: lengths[index],
+            };
+        }
+        let rows = self.observations.chunks_exact_mut(self.observation_dim);
+        for (slot, row) in self.slots.iter().zip(rows) {
+            write_row(row, slot.env.observation());
+        }
+        self.normalize(false);
+        self.step.clear();
+        Ok(())
+    }
+}
