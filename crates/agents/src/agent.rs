@@ -94,8 +94,8 @@ pub trait Agent<B: RescoreBackend>: Send {
     /// Number of updates done so far.
     fn updates(&self) -> u64;
 
-    /// Sum of all parameters that are trained, `[1]`, still on the device: not finite if one of
-    /// them is not. Cheap enough for every update.
+    /// Sum of the parameters of all networks, `[1]`, still on the device: not finite if one of them
+    /// is not. Cheap enough for every update.
     fn parameter_sum(&self) -> Tensor<B, 1>;
 
     /// Everything that is learned or counted, by name: networks, targets, optimiser moments,

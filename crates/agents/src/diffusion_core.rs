@@ -318,7 +318,9 @@ impl<B: RescoreBackend> DiffusionCore<B> {
 
     /// See [`crate::Agent::parameter_sum`].
     pub fn parameter_sum(&self) -> Tensor<B, 1> {
-        parameter_sum(&self.policy) + parameter_sum(&self.critics)
+        let policies = parameter_sum(&self.policy) + parameter_sum(&self.target_policy);
+        let critics = parameter_sum(&self.critics) + parameter_sum(&self.target_critics);
+        policies + critics
     }
 
     /// Adds everything to `state`.

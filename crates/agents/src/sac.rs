@@ -335,7 +335,8 @@ impl<B: RescoreBackend> Agent<B> for Sac<B> {
     }
 
     fn parameter_sum(&self) -> Tensor<B, 1> {
-        parameter_sum(&self.policy) + parameter_sum(&self.critics)
+        let critics = parameter_sum(&self.critics) + parameter_sum(&self.target_critics);
+        parameter_sum(&self.policy) + critics
     }
 
     fn state(&self) -> StateDict {

@@ -17,7 +17,7 @@ use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
 use crate::run_folder::{CONFIG_FILE, RunFolder};
 use crate::train::{Begin, Environments, train};
-use crate::{RunError, plot, policy};
+use crate::{RunError, cost, plot, policy};
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -195,6 +195,8 @@ enum SubjectArg {
     Train,
     /// Steps of the tasks, next to a bare loop over the simulator
     Envs,
+    /// A checkpoint, and the guard against numbers that are not finite, beside the training time
+    Checkpoint,
 }
 
 /// Whole steps, also written like `50_000` or `1e6`.
@@ -501,6 +503,7 @@ fn run_bench(args: BenchArgs) -> Result<(), RunError> {
         SubjectArg::Act => Subject::Act,
         SubjectArg::Train => Subject::Train,
         SubjectArg::Envs => return run_bench_envs(args.env.as_deref(), args.json.as_deref()),
+        SubjectArg::Checkpoint => return run_bench_checkpoints(&args),
     };
     let others = args
         .against
@@ -553,6 +556,32 @@ fn run_bench_envs(env: Option<&str>, json: Option<&Path>) -> Result<(), RunError
         print(&results[results.len() - 1].line())?;
     }
     json.map_or(Ok(()), |path| write_json(path, &results))
+}
+
+fn run_bench_checkpoints(args: &BenchArgs) -> Result<(), RunError> {
+    let default = ["dpmd", "sdac", "sac"].map(str::to_owned);
+    let algorithms = if args.algo.is_empty() {
+        &default[..]
+    } else {
+        &args.algo
+    };
+    let mut results = Vec::new();
+    for algo in algorithms {
+        let mut set = args.set.clone();
+        set.extend(args.particles.map(|k| format!("agent.particles={k}")));
+        let cost = cost::measure(&Request {
+            algo: Some(algo.clone()),
+            env: Some(args.env.clone().unwrap_or_else(|| "HalfCheetah-v4".into())),
+            backend: args.backend.clone(),
+            set,
+            ..Request::default()
+        })?;
+        print(&cost.line())?;
+        results.push(cost);
+    }
+    args.json
+        .as_deref()
+        .map_or(Ok(()), |path| write_json(path, &results))
 }
 
 #[cfg(test)]

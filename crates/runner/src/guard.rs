@@ -103,6 +103,9 @@ pub fn bad_arrays(state: &StateDict) -> Vec<BadArray> {
     arrays.collect()
 }
 
+/// `critic_optimizer.mu.q1.l0.weight` is the mean gradient of `q1.l0.weight` of the critics.
+const GRADIENT: &str = "_optimizer.mu.";
+
 /// Checks everything that an agent has learned.
 ///
 /// # Errors
@@ -111,7 +114,11 @@ pub fn bad_arrays(state: &StateDict) -> Vec<BadArray> {
 /// its optimiser.
 pub fn check_state(state: &StateDict) -> Result<(), NotFinite> {
     let bad = bad_arrays(state);
-    let Some(first) = bad.iter().min_by_key(|array| array.count) else {
+    let is_gradient = |array: &BadArray| array.tensor.contains(GRADIENT);
+    let Some(first) = bad
+        .iter()
+        .min_by_key(|array| (array.count, !is_gradient(array)))
+    else {
         return Ok(());
     };
     let value = match state.get(&first.tensor) {
@@ -119,8 +126,7 @@ pub fn check_state(state: &StateDict) -> Result<(), NotFinite> {
         _ => f32::NAN,
     };
     let (tensor, index) = (&first.tensor, first.index);
-    // `critic_optimizer.mu.q1.l0.weight` is the mean gradient of `critics.q1.l0.weight`.
-    let what = match tensor.split_once("_optimizer.mu.") {
+    let what = match tensor.split_once(GRADIENT) {
         Some((network, layer)) => format!("the gradient of {network} {layer}[{index}]"),
         None => format!("{tensor}[{index}]"),
     };
@@ -165,5 +171,120 @@ mod tests {
             check_state(&state).expect_err("NaN").what,
             "critics.q1.l0.weight[1]"
         );
+    }
+
+    /// A gradient that is not finite, in each array of each network of each algorithm: the sum of
+    /// the parameters tells at once, and the gradient is what is named.
+    #[cfg(feature = "flex")]
+    mod gradients {
+        use burn::backend::Flex;
+        use burn::tensor::Tensor;
+        use rescore_agents::Agent;
+        use rescore_agents::dpmd::{Dpmd, DpmdConfig};
+        use rescore_agents::sac::{Sac, SacConfig};
+        use rescore_agents::sdac::{Sdac, SdacConfig};
+        use rescore_kernels::{Linear, Parameters};
+
+        use super::*;
+
+        /// Zeros in the shape of `network`, with `value` as the last number of array `chosen`
+        /// (two to a layer); how many arrays there are, and the name of the chosen one.
+        fn spoilt<N: Parameters<Flex, On<Flex> = N>>(
+            network: &N,
+            chosen: usize,
+            value: f32,
+        ) -> (N, usize, String) {
+            let (mut count, mut name) = (0, String::new());
+            let gradient = network.map(&mut |layer, linear: &Linear<Flex>| {
+                let mut weight = linear.weight.zeros_like();
+                let mut bias = linear.bias.zeros_like();
+                let [rows, columns] = weight.dims();
+                let device = Default::default();
+                if count == chosen {
+                    let last = Tensor::from_data([[value]], &device);
+                    weight = weight.slice_assign([rows - 1..rows, columns - 1..columns], last);
+                    name = format!("{layer}.weight[{}]", rows * columns - 1);
+                } else if count + 1 == chosen {
+                    let last = Tensor::from_data([value], &device);
+                    bias = bias.slice_assign([columns - 1..columns], last);
+                    name = format!("{layer}.bias[{}]", columns - 1);
+                }
+                count += 2;
+                Linear { weight, bias }
+            });
+            (gradient, count, name)
+        }
+
+        fn named(agent: &dyn Agent<Flex>, network: &str, name: &str) {
+            let sum: f32 = agent.parameter_sum().into_scalar();
+            assert!(!sum.is_finite(), "{network} {name} is not noticed");
+            let error = check_state(&agent.state()).expect_err("not finite");
+            assert_eq!(error.what, format!("the gradient of {network} {name}"));
+        }
+
+        /// Runs `step`, which spoils array number `chosen`, for all there are.
+        fn each(mut step: impl FnMut(usize, f32) -> usize) {
+            let mut chosen = 0;
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+                .into_iter()
+                .cycle()
+            {
+                let count = step(chosen, value);
+                assert!(count >= 6);
+                chosen += 1;
+                if chosen == count {
+                    return;
+                }
+            }
+        }
+
+        #[test]
+        fn of_dpmd_and_sdac_are_noticed_and_named() {
+            let device = Default::default();
+            let mut config = DpmdConfig::preset("reference").expect("a preset");
+            config.base.hidden_dims = vec![5, 4];
+            each(|chosen, value| {
+                let mut agent = Dpmd::<Flex>::new(&config, [3, 2], 0, &device);
+                assert!(agent.parameter_sum().into_scalar().is_finite());
+                let (gradient, count, name) = spoilt(&agent.core.critics, chosen, value);
+                agent.core.step_critics(&gradient);
+                named(&agent, "critic", &name);
+                count
+            });
+            let mut config = SdacConfig::preset("reference").expect("a preset");
+            config.base.hidden_dims = vec![5, 4];
+            each(|chosen, value| {
+                let mut agent = Sdac::<Flex>::new(&config, [3, 2], 0, &device);
+                let (gradient, count, name) = spoilt(&agent.core.policy, chosen, value);
+                agent.core.step_policy(&gradient);
+                named(&agent, "policy", &name);
+                count
+            });
+        }
+
+        #[test]
+        fn of_sac_are_noticed_and_named() {
+            let device = Default::default();
+            let mut config = SacConfig::preset("textbook").expect("a preset");
+            config.base.hidden_dims = vec![5, 4];
+            each(|chosen, value| {
+                let mut agent = Sac::<Flex>::new(&config, [3, 2], 0, &device);
+                let (gradient, count, name) = spoilt(&agent.critics, chosen, value);
+                agent
+                    .critic_optimizer
+                    .step(&mut agent.critics, &gradient, 1e-3);
+                named(&agent, "critic", &name);
+                count
+            });
+            each(|chosen, value| {
+                let mut agent = Sac::<Flex>::new(&config, [3, 2], 0, &device);
+                let (gradient, count, name) = spoilt(&agent.policy, chosen, value);
+                agent
+                    .policy_optimizer
+                    .step(&mut agent.policy, &gradient, 1e-3);
+                named(&agent, "policy", &name);
+                count
+            });
+        }
     }
 }

@@ -248,6 +248,20 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         Ok(())
     }
 
+    /// Stores the oldest transition `count` times more, for measurements.
+    pub(crate) fn store_copies(&mut self, count: u64) {
+        let oldest = self.replay.gather(&[0]);
+        for _ in 0..count {
+            self.replay.push(Transition {
+                observation: &oldest.observations,
+                action: &oldest.actions,
+                reward: oldest.rewards[0],
+                next_observation: &oldest.next_observations,
+                terminated: false,
+            });
+        }
+    }
+
     /// Counts the step that was made and notes what is due after it.
     pub fn advance(&mut self) {
         let before = self.step;
@@ -268,7 +282,15 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// When something that was computed is not finite. See [`guard`](crate::guard) for when that
     /// is looked at.
     pub fn update(&mut self) -> Result<(), RunError> {
-        self.spoil_state()?;
+        self.learn()?;
+        if backend::computes_at_once(&self.config.backend) {
+            self.read_metrics()?;
+        }
+        Ok(())
+    }
+
+    /// [`Run::update`] without looking at the results.
+    pub(crate) fn learn(&mut self) -> Result<(), RunError> {
         let count = self.config.training.batch_size;
         let number = self.agent.updates();
         let rows = self.sampler.rows(count, self.replay.len(), number);
@@ -287,15 +309,12 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         };
         let newest = self.agent.update(&batch);
         self.metrics.merge(newest);
-        if backend::computes_at_once(&self.config.backend) {
-            self.read_metrics()?;
-        }
-        Ok(())
+        self.spoil_state()
     }
 
     /// Reads the metrics since the last time from the device and checks them and the parameters,
     /// so that nothing is evaluated or stored after they have ceased to be finite.
-    fn read_metrics(&mut self) -> Result<(), RunError> {
+    pub(crate) fn read_metrics(&mut self) -> Result<(), RunError> {
         for (name, mut value) in std::mem::take(&mut self.metrics).read() {
             if let Some(spoilt) = fault::number(name, self.step) {
                 value = spoilt;
@@ -407,7 +426,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     }
 
     /// Writes a checkpoint, unless the last one is of this very moment.
-    fn checkpoint(&mut self, stopped: bool) -> Result<PathBuf, RunError> {
+    pub(crate) fn checkpoint(&mut self, stopped: bool) -> Result<PathBuf, RunError> {
         let update = self.agent.updates();
         let moment = (self.step, update, self.due);
         if self.saved == Some(moment) && self.step > 0 {

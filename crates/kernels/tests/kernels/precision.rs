@@ -41,24 +41,38 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 #[test]
 fn bf16_moves_single_actions_a_little_and_their_distribution_not() {
     let (exact, rounded) = (sample(Precision::F32), sample(Precision::Bf16));
-    let moved = exact.iter().zip(&rounded).map(|(a, b)| f64::from((a - b).abs()));
+    let moved = exact
+        .iter()
+        .zip(&rounded)
+        .map(|(a, b)| f64::from((a - b).abs()));
     let moved = mean(moved);
     assert!((1e-4..2e-2).contains(&moved), "mean move {moved}");
     for (state, (a, b)) in exact.chunks(8192).zip(rounded.chunks(8192)).enumerate() {
         for column in 0..2 {
             let column_of = |values: &[f32]| -> Vec<f64> {
-                values.iter().skip(column).step_by(2).map(|x| f64::from(*x)).collect()
+                values
+                    .iter()
+                    .skip(column)
+                    .step_by(2)
+                    .map(|x| f64::from(*x))
+                    .collect()
             };
             let (mut a, mut b) = (column_of(a), column_of(b));
             let (mean_a, mean_b) = (mean(a.iter().copied()), mean(b.iter().copied()));
             let spread = mean(a.iter().map(|x| (x - mean_a).powi(2))).sqrt();
             let shift = (mean_a - mean_b).abs() / spread;
-            assert!(shift < 0.02, "state {state}: the mean moves by {shift} deviations");
+            assert!(
+                shift < 0.02,
+                "state {state}: the mean moves by {shift} deviations"
+            );
             // The first Wasserstein distance: the mean distance of the sorted values.
             a.sort_by(f64::total_cmp);
             b.sort_by(f64::total_cmp);
             let distance = mean(a.iter().zip(&b).map(|(a, b)| (a - b).abs())) / spread;
-            assert!(distance < 0.03, "state {state}: apart by {distance} deviations");
+            assert!(
+                distance < 0.03,
+                "state {state}: apart by {distance} deviations"
+            );
         }
     }
 }

@@ -138,7 +138,7 @@ fn every_cut_and_every_flipped_bit_is_noticed() {
     for name in files {
         let file = path.join(name);
         let whole = fs::read(&file).expect("just written");
-        let mut refused = |bytes: &[u8], how: &str| {
+        let refused = |bytes: &[u8], how: &str| {
             fs::write(&file, bytes).expect("writable");
             let error = read(&path).expect_err(how);
             assert!(

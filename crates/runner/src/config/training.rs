@@ -40,7 +40,7 @@ impl Default for TrainingConfig {
             replay_capacity: 1_000_000,
             eval_every: 50_000,
             eval_episodes: 20,
-            checkpoint_every: 50_000,
+            checkpoint_every: 10_000,
             log_every: 1_000,
         }
     }
