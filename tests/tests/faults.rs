@@ -311,3 +311,16 @@ fn a_run_without_a_whole_checkpoint_is_left_alone() {
     );
     assert!(contents(&folder.join("run")) == before);
 }
+
+/// The night's test, for a moment: that it can be run, and fails where it should.
+#[test]
+fn the_soak_test_runs() {
+    let folder = temporary();
+    let soak = ["soak", "--hours", "0", "--kills", "2", "--out", "soak"];
+    let output = trains(folder.path(), &soak);
+    let said = rescore_tests::program::stdout(&output);
+    assert_eq!(said.matches("the same to the bit").count(), 3, "{said}");
+    assert!(!folder.path().join("soak").exists());
+    fs::create_dir(folder.path().join("soak")).expect("writable");
+    fails(folder.path(), &soak, 2, &["soak", "not empty"]);
+}

@@ -87,9 +87,6 @@ fn stops(algo: &str, fault: &str, soon: bool, say: &[&str]) -> Value {
         "{algo} {fault}: stopped at step {step}"
     );
     stored_numbers_are_finite(&run_folder);
-    // The last checkpoint is sound, and the run goes on from it.
-    trains(folder.path(), &["train", "--resume", "run", "--strict"]);
-    assert!(!run_folder.join("crash.json").exists());
     crash
 }
 
@@ -108,6 +105,19 @@ fn what_environments_give_and_agents_do_is_named_with_the_environment() {
             assert_eq!(crash["number"]["environment"], 0);
             assert_eq!(crash["number"]["value"], value);
         }
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_the_checkpoint_before_it() {
+    let folder = temporary();
+    for algo in ["dpmd", "sdac", "sac"] {
+        let output = run(folder.path(), algo, "nan:action");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        trains(folder.path(), &["train", "--resume", "run", "--strict"]);
+        assert!(!folder.path().join("run/crash.json").exists());
+        assert!(folder.path().join("run/DONE").exists());
+        std::fs::remove_dir_all(folder.path().join("run")).expect("removable");
     }
 }
 
@@ -156,7 +166,9 @@ fn every_array_of_an_agent_is_watched() {
             .map(|(name, tensor)| (name.to_owned(), tensor.shape().iter().product::<usize>()))
             .collect();
         assert!(arrays.len() > 30);
-        for (number, (name, length)) in arrays.iter().enumerate() {
+        // The networks of DPMD and SDAC are the same: of the latter a part will do.
+        let stride = if algo == "sdac" { 5 } else { 1 };
+        for (number, (name, length)) in arrays.iter().enumerate().step_by(stride) {
             let kind = ["nan", "inf"][number % 2];
             let fault = format!("{kind}:{name}");
             // Networks are looked at after every update. Where anything else is not finite, it is

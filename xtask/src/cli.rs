@@ -44,6 +44,18 @@ pub enum Command {
     /// Film the policy of a run, or random actions
     #[command(after_help = EXIT_CODES)]
     Render(Render),
+    /// Kill runs again and again, and watch the memory of one for hours
+    Soak {
+        /// Hours over which memory and open files are watched (default: 1)
+        #[arg(long, value_name = "H")]
+        hours: Option<f64>,
+        /// How often runs of each algorithm are killed (default: 100)
+        #[arg(long, value_name = "N")]
+        kills: Option<u32>,
+        /// Folder for the runs; removed when all is well (default: runs/soak)
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Draw learning curves
     Plot {
         /// Run folders

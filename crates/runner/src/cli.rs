@@ -13,6 +13,7 @@ use crate::config::{Config, Request, resolve};
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
 use crate::run_folder::{CONFIG_FILE, RunFolder};
+use crate::soak::Soak;
 use crate::train::{Begin, Environments, train};
 use crate::{RunError, plot, policy};
 
@@ -53,6 +54,9 @@ enum Command {
     /// Film a policy, or random actions, as GIF or MP4
     #[command(after_help = EXIT_CODES)]
     Render(RenderArgs),
+    /// Kill runs again and again, and watch the memory of one for hours
+    #[command(after_help = EXIT_CODES)]
+    Soak(SoakArgs),
     /// Draw learning curves as SVG
     #[command(after_help = EXIT_CODES)]
     Plot {
@@ -97,6 +101,19 @@ struct TrainArgs {
     /// Stop where --resume would use an older checkpoint because the last is damaged
     #[arg(long, requires = "resume")]
     strict: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct SoakArgs {
+    /// Hours over which memory and open files are watched
+    #[arg(long, value_name = "H", default_value_t = 1.0, value_parser = parse_hours)]
+    hours: f64,
+    /// How often runs of each algorithm are killed
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    kills: u32,
+    /// Folder for the runs; removed when all is well
+    #[arg(long, value_name = "DIR", default_value = "runs/soak")]
+    out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -169,6 +186,13 @@ fn parse_size(text: &str) -> Result<(u16, u16), String> {
         .ok_or_else(|| format!("`{text}` is no size; 320x240 is one"))
 }
 
+fn parse_hours(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|hours| (0.0..=1000.0).contains(hours))
+        .ok_or_else(|| format!("`{text}` is not a number of hours from 0 to 1000"))
+}
+
 fn parse_which(text: &str) -> Result<Which, String> {
     match text {
         "best" => Ok(Which::Best),
@@ -190,6 +214,12 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
         Command::Envs { json } => run_envs(json),
         Command::Bench(args) => args.run(print),
         Command::Render(args) => run_render(&args),
+        Command::Soak(args) => Soak {
+            hours: args.hours,
+            kills: args.kills,
+            out: args.out,
+        }
+        .run(&mut print),
         Command::Plot { runs, out } => plot::plot(&runs, &out),
     }
 }
@@ -300,9 +330,7 @@ fn begin_training(
         begin,
         interrupt: &interrupt,
     };
-    // Within the thread pool, so that handing work to it does not put this thread to sleep and
-    // wake it up again in every step.
-    rayon::scope(|_| dispatch(&config.backend, work))??;
+    dispatch(&config.backend, work)??;
     print(&folder.path().display().to_string())
 }
 

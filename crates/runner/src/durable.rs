@@ -49,13 +49,41 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 /// When it cannot be written.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let write = || {
-        fault::write_step(true)?;
-        let mut file = File::create(path)?;
+        let mut file = create(path)?;
         write_all(&mut file, bytes)?;
         fault::write_step(true)?;
         file.sync_all()
     };
     write().map_err(RunError::io("write", path))
+}
+
+/// Creates an empty file. What has its name already is removed, not written to: it may be a link
+/// that leads elsewhere.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn create(path: &Path) -> std::io::Result<File> {
+    fault::write_step(true)?;
+    match File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            File::create_new(path)
+        }
+        other => other,
+    }
+}
+
+/// Requires that `path` is not a link: what is done in it would be done elsewhere.
+///
+/// # Errors
+/// When it is.
+pub fn refuse_link(path: &Path) -> Result<(), RunError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => {
+            Err(RunError::corrupt(path, "it is a link that leads elsewhere"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes all of `bytes`; in two steps where writing is disturbed on purpose, so that a file can

@@ -93,6 +93,9 @@ pub enum RunError {
         /// The checkpoint's folder.
         checkpoint: PathBuf,
     },
+    /// Something that a soak test requires does not hold.
+    #[error("{0}")]
+    Soak(String),
     /// An environment failed.
     #[error(transparent)]
     Env(#[from] EnvError),
@@ -149,7 +152,7 @@ impl RunError {
                 EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
                 _ => exit_code::OTHER,
             },
-            Self::Mismatch { .. } | Self::NotFinite { .. } => exit_code::OTHER,
+            Self::Mismatch { .. } | Self::NotFinite { .. } | Self::Soak(_) => exit_code::OTHER,
         }
     }
 

@@ -27,6 +27,7 @@ mod resume;
 mod run;
 pub mod run_folder;
 pub mod schedule;
+pub mod soak;
 pub mod train;
 
 pub use error::{RunError, exit_code};

@@ -26,6 +26,7 @@ impl Lock {
     /// [`RunError::FolderHeld`] when another process has it.
     pub fn take(run: &Path) -> Result<Self, RunError> {
         let path = run.join(LOCK);
+        crate::durable::refuse_link(&path)?;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::durable::{parse_json, read_limited, sha256_hex, write_json, write_whole};
+use crate::durable::{parse_json, read_limited, refuse_link, sha256_hex, write_json, write_whole};
 use crate::lock::{LOCK, Lock};
 use crate::{RunError, device};
 
@@ -77,6 +77,9 @@ impl RunFolder {
         // Looked at before the lock, which would create a file.
         let config = path.join(CONFIG_FILE);
         fs::metadata(&config).map_err(RunError::io("read", &config))?;
+        for name in ["checkpoints", "replay"] {
+            refuse_link(&path.join(name))?;
+        }
         let lock = Lock::take(path)?;
         Ok(Self {
             path: path.to_owned(),

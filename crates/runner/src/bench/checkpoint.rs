@@ -1,15 +1,15 @@
 //! What it costs that a run cannot be lost: checkpoints, and looking for numbers that are not
 //! finite, as shares of training time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
 use crate::RunError;
-use crate::backend::Work;
-use crate::config::Config;
+use crate::backend::{Work, dispatch};
+use crate::config::{Config, Request, resolve};
 use crate::interrupt::Interrupt;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
@@ -52,9 +52,10 @@ impl Cost {
     /// The result in words.
     pub fn line(&self) -> String {
         format!(
-            "{} checkpoint on {}: {:.1} ms every {} steps, {:.3} % of the training time between \
-             them; guard {:.3} ms after an update of {:.2} ms, {:.2} %",
+            "{} on {} ({}): checkpoint {:.1} ms every {} steps, {:.3} % of the training between them; \
+             guard {:.3} ms after an update of {:.2} ms, {:.2} %",
             self.variant,
+            self.task,
             self.backend,
             self.checkpoint_ms,
             self.checkpoint_every,
@@ -66,12 +67,24 @@ impl Cost {
     }
 }
 
-/// Measures in a run folder `folder` that does not exist and is removed again.
-pub struct CostBench<'a> {
-    /// What is trained.
-    pub config: &'a Config,
-    /// Where, on the disk that matters.
-    pub folder: &'a Path,
+/// Measures what `request` asks for, in a folder below `runs` (on the disk that matters) that is
+/// removed again.
+///
+/// # Errors
+/// When the configuration makes no sense or the folder cannot be written.
+pub fn measure(request: &Request) -> Result<Cost, RunError> {
+    let config = resolve(request)?;
+    let folder = PathBuf::from(format!("runs/.bench-{}", std::process::id()));
+    let work = CostBench {
+        config: &config,
+        folder: &folder,
+    };
+    dispatch(&config.backend, work)?
+}
+
+struct CostBench<'a> {
+    config: &'a Config,
+    folder: &'a Path,
 }
 
 impl Work for CostBench<'_> {
@@ -79,13 +92,13 @@ impl Work for CostBench<'_> {
 
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
         let folder = RunFolder::create(Some(self.folder), self.config)?;
-        let result = measure::<B>(self.config, &folder, device);
+        let result = measure_in::<B>(self.config, &folder, device);
         crate::durable::remove(folder.path())?;
         result
     }
 }
 
-fn measure<B: RescoreBackend>(
+fn measure_in<B: RescoreBackend>(
     config: &Config,
     folder: &RunFolder,
     device: &B::Device,

@@ -1,16 +1,14 @@
 //! `bench` on the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use rescore_envs::EnvError;
 
-use super::checkpoint::CostBench;
 use super::envs::{self, EnvMeasurement};
-use super::{Bench, Other, Subject, Yardsticks, write};
+use super::{Bench, Other, Subject, Yardsticks, checkpoint, write};
 use crate::RunError;
-use crate::backend::dispatch;
-use crate::config::{Request, resolve};
+use crate::config::Request;
 use crate::durable::write_json;
 
 /// Options of `bench`.
@@ -169,20 +167,14 @@ impl BenchArgs {
 
     fn measure_checkpoints(&self, print: Print) -> Result<(), RunError> {
         let mut results = Vec::new();
-        for algo in self.algorithms(&["dpmd", "sdac"]) {
-            let config = resolve(&Request {
+        for algo in self.algorithms(&["dpmd", "sdac", "sac"]) {
+            let cost = checkpoint::measure(&Request {
                 algo: Some(algo),
                 env: Some(self.task()),
                 backend: self.backend.clone(),
                 set: self.set.clone(),
                 ..Request::default()
             })?;
-            let folder = PathBuf::from(format!("runs/.bench-{}", std::process::id()));
-            let work = CostBench {
-                config: &config,
-                folder: &folder,
-            };
-            let cost = dispatch(&config.backend, work)??;
             print(&cost.line())?;
             results.push(cost);
         }
@@ -190,7 +182,7 @@ impl BenchArgs {
     }
 
     fn write(&self, results: &impl serde::Serialize) -> Result<(), RunError> {
-        let json: Option<&Path> = self.json.as_deref();
+        let json = self.json.as_deref();
         json.map_or(Ok(()), |path| write_json(path, results))
     }
 }

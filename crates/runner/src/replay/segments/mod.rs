@@ -263,8 +263,7 @@ fn begin(folder: &Path, layout: Layout, index: u64) -> Result<Open, RunError> {
     }
     let path = folder.join(file_name(index));
     let create = || {
-        fault::write_step(true)?;
-        let mut file = File::create(&path)?;
+        let mut file = durable::create(&path)?;
         durable::write_all(&mut file, &layout.header(index))?;
         Ok(file)
     };
@@ -416,7 +415,7 @@ fn read(
         let message = format!("it is {length} bytes long, but {needed} are needed; {expected}");
         return Err(RunError::corrupt(path, message));
     }
-    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut file = BufReader::with_capacity(256 << 10, file);
     let mut header = [0; HEADER];
     file.read_exact(&mut header)
         .map_err(RunError::io("read", path))?;
