@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -24,10 +24,14 @@ const CASES: u32 = 10_000;
 /// What reading takes whatever the input: buffers, defaults, error messages.
 const BASE: usize = 2 << 20;
 
-/// Does `work`, alone, and requires that it allocates no more than ten times `input` bytes.
-fn in_proportion<T>(input: usize, work: impl FnOnce() -> T) -> T {
+/// Tests that measure memory must be alone: they hold this from beginning to end.
+fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does `work` and requires that it allocates no more than ten times `input` bytes.
+fn in_proportion<T>(input: usize, work: impl FnOnce() -> T) -> T {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let result = work();
@@ -172,6 +176,7 @@ fn read_edited(checkpoint: &Path, name: &str, edits: &[Edit]) {
 
 #[test]
 fn configuration_files() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("config.toml");
     let good = resolve(&Request::default())
@@ -186,6 +191,7 @@ fn configuration_files() {
 
 #[test]
 fn settings_of_the_command_line() {
+    let _alone = alone();
     let good = [
         "seed=1",
         "agent.gamma=0.9",
@@ -204,6 +210,7 @@ fn settings_of_the_command_line() {
 
 #[test]
 fn manifests() {
+    let _alone = alone();
     let good = r#"{"version":"0.1.0","commit":null,"backend":"flex","device":"a","threads":2,
         "host":"b","command":["rescore","train"],"started_unix_s":1,"resumed":[{"step":5,
         "version":"0.1.0","commit":"c","backend":"flex","device":"a","threads":2,"host":"b",
@@ -219,6 +226,7 @@ fn manifests() {
 
 #[test]
 fn checkpoints() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (checkpoint, _) = run(folder.path());
     let files = [
@@ -235,6 +243,7 @@ fn checkpoints() {
 
 #[test]
 fn segments() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (_, reference) = run(folder.path());
     let names: Vec<_> = reference
@@ -271,6 +280,7 @@ fn segments() {
 
 #[test]
 fn logs() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let metrics = folder.path().join("metrics.jsonl");
     let eval = folder.path().join("eval.csv");

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
@@ -57,6 +58,12 @@ fn run() -> tempfile::TempDir {
     folder
 }
 
+/// Tests that measure memory must be alone: they hold this from beginning to end.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Puts `bytes` in the place of a file, with the hash that they have.
 fn replace(checkpoint: &Path, name: &str, bytes: &[u8]) {
     let file = checkpoint.join(name);
@@ -103,6 +110,7 @@ fn tensors(header: &str, data: usize) -> Vec<u8> {
 
 #[test]
 fn hostile_tensors_and_descriptions_are_refused() {
+    let _alone = alone();
     let entry = |name: &str, shape: &str, offsets: &str| {
         format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}"#)
     };
@@ -198,6 +206,7 @@ fn hostile_tensors_and_descriptions_are_refused() {
 #[cfg(unix)]
 #[test]
 fn hostile_files_are_refused() {
+    let _alone = alone();
     use std::os::unix::fs::symlink;
     let outside = tempfile::tempdir().expect("a temporary folder");
     let precious = outside.path().join("precious");
@@ -267,6 +276,7 @@ fn hostile_files_are_refused() {
 
 #[test]
 fn hostile_segments_are_refused() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let replay = folder.path().join("replay");
     fs::create_dir(&replay).expect("writable");
@@ -277,7 +287,7 @@ fn hostile_segments_are_refused() {
         rows,
         sha256: "0".repeat(64),
     };
-    let mut refuse = |what: &str, stored: u64, segments: Vec<SegmentReference>| {
+    let refuse = |what: &str, stored: u64, segments: Vec<SegmentReference>| {
         let reference = ReplayReference {
             stored,
             held: stored.min(capacity as u64),
