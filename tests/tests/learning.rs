@@ -14,7 +14,7 @@ use rescore_runner::{
     config::{Config, Request, resolve},
     interrupt::Interrupt,
     run_folder::RunFolder,
-    train::{Environments, train},
+    train::{Begin, Environments, train},
 };
 
 /// Error allowed of a value, in units of the reward, which is 1 at its best.
