@@ -54,18 +54,16 @@ fn resume(folder: &Path) {
 
 /// At every `stride`-th step of writing of a whole run, `fault` strikes; what the program then does
 /// is given to `check`, and the run goes on from what is there. Gives the number of steps tried.
-fn at_steps(fault: &str, stride: usize, check: impl Fn(&Output)) -> u32 {
+fn at_steps(fault: &str, stride: usize, check: impl Fn(&Output)) -> usize {
     let whole = temporary();
     trains(whole.path(), &short("run"));
-    let mut tried = 0;
-    for step in (1..).step_by(stride) {
+    for (tried, step) in (1..).step_by(stride).enumerate() {
         let folder = temporary();
         let folder = folder.path();
         let output = with_fault(folder, &short("run"), &format!("{fault}@{step}"));
         if output.status.success() {
             return tried;
         }
-        tried += 1;
         check(&output);
         resume(folder);
         assert_same(&whole.path().join("run"), &folder.join("run"));
@@ -222,6 +220,9 @@ fn a_folder_that_may_not_be_written_is_named() {
     trains(folder, &["train", "--resume", "run", "--steps", "80"]);
 }
 
+/// What is done to a file that had these bytes.
+type Damage = fn(&Path, Vec<u8>);
+
 /// One bit of each file of the last checkpoint, and each file cut in half and removed.
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
@@ -237,7 +238,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
         "checkpoints/60/SHA256SUMS",
         "replay/seg-00000015.bin",
     ];
-    let damages: [(&str, fn(&Path, Vec<u8>)); 3] = [
+    let damages: [(&str, Damage); 3] = [
         ("flipped", |path, mut bytes| {
             let place = bytes.len() * 2 / 3;
             bytes[place] ^= 4;

@@ -14,7 +14,7 @@ use rescore_runner::{
     config::{Config, Request, resolve},
     interrupt::Interrupt,
     run_folder::RunFolder,
-    train::{Environments, train},
+    train::{Begin, Environments, train},
 };
 
 /// Error allowed of a value, in units of the reward, which is 1 at its best.
@@ -58,7 +58,8 @@ fn train_to_the_end(config: &Config, dims: [usize; 2], envs: Environments) -> St
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let path = temporary.path().join("run");
     let folder = RunFolder::create(Some(&path), config).expect("a new folder");
-    train::<Flex>(config, envs, &folder, &Interrupt::default(), &DEVICE).expect("a finished run");
+    let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+    train::<Flex>(config, envs, &folder, begin, &interrupt, &DEVICE).expect("a finished run");
     let last = Checkpoints::of(&path).find(Which::Last);
     let run = Description::new(config, dims.into(), 0, 0);
     let mut state = StateDict::default();

@@ -75,20 +75,14 @@ pub fn disturbs_writing() -> bool {
 /// When the disk is to be full from here on.
 pub fn write_step(needs_space: bool) -> io::Result<()> {
     static STEPS: AtomicU64 = AtomicU64::new(0);
+    let next = || STEPS.fetch_add(1, Ordering::Relaxed) + 1;
     match armed() {
-        Some(Fault::Abort { at }) => {
-            if STEPS.fetch_add(1, Ordering::Relaxed) + 1 == *at {
-                std::process::abort();
-            }
+        Some(Fault::Abort { at }) if next() == *at => std::process::abort(),
+        Some(Fault::Full { from }) if next() >= *from && needs_space => {
+            Err(io::ErrorKind::StorageFull.into())
         }
-        Some(Fault::Full { from }) => {
-            if STEPS.fetch_add(1, Ordering::Relaxed) + 1 >= *from && needs_space {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-        }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether a number is to be spoilt.

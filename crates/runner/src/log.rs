@@ -250,7 +250,7 @@ mod tests {
         };
         log.append(50, &evaluation).expect("writable");
         assert_eq!(
-            std::fs::read_to_string(&path).expect("just written"),
+            fs::read_to_string(&path).expect("just written"),
             "step,episodes,mean_return,std_return,return_0,return_1\n50,2,1.75,0.75,1,2.5\n"
         );
     }

@@ -143,7 +143,7 @@ impl<B: RescoreBackend> Parts<'_, B> {
         let capacity = self.config.training.replay_capacity as usize;
         let layout = Layout::new(capacity, self.dims.0, self.dims.1);
         let replay = folder.file("replay");
-        let (segments, replay) = Segments::load(replay, layout, capacity, &loaded.file.replay)?;
+        let (segments, replay) = Segments::load(&replay, layout, capacity, &loaded.file.replay)?;
         Ok((replay, segments, loaded.file.progress))
     }
 }

@@ -206,8 +206,9 @@ fn hostile_tensors_and_descriptions_are_refused() {
 #[cfg(unix)]
 #[test]
 fn hostile_files_are_refused() {
-    let _alone = alone();
     use std::os::unix::fs::symlink;
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let _alone = alone();
     let outside = tempfile::tempdir().expect("a temporary folder");
     let precious = outside.path().join("precious");
     fs::write(&precious, "mine").expect("writable");
@@ -217,12 +218,12 @@ fn hostile_files_are_refused() {
         "checkpoint.json",
         "SHA256SUMS",
     ] {
-        let spoil: [(&str, &dyn Fn(&Path)); 5] = [
+        let spoil: [(&str, Spoil<'_>); 5] = [
             ("a link", &|file| {
-                symlink(&precious, file).expect("writable")
+                symlink(&precious, file).expect("writable");
             }),
             ("an endless device", &|file| {
-                symlink("/dev/zero", file).expect("writable")
+                symlink("/dev/zero", file).expect("writable");
             }),
             ("a folder", &|file| fs::create_dir(file).expect("writable")),
             ("a pipe that nobody writes to", &|file| {
@@ -294,7 +295,7 @@ fn hostile_segments_are_refused() {
             segments,
         };
         refused(what, || {
-            Segments::load(replay.clone(), layout, capacity, &reference).map(|_| ())
+            Segments::load(&replay, layout, capacity, &reference).map(|_| ())
         })
     };
     refuse("more transitions than there can be", u64::MAX, Vec::new());
@@ -305,7 +306,7 @@ fn hostile_segments_are_refused() {
         vec![segment("seg-00000000.bin", u64::MAX)],
     );
     let path = folder.path().join("replay/seg-00000000.bin");
-    fs::write(&path, [0; 20_000]).expect("writable");
+    fs::write(&path, vec![0; 20_000]).expect("writable");
     let error = refuse("a header of zeros", 5, vec![segment("seg-00000000.bin", 5)]);
     assert!(error.contains("seg-00000000.bin"), "{error}");
 }

@@ -106,12 +106,12 @@ impl Checkpoints {
         let temporary = self.folder.join(format!(".{step}.tmp"));
         remove(&temporary)?; // Left by a process that was killed.
         create_folder(&temporary)?;
-        let mut sums = String::new();
+        let mut sums = Vec::new();
         for (name, bytes) in self.files(contents)? {
             write_synced(&temporary.join(name), &bytes)?;
-            sums += &format!("{}  {name}\n", sha256_hex(&bytes));
+            sums.extend(format!("{}  {name}\n", sha256_hex(&bytes)).into_bytes());
         }
-        write_synced(&temporary.join(SUMS_FILE), sums.as_bytes())?;
+        write_synced(&temporary.join(SUMS_FILE), &sums)?;
         sync_folder(&temporary)?;
         let old = self.folder.join(format!(".{step}.old"));
         if path.exists() {

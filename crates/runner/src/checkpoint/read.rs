@@ -72,7 +72,7 @@ pub fn load(
         ENVIRONMENTS_FILE,
         limits.environments,
         &sums,
-        |bytes| tensors::decode_environments(bytes),
+        tensors::decode_environments,
     )?;
     Ok(Loaded { file, environments })
 }
@@ -192,7 +192,7 @@ fn verified<T>(
     }
     let mut message = format!("its SHA-256 hash is {found}, but {SUMS_FILE} expects {expected}");
     if let Err(reason) = understood {
-        message += &format!("; {reason}");
+        message = format!("{message}; {reason}");
     }
     Err(RunError::corrupt(&file, message))
 }

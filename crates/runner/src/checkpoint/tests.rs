@@ -36,8 +36,8 @@ fn save(checkpoints: &Checkpoints, step: u64, best: Option<Best>, stopped: bool)
         .save(Contents {
             description: description(step),
             progress: Progress {
-                best,
                 stopped,
+                best,
                 ..Progress::default()
             },
             replay: ReplayReference::default(),

@@ -289,13 +289,13 @@ impl Segments {
     /// # Errors
     /// When a segment is missing, damaged or of another run; the message names it.
     pub fn load(
-        folder: PathBuf,
+        folder: &Path,
         layout: Layout,
         capacity: usize,
         reference: &ReplayReference,
     ) -> Result<(Self, Replay), RunError> {
         let ReplayReference { stored, held, .. } = *reference;
-        let corrupt = |message: String| RunError::corrupt(&folder, message);
+        let corrupt = |message: String| RunError::corrupt(folder, message);
         if held != stored.min(capacity as u64) {
             return Err(corrupt(format!(
                 "{held} of {stored} transitions are not what a buffer of {capacity} holds"
@@ -317,7 +317,7 @@ impl Segments {
             layout.action_dim,
         );
         let mut segments = Self {
-            folder: folder.clone(),
+            folder: folder.to_owned(),
             layout,
             written: stored,
             open: None,
@@ -325,7 +325,7 @@ impl Segments {
             created: false,
         };
         // Older checkpoints may need these; they are removed when none does any more.
-        for index in numbers(&folder).filter(|index| *index < first) {
+        for index in numbers(folder).filter(|index| *index < first) {
             segments.complete.insert(index, String::new());
         }
         for (index, segment) in (first..end).zip(&reference.segments) {

@@ -36,7 +36,7 @@ fn load(
     reference: &ReplayReference,
 ) -> Result<(Segments, Replay), RunError> {
     let layout = Layout::new(capacity, DIMS.0, DIMS.1);
-    Segments::load(folder.join("replay"), layout, capacity, reference)
+    Segments::load(&folder.join("replay"), layout, capacity, reference)
 }
 
 fn held(replay: &Replay) -> Vec<Vec<f32>> {
