@@ -8,9 +8,9 @@ use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rescore_agents::{Agent, AgentConfig, StateDict, StateError, dpmd::Dpmd, sac::Sac, sdac::Sdac};
 use rescore_critics::TwinQ;
-use rescore_envs::ProbeKind;
+use rescore_envs::{EnvState, ProbeKind};
 use rescore_runner::{
-    checkpoint::{self, Checkpoints, Description, Which},
+    checkpoint::{self, Checkpoints, Description, Limits, Which},
     config::{Config, Request, resolve},
     interrupt::Interrupt,
     run_folder::RunFolder,
@@ -63,7 +63,9 @@ fn train_to_the_end(config: &Config, dims: [usize; 2], envs: Environments) -> St
     let last = Checkpoints::of(&path).find(Which::Last);
     let run = Description::new(config, dims.into(), 0, 0);
     let mut state = StateDict::default();
-    checkpoint::load(&last.expect("a checkpoint"), &run, |loaded| {
+    let fresh = (config.agent).build::<Flex>(dims[0], dims[1], config.seed, &DEVICE);
+    let limits = Limits::new(&fresh.state(), &EnvState::new());
+    checkpoint::load_agent(&last.expect("a checkpoint"), &run, limits, |loaded| {
         state = loaded.clone();
         Ok(())
     })

@@ -218,6 +218,7 @@ unsafe impl Precision<Avx512> for Half {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "bf16 numbers are exact in f32")]
 mod tests {
     use super::to_bf16;
 

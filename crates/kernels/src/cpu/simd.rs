@@ -208,6 +208,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "infinity and zero are exact")]
     fn infinities_and_nan_are_as_in_the_formula() {
         let mut special = vec![0.0_f32; 16];
         special[..4].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN]);
