@@ -159,6 +159,8 @@ impl Soak {
             "eval_every=400",
             "--set",
             "particles=4",
+            "--set",
+            "hidden_dims=[256, 256, 256]",
         ];
         let mut child = self.train(&[SMALL, &own].concat())?;
         let result = self.sample(&mut child);
@@ -195,7 +197,7 @@ impl Soak {
         Ok(said)
     }
 
-    /// Resident memory in KiB and number of open files, once the buffer is full, until time is up.
+    /// Resident memory in KiB (without pages of the program itself, which come as they are used) and number of open files, once the buffer is full, until time is up.
     fn sample(&self, child: &mut Child) -> Result<Vec<(u64, u64)>, RunError> {
         let process = PathBuf::from(format!("/proc/{}", child.id()));
         let first_of_ring = self.out.join("long/replay/seg-00000000.bin");
@@ -218,7 +220,7 @@ impl Soak {
             let file = process.join("status");
             let status = fs::read_to_string(&file).map_err(RunError::io("read", &file))?;
             let memory = status.lines().find_map(|line| {
-                line.strip_prefix("VmRSS:")?
+                line.strip_prefix("RssAnon:")?
                     .split_whitespace()
                     .next()?
                     .parse()
