@@ -252,41 +252,6 @@ fn plot_overlays_runs() {
 }
 
 #[test]
-fn bench_writes_a_table() {
-    let folder = temporary();
-    let arguments = [
-        "bench",
-        "act",
-        "--algo",
-        "dpmd",
-        "--particles",
-        "2",
-        "--set",
-        "hidden_dims=[8]",
-        "--json",
-        "b.json",
-    ];
-    let output = rescore(folder.path(), &arguments);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let table: Value = serde_json::from_str(&read(&folder.path().join("b.json"))).expect("JSON");
-    let row = &table[0];
-    for (key, expected) in [
-        ("bench", Value::from("act")),
-        ("variant", "dpmd".into()),
-        ("backend", "flex".into()),
-        ("task", "HalfCheetah-v4".into()),
-        ("rows", 5.into()),
-        ("particles", 2.into()),
-        ("precision", "f32".into()),
-    ] {
-        assert_eq!(row[key], expected, "{key} of {row}");
-    }
-    assert!(row["ms"].as_f64().is_some_and(|ms| ms > 0.0));
-    assert!(row["threads"].as_u64().is_some_and(|threads| threads > 0));
-    assert!(row["cpu"].is_string());
-}
-
-#[test]
 fn help_names_the_exit_codes() {
     let folder = temporary();
     for arguments in [&["--help"][..], &["train", "--help"]] {

@@ -29,7 +29,7 @@ pub fn measure_update<B: RescoreBackend>(
         precision: config.agent.precision(),
         ms: pairs.into_iter().map(|ms| ms / 2.0).collect(),
         rows,
-        flops: None,
+        flops: Some(Counts::new(config, dims).update(config)),
         parts: Vec::new(),
     })
 }

@@ -1,7 +1,7 @@
 //! Naive counts of floating-point operations: a multiplication and an addition for every weight,
 //! every time a formula evaluates the network on a row. Activations are not counted.
 
-use rescore_agents::AgentConfig;
+use rescore_agents::{AgentConfig, config::DiffusionConfig};
 
 use crate::config::Config;
 
@@ -72,5 +72,77 @@ impl Counts {
     pub fn act(&self, states: usize, particles: usize, steps: usize) -> f64 {
         let rows = states * particles;
         self.chain(rows, steps) + rows as f64 * self.critics()
+    }
+
+    /// One update, the mean over as many as lie between two of the policy's.
+    ///
+    /// DPMD: next actions, TD target, critics, Q of the next actions; every `policy_delay`-th time
+    /// the policy forward and backward. SDAC: as much but for the Q of the next actions, and with
+    /// the policy also its actions at the present states and the Q of the reverse samples. SAC:
+    /// next actions, TD target, critics; policy and, through the critics, its gradient.
+    pub fn update(&self, config: &Config) -> f64 {
+        let batch = config.training.batch_size;
+        let rows = batch as f64;
+        let critics = rows * self.critics() + self.critic_step(batch);
+        let sample = |of: &DiffusionConfig| self.act(batch, of.particles, of.denoising_steps);
+        let policy = 3.0 * rows * self.denoiser();
+        match &config.agent {
+            AgentConfig::Dpmd(agent) => {
+                let delay = agent.diffusion.policy_delay as f64;
+                sample(&agent.diffusion) + critics + rows * self.critics() + policy / delay
+            }
+            AgentConfig::Sdac(agent) => {
+                let delay = agent.diffusion.policy_delay as f64;
+                let reverse = rows * agent.reverse_samples as f64 * self.critics();
+                let sample = sample(&agent.diffusion);
+                sample + critics + (sample + reverse + policy) / delay
+            }
+            AgentConfig::Sac(_) => {
+                let actor = row(self.observation_dim, &self.hidden, 2 * self.action_dim);
+                critics + 4.0 * rows * actor + 2.0 * rows * self.critics()
+            }
+        }
+    }
+
+    /// One iteration of training: the actions of all environments, and the updates due for them.
+    pub fn iteration(&self, config: &Config) -> f64 {
+        let training = &config.training;
+        let act = match &config.agent {
+            AgentConfig::Dpmd(agent) => Some(&agent.diffusion),
+            AgentConfig::Sdac(agent) => Some(&agent.diffusion),
+            AgentConfig::Sac(_) => None,
+        };
+        let act = act.map_or(0.0, |of| {
+            self.act(training.num_envs, of.particles, of.denoising_steps)
+        });
+        let updates = training.updates_per_step * training.num_envs as f64;
+        act + updates * self.update(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunError;
+    use crate::config::{Request, resolve};
+
+    /// The chain at HalfCheetah sizes has 46.7 GFLOP an update, nearly all there is.
+    #[test]
+    fn counts_at_half_cheetah_sizes() -> Result<(), RunError> {
+        let config = |algo: &str| {
+            resolve(&Request {
+                algo: Some(algo.to_owned()),
+                ..Request::default()
+            })
+        };
+        let counts = Counts::new(&config("dpmd")?, [17, 6]);
+        // 2 * (39 * 256 + 2 * 256 * 256 + 256 * 6) operations, 256 * 32 * 20 times
+        let chain = counts.chain(8192, 20);
+        assert!((chain - 46_724_546_560.0).abs() < 1.0, "{chain}");
+        let share = |algo| Ok::<_, RunError>(counts.update(&config(algo)?) / chain);
+        assert!((1.1..1.15).contains(&share("dpmd")?));
+        assert!((1.7..1.8).contains(&share("sdac")?));
+        assert!(share("sac")? < 0.05);
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rescore_kernels::RescoreBackend;
 
-use super::{Times, repeat, variant_of};
+use super::{Times, dims, flops::Counts, repeat, variant_of};
 use crate::RunError;
 use crate::config::Config;
 use crate::interrupt::Interrupt;
@@ -63,7 +63,7 @@ pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result
         precision: config.agent.precision(),
         ms: pairs.into_iter().map(|ms| ms / 2.0).collect(),
         rows: config.training.batch_size,
-        flops: None,
+        flops: Some(Counts::new(config, dims(config)?).iteration(config)),
         parts: PARTS
             .into_iter()
             .zip(parts.map(|ms| ms / f64::from(iterations)))
