@@ -5,7 +5,7 @@ use burn::{
     tensor::Tensor,
 };
 use proptest::prelude::*;
-use rescore_kernels::{Activation, Linear, Mlp, RescoreBackend, value_and_grad};
+use rescore_kernels::{Activation, Linear, Mlp, RescoreBackend, freeze, value_and_grad};
 
 use crate::{assert_close, normals, reference, tensor, to_vec};
 
@@ -69,15 +69,17 @@ fn check<B: RescoreBackend>(sizes: Sizes) {
         activation: Activation::Mish,
     };
     let input = tensor::<Autodiff<B>, 2>(x.clone(), [rows, depth]).require_grad();
-    let mut by_input = None;
-    let (_, gradient, output) = value_and_grad(&network, |network| {
-        let output = network.forward(input.clone());
+    let sum = |output: Tensor<Autodiff<B>, 2>| {
         let weights = tensor(weights.clone(), [rows, columns]);
-        let sum = (output.clone() * weights).sum();
-        let mut grads = sum.backward();
-        by_input = input.grad_remove(&mut grads);
-        (sum, output.inner())
+        (output * weights).sum()
+    };
+    let (_, gradient, output) = value_and_grad(&network, |network| {
+        let output = network.forward(input.clone().detach());
+        (sum(output.clone()), output.inner())
     });
+    let frozen = freeze::<B, _>(&network);
+    let mut grads = sum(frozen.forward(input.clone())).backward();
+    let by_input = input.grad_remove(&mut grads);
 
     let z: Vec<f64> = product(&wide(&x), &wide(&w), depth, columns)
         .chunks(columns)
