@@ -86,7 +86,10 @@ impl Soak {
     fn kill_again_and_again(&self, algo: &str) -> Result<String, RunError> {
         let small = |out: &'static str| {
             let own = ["--algo", algo, "--steps", STEPS, "--out", out];
-            [SMALL, &own, &["--set", "replay_capacity=700"]].concat()
+            // Between two kills a run must come further than to its next checkpoint, or it would
+            // begin again and again.
+            let often = ["--set", "replay_capacity=700", "--set", "checkpoint_every=20"];
+            [SMALL, &own, &often].concat()
         };
         let started = Instant::now();
         let status = wait(&mut self.train(&small("whole"))?)?;
@@ -105,9 +108,12 @@ impl Soak {
                     .wrapping_add(1);
                 // Five kills in the time of a run, more or less.
                 let wait_for = whole.mul_f64((random >> 40) as f64 / f64::from(1 << 24) * 0.4);
-                std::thread::sleep(wait_for);
-                // It may have ended by itself.
-                let _ = child.kill();
+                // The last run is left to its end.
+                if kills < self.kills {
+                    std::thread::sleep(wait_for);
+                    // It may have ended by itself.
+                    let _ = child.kill();
+                }
                 let status = wait(&mut child)?;
                 if status.success() {
                     break;

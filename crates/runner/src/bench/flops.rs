@@ -132,6 +132,7 @@ mod tests {
         let config = |algo: &str| {
             resolve(&Request {
                 algo: Some(algo.to_owned()),
+                env: Some("HalfCheetah-v4".to_owned()),
                 ..Request::default()
             })
         };
