@@ -88,7 +88,12 @@ impl Soak {
             let own = ["--algo", algo, "--steps", STEPS, "--out", out];
             // Between two kills a run must come further than to its next checkpoint, or it would
             // begin again and again.
-            let often = ["--set", "replay_capacity=700", "--set", "checkpoint_every=20"];
+            let often = [
+                "--set",
+                "replay_capacity=700",
+                "--set",
+                "checkpoint_every=20",
+            ];
             [SMALL, &own, &often].concat()
         };
         let started = Instant::now();
