@@ -1,7 +1,7 @@
 //! Benchmarks: how long things take, beside what the machine could do.
 //!
 //! Random data of a task's sizes; a warm-up, then the median of repetitions. Floating-point
-//! operations are counted naively ([`flops`]): what the formulas ask for, not what a kernel that
+//! operations are counted naively (`flops.rs`): what the formulas ask for, not what a kernel that
 //! saves work still does. They are given as a share of two yardsticks of the same run
 //! ([`Yardsticks`]): a large matrix product, and multiply-adds that touch no memory.
 
