@@ -36,7 +36,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / count
 }
 
-/// With the same random numbers an action moves by about a hundredth of its range's half; the
+/// With the same random numbers an action moves by less than a fiftieth of its range's half; the
 /// distribution of all of them does not move by what 4096 samples could show.
 #[test]
 fn bf16_moves_single_actions_a_little_and_their_distribution_not() {
