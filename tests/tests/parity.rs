@@ -35,6 +35,45 @@ fn ndarray_agrees_with_the_fixtures() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The small files of the default folder, which a software driver can do in seconds, or all of the
+/// folder that is named.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn check_on_gpu<B: rescore_kernels::RescoreBackend>(name: &str) -> anyhow::Result<()> {
+    let small = [
+        "common.safetensors",
+        "pieces_O5_A3_s0.safetensors",
+        "updates_O5_A3_s0.safetensors",
+    ];
+    let copy = copy_of(&small)?;
+    let all = env::var_os("RESCORE_FIXTURES").is_some();
+    let folder = if all {
+        folder()
+    } else {
+        copy.path().to_owned()
+    };
+    println!("{}", check::<B>(&folder, name, Tolerances::GPU)?);
+    Ok(())
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu {
+    #[test]
+    #[ignore = "needs a graphics driver: cargo xtask test --backend wgpu"]
+    fn agrees_with_the_fixtures() -> anyhow::Result<()> {
+        super::check_on_gpu::<burn::backend::Wgpu>("wgpu")
+    }
+}
+
+// One GPU backend a build: each is minutes to compile.
+#[cfg(all(feature = "cuda", not(feature = "wgpu")))]
+mod cuda {
+    #[test]
+    #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
+    fn agrees_with_the_fixtures() -> anyhow::Result<()> {
+        super::check_on_gpu::<burn::backend::Cuda>("cuda")
+    }
+}
+
 /// A copy of the files `names` of the default folder, and an index that lists only them.
 fn copy_of(names: &[&str]) -> anyhow::Result<tempfile::TempDir> {
     let copy = tempfile::tempdir()?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::failure::{Failure, Result};
-use crate::names::{ALGOS, BACKENDS, BUILTIN_ENVS, FUTURE_BACKENDS, MUJOCO_ENVS};
+use crate::names::{ALGOS, BUILTIN_ENVS, CPU_BACKENDS, GPU_BACKENDS, MUJOCO_ENVS};
 
 /// Below this Jaro-Winkler similarity a suggestion has nothing to do with what was typed.
 const SIMILAR: f64 = 0.7;
@@ -24,18 +24,17 @@ pub fn env(name: &str) -> Result<()> {
     known("task", name, &[BUILTIN_ENVS, MUJOCO_ENVS].concat())
 }
 
-/// Refuses a backend that does not exist, or not yet.
+/// Refuses a backend that does not exist.
 ///
 /// # Errors
 /// Exit code 2, with the nearest name and all names.
 pub fn backend(name: &str) -> Result<()> {
-    if FUTURE_BACKENDS.contains(&name) {
-        return Err(
-            Failure::usage(format!("the backend `{name}` is not available yet"))
-                .hint(format!("backends: {}", BACKENDS.join(", "))),
-        );
-    }
-    known("backend", name, BACKENDS)
+    known("backend", name, &[CPU_BACKENDS, GPU_BACKENDS].concat())
+}
+
+/// The cargo feature that a backend needs beyond those that every build has.
+pub fn gpu_feature(name: &str) -> Option<&'static str> {
+    GPU_BACKENDS.iter().copied().find(|known| *known == name)
 }
 
 /// Whether the task runs in MuJoCo.
@@ -97,7 +96,7 @@ mod tests {
         for name in [BUILTIN_ENVS, MUJOCO_ENVS].concat() {
             assert_eq!(env(name), Ok(()));
         }
-        for name in BACKENDS {
+        for name in [CPU_BACKENDS, GPU_BACKENDS].concat() {
             assert_eq!(backend(name), Ok(()));
         }
     }
@@ -121,12 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn backends_of_the_future_are_refused_as_such() {
-        for name in FUTURE_BACKENDS {
-            let failure = backend(name).expect_err("cannot be built");
-            assert_eq!(failure.code, 2);
-            assert!(failure.message.contains("not available yet"), "{failure}");
-        }
+    fn only_gpu_backends_need_a_feature_of_their_own() {
+        assert_eq!(gpu_feature("flex"), None);
+        assert_eq!(gpu_feature("wgpu"), Some("wgpu"));
         let failure = backend("flx").expect_err("not a name");
         assert_eq!(failure.hints[0], "did you mean `flex`?");
     }

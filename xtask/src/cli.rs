@@ -71,8 +71,14 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
     },
-    /// Check toolchain, MuJoCo, backends and devices
+    /// Check toolchain, MuJoCo, drivers and processor
     Doctor,
+    /// List what a backend can compute on
+    Devices {
+        /// flex, ndarray, cuda, wgpu, vulkan or metal (default: those of the processor)
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
+    },
     /// Run the tests: all, or those named
     #[command(after_help = "\
 `parity` reads the folder named by RESCORE_FIXTURES (default tests/fixtures), `golden` the one
@@ -80,8 +86,11 @@ named by RESCORE_GOLDEN (default tests/golden). Any other name is that of a file
 or else a filter on the names of all tests.")]
     Test {
         /// `parity`, `golden`, another whole-program test, or a filter
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", conflicts_with = "backends")]
         names: Vec<String>,
+        /// The tests that compute on this GPU backend, instead of all others
+        #[arg(long = "backend", value_name = "cuda|wgpu|vulkan|metal")]
+        backends: Vec<String>,
     },
 }
 
@@ -100,9 +109,12 @@ pub struct Train {
     /// Environment steps, counted from the end of warm-up
     #[arg(long, value_name = "N", value_parser = steps)]
     pub steps: Option<String>,
-    /// flex (default) or ndarray
+    /// flex (default), ndarray, cuda, wgpu, vulkan or metal
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
+    /// Which of the backend's devices (default: the first GPU); `cargo xtask devices` lists them
+    #[arg(long, value_name = "N")]
+    pub device: Option<String>,
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -113,7 +125,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with this run from its last checkpoint; with --steps to a later end
-    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "config", "settings", "out"])]
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "device", "config", "settings", "out"])]
     pub resume: Option<PathBuf>,
     /// Stop where --resume would use an older checkpoint because the last is damaged
     #[arg(long, requires = "resume")]
@@ -135,9 +147,12 @@ pub struct Eval {
     /// Print one line of JSON
     #[arg(long)]
     pub json: bool,
-    /// flex or ndarray
+    /// flex, ndarray, cuda, wgpu, vulkan or metal (default: as in training)
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
+    /// Which of the backend's devices (default: the first GPU)
+    #[arg(long, value_name = "N")]
+    pub device: Option<String>,
 }
 
 /// Options of `render`.
@@ -178,7 +193,7 @@ pub struct Render {
 #[command(after_help = "\
 Options, all handed on to `rescore bench` (its own --help lists more):
   --algo NAME     dpmd, sdac or sac
-  --backend NAME  flex or ndarray
+  --backend NAME  flex, ndarray, cuda, wgpu, vulkan or metal
   --json FILE     write the results as JSON")]
 pub struct Bench {
     /// What to measure, and options

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::failure::Result;
-use crate::names::{BACKENDS, FUTURE_BACKENDS};
+use crate::names::{CPU_BACKENDS, GPU_BACKENDS};
 use crate::setup::{self, Check, Manifest, Store, WITHOUT};
 
 /// The oldest toolchain that builds the project: `rust-version` of the workspace.
@@ -180,9 +180,9 @@ fn backends() -> Finding {
     Finding::fine(
         "backends",
         format!(
-            "{} can be built here (not available yet: {})",
-            BACKENDS.join(", "),
-            FUTURE_BACKENDS.join(", ")
+            "{} in every build; {} with --backend",
+            CPU_BACKENDS.join(", "),
+            GPU_BACKENDS.join(", ")
         ),
     )
 }
@@ -206,10 +206,97 @@ fn devices() -> Vec<Finding> {
             std::env::consts::ARCH
         ),
     )];
-    if let Some(gpu) = first_line(Command::new("nvidia-smi").arg("-L")) {
-        findings.push(Finding::fine("gpu", format!("{gpu} (not used yet)")));
-    }
+    findings.extend(gpus());
     findings
+}
+
+/// What the GPU backends need. Nothing of it is missed on a machine without a GPU, but somebody
+/// who asks wants to know what is there.
+#[cfg(target_os = "linux")]
+fn gpus() -> [Finding; 2] {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/sbin:/usr/sbin";
+    let libraries = Command::new("ldconfig")
+        .arg("-p")
+        .env("PATH", path)
+        .output();
+    let libraries = libraries.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let has = |name: &str| libraries.contains(name);
+    [cuda(&has), vulkan(&has)]
+}
+
+/// Other systems bring their drivers with them.
+#[cfg(not(target_os = "linux"))]
+fn gpus() -> [Finding; 0] {
+    []
+}
+
+#[cfg(target_os = "linux")]
+fn cuda(has: &dyn Fn(&str) -> bool) -> Finding {
+    let toolkit = std::env::var("CUDA_PATH").unwrap_or_else(|_| "/usr/local/cuda".to_owned());
+    let needs = [
+        (has("libcuda.so.1"), "the NVIDIA driver (libcuda.so.1)"),
+        (
+            has("libnvrtc.so"),
+            "the run-time compiler of the CUDA toolkit (libnvrtc.so)",
+        ),
+        (
+            Path::new(&toolkit).join("include").is_dir(),
+            "the headers of the CUDA toolkit (CUDA_PATH/include)",
+        ),
+    ];
+    let missing: Vec<_> = needs
+        .iter()
+        .filter(|need| !need.0)
+        .map(|need| need.1)
+        .collect();
+    if missing.is_empty() {
+        let gpu = first_line(Command::new("nvidia-smi").arg("-L"));
+        return Finding::fine(
+            "cuda",
+            gpu.unwrap_or_else(|| "driver and toolkit".to_owned()),
+        );
+    }
+    Finding::new(
+        Verdict::Limited,
+        "cuda",
+        format!("without {}", missing.join(", without ")),
+        Some("only --backend cuda needs it, and only where it runs, not where it is built"),
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn vulkan(has: &dyn Fn(&str) -> bool) -> Finding {
+    let hint = "only --backend wgpu and --backend vulkan need it; \
+                for example: apt install libvulkan1 mesa-vulkan-drivers";
+    if !has("libvulkan.so.1") {
+        let state = "without the Vulkan loader (libvulkan.so.1)";
+        return Finding::new(Verdict::Limited, "vulkan", state, Some(hint));
+    }
+    let folders = [
+        "/etc/vulkan/icd.d",
+        "/usr/share/vulkan/icd.d",
+        "/usr/local/share/vulkan/icd.d",
+    ];
+    let mut drivers: Vec<String> = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(Iterator::flatten)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    drivers.sort();
+    if drivers.is_empty() {
+        return Finding::new(Verdict::Limited, "vulkan", "without a driver", Some(hint));
+    }
+    Finding::fine(
+        "vulkan",
+        format!(
+            "{} (`cargo xtask devices --backend wgpu`)",
+            drivers.join(", ")
+        ),
+    )
 }
 
 /// Vector instructions that matter to tensor code, and whether they are here.

@@ -49,11 +49,15 @@ fn run(cli: &Cli) -> Result<u8> {
             Ok(0)
         }
         Some(Command::Doctor) => doctor::run(root),
-        Some(Command::Test { names }) => test_command::run(root, names),
+        Some(Command::Test { names, backends }) => {
+            backends.iter().try_for_each(|name| check::backend(name))?;
+            test_command::run(root, names, backends)
+        }
         Some(command) => {
             check_names(command)?;
             let mujoco = program::prepare(root, physics(command))?;
-            let program = program::build_for_use(root, mujoco)?;
+            let gpu = gpu(command);
+            let program = program::build_for_use(root, mujoco, gpu.as_slice())?;
             // The program understands the same command line.
             let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
             program::become_program(&program, &arguments)
@@ -98,6 +102,7 @@ fn check_names(command: &Command) -> Result<()> {
         }
         Command::Eval(eval) => [vec![], vec![], owned(eval.backend.as_deref())],
         Command::Render(render) => [vec![], owned(render.env.as_deref()), vec![]],
+        Command::Devices { backend } => [vec![], vec![], owned(backend.as_deref())],
         Command::Bench(bench) => ["algo", "env", "backend"].map(|name| bench.options(name)),
         _ => [vec![], vec![], vec![]],
     };
@@ -129,6 +134,24 @@ fn train_env(train: &Train) -> String {
         .map(str::to_owned)
         .or_else(|| check::configured(&train_config(train)?, "env"))
         .unwrap_or_else(|| names::DEFAULT_ENV.to_owned())
+}
+
+/// The cargo feature of the GPU backend that the command computes on, in the program's order of
+/// precedence.
+fn gpu(command: &Command) -> Option<&'static str> {
+    let of_run = |run: &Path| check::configured(&run.join("config.toml"), "backend");
+    let backend = match command {
+        Command::Train(train) => check::set_value(&train.settings, "backend")
+            .or(train.backend.as_deref())
+            .map(str::to_owned)
+            .or_else(|| check::configured(&train_config(train)?, "backend")),
+        Command::Eval(eval) => eval.backend.clone().or_else(|| of_run(&eval.run)),
+        Command::Render(render) => of_run(render.run.as_ref()?),
+        Command::Bench(bench) => bench.options("backend").pop(),
+        Command::Devices { backend } => backend.clone(),
+        _ => None,
+    };
+    check::gpu_feature(&backend?)
 }
 
 /// The configuration file: the one given, or that of the run to go on with.
@@ -189,11 +212,35 @@ mod tests {
     }
 
     #[test]
+    fn a_gpu_backend_is_built_where_it_is_used() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let run = dir.path().to_str().expect("a temporary path is text");
+        std::fs::write(dir.path().join("config.toml"), "backend = \"wgpu\"\n").expect("writable");
+        for (arguments, feature) in [
+            (&["train", "--backend", "cuda"][..], Some("cuda")),
+            (
+                &["train", "--set", "backend=wgpu", "--backend", "cuda"],
+                Some("wgpu"),
+            ),
+            (&["train", "--backend", "ndarray"], None),
+            (&["train"], None),
+            (&["train", "--resume", run], Some("wgpu")),
+            (&["eval", run], Some("wgpu")),
+            (&["eval", run, "--backend", "flex"], None),
+            (&["render", run, "--out", "a.gif"], Some("wgpu")),
+            (&["bench", "update", "--backend", "vulkan"], Some("vulkan")),
+            (&["envs"], None),
+        ] {
+            assert_eq!(gpu(&command(arguments)), feature, "{arguments:?}");
+        }
+    }
+
+    #[test]
     fn unknown_names_are_refused_wherever_they_are_given() {
         for bad in [
             &["train", "--algo", "ppo"][..],
             &["train", "--env", "Hoper-v4"],
-            &["train", "--backend", "cuda"],
+            &["train", "--backend", "kuda"],
             &["train", "--set", "env=Hoper-v4"],
             &["train", "--set", "gamma"],
             &["eval", "run", "--backend", "flx"],

@@ -41,11 +41,11 @@ pub const MUJOCO_ENVS: &[&str] = &[
     "InvertedDoublePendulum-v5",
 ];
 
-/// Backends that can be built and run.
-pub const BACKENDS: &[&str] = &["flex", "ndarray"];
+/// Backends that compute on the processor: they are in every build.
+pub const CPU_BACKENDS: &[&str] = &["flex", "ndarray"];
 
-/// Backends that have a name but cannot be built yet.
-pub const FUTURE_BACKENDS: &[&str] = &["cuda", "wgpu", "vulkan", "metal"];
+/// Backends that compute on a GPU: each is a cargo feature of its own.
+pub const GPU_BACKENDS: &[&str] = &["cuda", "wgpu", "vulkan", "metal"];
 
 /// The task that is trained on when none is named.
 pub const DEFAULT_ENV: &str = "InvertedPendulum-v4";

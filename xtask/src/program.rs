@@ -33,13 +33,15 @@ pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
 }
 
 /// The cargo features to build with. The processor's backends always come together, so that
-/// changing `--backend` between them builds nothing.
-pub fn features(mujoco: bool) -> &'static str {
+/// changing `--backend` between them builds nothing; those of GPUs take minutes to build and come
+/// where they are asked for.
+pub fn features(mujoco: bool, gpu: &[&str]) -> String {
+    let mut features = vec!["flex", "ndarray"];
     if mujoco {
-        "flex,ndarray,mujoco,render"
-    } else {
-        "flex,ndarray"
+        features.extend(["mujoco", "render"]);
     }
+    features.extend(gpu);
+    features.join(",")
 }
 
 /// A cargo command for this workspace, from anywhere.
@@ -109,10 +111,11 @@ fn executable(message: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// If the build fails.
-pub fn build_for_use(root: &Path, mujoco: bool) -> Result<PathBuf> {
+pub fn build_for_use(root: &Path, mujoco: bool, gpu: &[&str]) -> Result<PathBuf> {
     let program = ["build", "--release", "--workspace", "--bin", "rescore"];
+    let features = features(mujoco, gpu);
     let mut arguments = program.to_vec();
-    arguments.extend(["--features", features(mujoco)]);
+    arguments.extend(["--features", &features]);
     build(root, &arguments)
 }
 
@@ -144,9 +147,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_backends_come_together_and_mujoco_only_if_it_is_there() {
-        assert_eq!(features(true), "flex,ndarray,mujoco,render");
-        assert_eq!(features(false), "flex,ndarray");
+    fn the_processor_backends_come_together_and_the_rest_only_if_it_is_there_or_asked_for() {
+        assert_eq!(features(true, &[]), "flex,ndarray,mujoco,render");
+        assert_eq!(features(false, &[]), "flex,ndarray");
+        assert_eq!(features(false, &["wgpu"]), "flex,ndarray,wgpu");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::check::nearest;
+use crate::check::{gpu_feature, nearest};
 use crate::failure::{Failure, Result};
 use crate::program::{self, Physics};
 
@@ -22,11 +22,15 @@ struct Selection {
     filters: Vec<String>,
 }
 
-/// Runs the tests and returns the exit code of cargo.
+/// Test programs that have tests which compute on a GPU.
+const ON_GPU: [&str; 6] = ["--test", "gpu_kernels", "--test", "gpu", "--test", "parity"];
+
+/// Runs the tests (those that compute on the GPU backends among `backends`, or else those that
+/// `names` stand for, or else all that need no GPU) and returns the exit code of cargo.
 ///
 /// # Errors
 /// If something that is needed cannot be built or is missing.
-pub fn run(root: &Path, names: &[String]) -> Result<u8> {
+pub fn run(root: &Path, names: &[String], backends: &[String]) -> Result<u8> {
     let known = whole_program_tests(root)?;
     let selection = select(names, &known);
     let physics = if selection.programs.iter().any(|name| name == "golden") {
@@ -35,11 +39,23 @@ pub fn run(root: &Path, names: &[String]) -> Result<u8> {
         Physics::Wanted
     };
     let mujoco = program::prepare(root, physics)?;
+    let gpu: Vec<&str> = backends
+        .iter()
+        .filter_map(|name| gpu_feature(name))
+        .collect();
     let tests = Tests {
         root,
-        mujoco,
+        features: program::features(mujoco, &gpu),
         folders: folders()?,
     };
+    if !gpu.is_empty() {
+        let program = program::build_for_use(root, mujoco, &gpu)?;
+        // One build has one shader language, and its tests go by one name.
+        let name = |gpu: &str| if gpu == "cuda" { "cuda::" } else { "wgpu::" };
+        let mut arguments = vec!["--include-ignored", "--test-threads", "1"];
+        arguments.extend(gpu.into_iter().map(name));
+        return tests.run(Some(&program), &ON_GPU, &arguments);
+    }
     if names.is_empty() {
         let program = tests.build_program()?;
         return tests.run(Some(&program), &[], &[]);
@@ -78,15 +94,11 @@ pub fn run(root: &Path, names: &[String]) -> Result<u8> {
 /// One feature set and one profile for everything, so that nothing is built twice.
 struct Tests<'a> {
     root: &'a Path,
-    mujoco: bool,
+    features: String,
     folders: Vec<(&'static str, PathBuf)>,
 }
 
 impl Tests<'_> {
-    fn features(&self) -> &'static str {
-        program::features(self.mujoco)
-    }
-
     /// Builds `rescore` for the whole-program tests. All packages with their tests are named,
     /// because cargo unites the features of what is built together: the libraries built here are
     /// then the very ones that `cargo test --workspace` uses.
@@ -100,7 +112,7 @@ impl Tests<'_> {
                 "--bins",
                 "--tests",
                 "--features",
-                self.features(),
+                &self.features,
             ],
         )
     }
@@ -110,7 +122,7 @@ impl Tests<'_> {
         let mut command = program::cargo(self.root);
         command
             .args(["test", "--release", "--workspace"])
-            .args(["--features", self.features()])
+            .args(["--features", &self.features])
             .args(targets)
             .arg("--")
             .args(arguments)

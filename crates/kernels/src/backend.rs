@@ -6,7 +6,7 @@ use burn::{
 };
 
 use crate::{
-    ChainNetwork, ChainNoise, Mlp, Precision, Sampled, StepCoefficients,
+    ChainNetwork, ChainNoise, Mlp, Noise, Precision, Sampled, StepCoefficients,
     adam::{self, AdamStep},
     chain,
     dense::{self, DenseGradients, Wanted},
@@ -18,9 +18,15 @@ use crate::{
 /// The default bodies are plain tensor code, run on any backend, and are what a replacement is
 /// checked against. Mish and the linear layer have derivatives; sampling is never differentiated.
 pub trait RescoreBackend: Backend {
-    /// Whether the chain can be sampled in this precision; every backend can in `f32`.
-    fn supports(precision: Precision) -> bool {
+    /// Whether `device` samples the chain in this precision; every one does in `f32`.
+    fn supports(precision: Precision, device: &Self::Device) -> bool {
+        let _ = device;
         precision == Precision::F32
+    }
+
+    /// Counter-based standard normals `[rows, columns]`.
+    fn normal(noise: Noise, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
+        Self::float_from_data(noise.normal_on_host(shape), device)
     }
 
     /// `x tanh(softplus(x))` of every element.

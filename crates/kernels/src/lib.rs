@@ -18,6 +18,8 @@ mod cpu;
 pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod mish;
 mod mlp;
 mod multiversion;
@@ -33,6 +35,8 @@ pub use backend::RescoreBackend;
 pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
 #[cfg(feature = "flex")]
 pub use cpu::peak;
+#[cfg(feature = "gpu")]
+pub use gpu::devices;
 pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
 pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};

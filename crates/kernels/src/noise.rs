@@ -10,10 +10,10 @@
 //! library. No hardware sine, logarithm or fused multiply-add takes part, so that all backends
 //! compute the same numbers.
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, TensorPrimitive, backend::Backend};
 use rayon::prelude::*;
 
-use crate::multiversion::multiversion;
+use crate::{RescoreBackend, multiversion::multiversion};
 
 /// Key of one stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,12 @@ impl NoiseKey {
     /// (environments).
     pub const fn seed(self) -> u64 {
         (self.0[1] as u64) << 32 | self.0[0] as u64
+    }
+
+    /// Both words.
+    #[cfg(feature = "gpu")]
+    pub(crate) const fn words(self) -> [u32; 2] {
+        self.0
     }
 
     /// Four random words for the counter `(row, block, step, counter)`: Philox4x32-10.
@@ -161,11 +167,12 @@ pub struct Noise {
 
 impl Noise {
     /// Standard normals `[rows, columns]`.
-    pub fn normal<B: Backend>(
-        self,
-        [rows, columns]: [usize; 2],
-        device: &B::Device,
-    ) -> Tensor<B, 2> {
+    pub fn normal<B: RescoreBackend>(self, shape: [usize; 2], device: &B::Device) -> Tensor<B, 2> {
+        Tensor::from_primitive(TensorPrimitive::Float(B::normal(self, shape, device)))
+    }
+
+    /// The default body of [`RescoreBackend::normal`]: drawn on the processor.
+    pub(crate) fn normal_on_host(self, [rows, columns]: [usize; 2]) -> TensorData {
         let mut values = vec![0.0; rows * columns];
         // Rows are independent, so any partition gives the same numbers.
         let rows_per_task = 256;
@@ -177,7 +184,7 @@ impl Noise {
                 self.key
                     .fill_normals(chunk, columns, first_row, 0, self.counter);
             });
-        Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+        TensorData::new(values, [rows, columns])
     }
 
     /// Integers in `0..bound`, `[rows]`; for denoising steps.

@@ -184,7 +184,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         folder: &folder,
         interrupt: &Interrupt::install()?,
     };
-    dispatch(&config.backend, work)??;
+    dispatch(&config, work)??;
 
     let evaluations = evaluations(folder.path())?;
     for (step, mean_return) in &evaluations {

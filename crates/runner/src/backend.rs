@@ -1,4 +1,4 @@
-//! The one table from a backend's name to its type.
+//! The one table from a backend's name to its type, and which device it runs on.
 
 use rescore_kernels::{Precision, RescoreBackend};
 
@@ -8,19 +8,28 @@ use crate::config::Config;
 /// Backends that Rescore knows, compiled in or not.
 pub const KNOWN: &[&str] = &["flex", "ndarray", "cuda", "wgpu", "vulkan", "metal"];
 
-/// Backends that can be compiled in today.
-const BUILDABLE: &[&str] = &["flex", "ndarray"];
-
 /// Backends that this program was compiled with.
 pub const COMPILED: &[&str] = &[
     #[cfg(feature = "flex")]
     "flex",
     #[cfg(feature = "ndarray")]
     "ndarray",
+    #[cfg(feature = "cuda")]
+    "cuda",
+    // One build has one shader language.
+    #[cfg(all(feature = "wgpu", not(any(feature = "vulkan", feature = "metal"))))]
+    "wgpu",
+    #[cfg(feature = "vulkan")]
+    "vulkan",
+    #[cfg(feature = "metal")]
+    "metal",
 ];
 
-/// Whether the backend called `name` has computed a result when it returns it, so that looking at
-/// it costs no waiting.
+/// The device that is taken where none is named.
+pub const AUTO: &str = "auto";
+
+/// Whether the backend called `name` computes on the processor. It has then computed a result when
+/// it returns it, so that looking at it costs no waiting.
 pub fn computes_at_once(name: &str) -> bool {
     ["flex", "ndarray"].contains(&name)
 }
@@ -34,34 +43,166 @@ pub trait Work {
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output;
 }
 
-/// Does `work` on the default device of the backend called `name`.
+/// Does `work` on the backend and the device that `config` names.
 ///
 /// # Errors
-/// When it is not compiled in.
-pub fn dispatch<W>(name: &str, work: W) -> Result<W::Output, RunError>
+/// When the backend is not compiled in or there is no such device.
+pub fn dispatch<W>(config: &Config, work: W) -> Result<W::Output, RunError>
 where
     W: Work<Output: Send> + Send,
 {
-    check(name)?;
-    match name {
+    check(&config.backend)?;
+    match config.backend.as_str() {
         #[cfg(feature = "flex")]
-        "flex" => Ok(run_on_default_device::<burn::backend::Flex, W>(work)),
+        "flex" => on_processor::<burn::backend::Flex, W>(config, work),
         #[cfg(feature = "ndarray")]
-        "ndarray" => Ok(run_on_default_device::<burn::backend::NdArray, W>(work)),
-        _ => Err(not_compiled(name)),
+        "ndarray" => on_processor::<burn::backend::NdArray, W>(config, work),
+        #[cfg(feature = "cuda")]
+        "cuda" => {
+            let found = choose(config, rescore_kernels::devices::cuda())?;
+            Ok(on_device::<burn::backend::Cuda, W>(&found.device, work))
+        }
+        #[cfg(feature = "wgpu")]
+        "wgpu" | "vulkan" | "metal" => {
+            let found = choose(config, rescore_kernels::devices::wgpu())?;
+            Ok(on_device::<burn::backend::Wgpu, W>(&found.device, work))
+        }
+        name => Err(not_compiled(name)),
     }
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
-fn run_on_default_device<B, W>(work: W) -> W::Output
+/// The device that `config` names, in words.
+///
+/// # Errors
+/// As [`dispatch`].
+pub fn device_name(config: &Config) -> Result<String, RunError> {
+    check(&config.backend)?;
+    match config.backend.as_str() {
+        #[cfg(feature = "cuda")]
+        "cuda" => choose(config, rescore_kernels::devices::cuda()).map(|found| found.name),
+        #[cfg(feature = "wgpu")]
+        "wgpu" | "vulkan" | "metal" => {
+            choose(config, rescore_kernels::devices::wgpu()).map(|found| found.name)
+        }
+        _ => Ok(crate::device::cpu_name()),
+    }
+}
+
+/// One line for each device of the backend called `only`, or of all that are compiled in; or why
+/// there is none.
+///
+/// # Errors
+/// When that backend is not compiled in.
+pub fn list_devices(only: Option<&str>) -> Result<Vec<String>, RunError> {
+    only.map_or(Ok(()), check)?;
+    let wanted = COMPILED
+        .iter()
+        .filter(|name| only.is_none_or(|only| only == **name));
+    let mut lines = Vec::new();
+    for name in wanted {
+        match *name {
+            #[cfg(feature = "cuda")]
+            "cuda" => lines.extend(describe(name, rescore_kernels::devices::cuda())),
+            #[cfg(feature = "wgpu")]
+            "wgpu" | "vulkan" | "metal" => {
+                lines.extend(describe(name, rescore_kernels::devices::wgpu()));
+            }
+            name => {
+                let threads = rayon::current_num_threads();
+                let cpu = crate::device::cpu_name();
+                lines.push(format!("{name}: device 0: {cpu} ({threads} threads)"));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+use rescore_kernels::devices::{Found, Missing};
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn describe<D>(backend: &str, found: Result<Vec<Found<D>>, Missing>) -> Vec<String> {
+    match found {
+        Ok(found) => found
+            .iter()
+            .enumerate()
+            .map(|(index, found)| {
+                let software = if found.software {
+                    ", computes on the processor"
+                } else {
+                    ""
+                };
+                let (name, detail) = (&found.name, &found.detail);
+                format!("{backend}: device {index}: {name} ({detail}{software})")
+            })
+            .collect(),
+        Err(missing) => vec![format!("{backend}: {missing}; {}", missing.hint)],
+    }
+}
+
+/// The device that `config` names among those that were found: the first GPU where it names none.
+/// A driver that computes on the processor is taken only where it is named.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn choose<D: Clone>(
+    config: &Config,
+    found: Result<Vec<Found<D>>, Missing>,
+) -> Result<Found<D>, RunError> {
+    let backend = &config.backend;
+    let found = found.map_err(|missing| RunError::Usage {
+        message: format!("backend `{backend}` cannot run: {missing}"),
+        hint: Some(missing.hint),
+    })?;
+    let list = describe(backend, Ok(found.clone())).join("; ");
+    let Ok(index) = config.device.parse::<usize>() else {
+        return found
+            .iter()
+            .find(|found| !found.software)
+            .cloned()
+            .ok_or_else(|| {
+                RunError::usage(
+                    format!("backend `{backend}` finds no GPU, only {list}"),
+                    "`--device 0` computes on that one all the same; \
+                 `--backend flex` is much faster on a processor"
+                        .to_owned(),
+                )
+            });
+    };
+    found.get(index).cloned().ok_or_else(|| {
+        RunError::usage(
+            format!("backend `{backend}` has no device {index}"),
+            format!("there are: {list}"),
+        )
+    })
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn on_device<B, W>(device: &B::Device, work: W) -> W::Output
 where
     B: RescoreBackend,
     W: Work<Output: Send> + Send,
 {
+    rayon::scope(|_| work.run::<B>(device))
+}
+
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn on_processor<B, W>(config: &Config, work: W) -> Result<W::Output, RunError>
+where
+    B: RescoreBackend,
+    W: Work<Output: Send> + Send,
+{
+    if ![AUTO, "0"].contains(&config.device.as_str()) {
+        return Err(RunError::usage(
+            format!(
+                "backend `{}` has no device {}: it computes on the processor",
+                config.backend, config.device
+            ),
+            "leave `device` away".to_owned(),
+        ));
+    }
     // On a worker of the thread pool: a parallel operation then begins at once on the thread that
     // asks for it. From outside it would have to wake a worker and wait, which at a hundred
     // operations an update was measured to cost several milliseconds.
-    rayon::scope(|_| work.run::<B>(&B::Device::default()))
+    Ok(rayon::scope(|_| work.run::<B>(&B::Device::default())))
 }
 
 /// Requires that the backend called `name` is compiled in.
@@ -76,21 +217,21 @@ pub fn check(name: &str) -> Result<(), RunError> {
     }
 }
 
-/// Requires that the backend of `config` is compiled in and samples in the precision that `config`
-/// asks for.
+/// Requires that the backend of `config` is compiled in, has its device and samples in the
+/// precision that `config` asks for.
 ///
 /// # Errors
-/// When it is not or does not.
+/// When it is not, has not or does not.
 pub fn check_config(config: &Config) -> Result<(), RunError> {
     struct Supports(Precision);
     impl Work for Supports {
         type Output = bool;
-        fn run<B: RescoreBackend>(self, _: &B::Device) -> bool {
-            B::supports(self.0)
+        fn run<B: RescoreBackend>(self, device: &B::Device) -> bool {
+            B::supports(self.0, device)
         }
     }
     let precision = config.agent.precision();
-    if dispatch(&config.backend, Supports(precision))? {
+    if dispatch(config, Supports(precision))? {
         return Ok(());
     }
     Err(RunError::usage(
@@ -99,7 +240,7 @@ pub fn check_config(config: &Config) -> Result<(), RunError> {
             config.backend,
             precision.name()
         ),
-        "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex`".to_owned(),
+        "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex` and on `cuda`".to_owned(),
     ))
 }
 
@@ -109,30 +250,28 @@ fn not_compiled(name: &str) -> RunError {
             "backend `{name}` is not compiled into this program, which has: {}",
             COMPILED.join(", ")
         ),
-        if BUILDABLE.contains(&name) {
-            format!("`cargo xtask train --backend {name}` builds the program with it")
-        } else {
-            format!("backends that can be built: {}", BUILDABLE.join(", "))
-        },
+        format!("`cargo xtask train --backend {name}` builds the program with it"),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Request, resolve};
+
+    fn config(backend: &str, set: &[&str]) -> Result<Config, RunError> {
+        resolve(&Request {
+            backend: Some(backend.to_owned()),
+            set: set.iter().map(|&text| text.to_owned()).collect(),
+            ..Request::default()
+        })
+    }
 
     #[test]
     #[cfg(all(feature = "flex", feature = "ndarray"))]
     fn a_precision_without_a_kernel_is_refused() -> Result<(), RunError> {
-        let config = |backend: &str| {
-            crate::config::resolve(&crate::config::Request {
-                backend: Some(backend.to_owned()),
-                set: vec!["precision=bf16".to_owned()],
-                ..crate::config::Request::default()
-            })
-        };
-        check_config(&config("flex")?)?;
-        let error = check_config(&config("ndarray")?).expect_err("no kernel");
+        check_config(&config("flex", &["precision=bf16"])?)?;
+        let error = check_config(&config("ndarray", &["precision=bf16"])?).expect_err("no kernel");
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("`ndarray`"), "{error}");
         assert!(error.to_string().contains("bf16"), "{error}");
@@ -140,13 +279,76 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_is_missing_says_what_can_be_built() {
-        let error = check("cuda").expect_err("not compiled in");
+    fn a_backend_that_is_missing_says_what_builds_it() {
+        let Some(missing) = KNOWN.iter().find(|name| !COMPILED.contains(name)) else {
+            return;
+        };
+        let error = check(missing).expect_err("not compiled in");
         assert_eq!(error.exit_code(), 2);
-        assert!(
-            error
-                .hint()
-                .is_some_and(|hint| hint.contains("can be built: flex, ndarray"))
-        );
+        let command = format!("--backend {missing}`");
+        assert!(error.hint().is_some_and(|hint| hint.contains(&command)));
+    }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn the_processor_is_one_device() -> Result<(), RunError> {
+        for device in ["auto", "0"] {
+            check_config(&config("flex", &[&format!("device=\"{device}\"")])?)?;
+        }
+        let error = check_config(&config("flex", &["device=\"1\""])?).expect_err("no device 1");
+        assert!(error.to_string().contains("no device 1"), "{error}");
+        assert!(config("flex", &["device=\"gpu\""]).is_err());
+        Ok(())
+    }
+
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    mod choosing {
+        use super::*;
+
+        fn found(software: &[bool]) -> Vec<Found<usize>> {
+            let one = |(device, &software): (usize, &bool)| Found {
+                device,
+                name: format!("card {device}"),
+                detail: "test".into(),
+                software,
+            };
+            software.iter().enumerate().map(one).collect()
+        }
+
+        fn on(device: &str) -> Result<Config, RunError> {
+            config("wgpu", &[&format!("device=\"{device}\"")])
+        }
+
+        #[test]
+        fn the_first_gpu_is_taken_and_software_only_by_name() -> Result<(), RunError> {
+            let mixed = || Ok(found(&[true, false, false]));
+            assert_eq!(choose(&on("auto")?, mixed())?.device, 1);
+            assert_eq!(choose(&on("2")?, mixed())?.device, 2);
+            assert_eq!(choose(&on("0")?, mixed())?.device, 0);
+            let error = choose(&on("3")?, mixed()).expect_err("only three");
+            assert!(
+                error
+                    .hint()
+                    .is_some_and(|hint| hint.contains("device 2: card 2"))
+            );
+            let error = choose(&on("auto")?, Ok(found(&[true]))).expect_err("no GPU");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("finds no GPU"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("--device 0")));
+            Ok(())
+        }
+
+        #[test]
+        fn what_is_missing_is_named() -> Result<(), RunError> {
+            let missing = Missing {
+                missing: "libx cannot be loaded".into(),
+                hint: "install x".into(),
+            };
+            let nothing: Result<Vec<Found<usize>>, _> = Err(missing);
+            let error = choose(&on("auto")?, nothing).expect_err("nothing");
+            assert!(error.to_string().contains("libx"), "{error}");
+            assert_eq!(error.hint(), Some("install x"));
+            Ok(())
+        }
     }
 }

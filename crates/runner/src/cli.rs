@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
-use crate::backend::{self, Work, dispatch};
+use crate::backend::{self, AUTO, Work, dispatch};
 use crate::bench::BenchArgs;
 use crate::checkpoint::{Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
@@ -48,6 +48,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List what this program could compute on
+    #[command(after_help = EXIT_CODES)]
+    Devices {
+        /// Only those of this backend
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
+    },
     /// Measure milliseconds per update or per act, or steps per second of the tasks
     #[command(after_help = EXIT_CODES)]
     Bench(BenchArgs),
@@ -83,9 +90,12 @@ struct TrainArgs {
     /// Environment steps, counted from the end of warm-up [default: the task's, else 1000000]
     #[arg(long, value_name = "N", value_parser = parse_steps)]
     steps: Option<u64>,
-    /// Tensor backend: flex, ndarray, ... [default: flex]
+    /// Tensor backend: flex, ndarray, cuda, wgpu, vulkan or metal [default: flex]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    /// Device of the backend, see `devices` [default: the first GPU]
+    #[arg(long, value_name = "N")]
+    device: Option<String>,
     /// Configuration file; see configs/
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -96,7 +106,7 @@ struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with a run from its last checkpoint; with --steps to a later end
-    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "config", "set", "out"])]
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "device", "config", "set", "out"])]
     resume: Option<PathBuf>,
     /// Stop where --resume would use an older checkpoint because the last is damaged
     #[arg(long, requires = "resume")]
@@ -130,6 +140,9 @@ struct EvalArgs {
     /// Tensor backend [default: as in training]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    /// Device of the backend, see `devices` [default: as in training, with --backend the first GPU]
+    #[arg(long, value_name = "N")]
+    device: Option<String>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -212,6 +225,12 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
         Command::Train(args) => run_train(args),
         Command::Eval(args) => run_eval(&args),
         Command::Envs { json } => run_envs(json),
+        Command::Devices { backend } => {
+            for line in backend::list_devices(backend.as_deref())? {
+                print(&line)?;
+            }
+            Ok(())
+        }
         Command::Bench(args) => args.run(print),
         Command::Render(args) => run_render(&args),
         Command::Soak(args) => Soak {
@@ -268,6 +287,7 @@ fn run_train(args: TrainArgs) -> Result<(), RunError> {
         seed: args.seed,
         steps: args.steps,
         backend: args.backend,
+        device: args.device,
         set: args.set,
     })?;
     backend::check_config(&config)?;
@@ -330,7 +350,7 @@ fn begin_training(
         begin,
         interrupt: &interrupt,
     };
-    dispatch(&config.backend, work)??;
+    dispatch(config, work)??;
     print(&folder.path().display().to_string())
 }
 
@@ -351,6 +371,8 @@ struct EvalReport {
 fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
     let mut request = Request::from_file(&args.run.join(CONFIG_FILE));
     request.backend.clone_from(&args.backend);
+    let auto = || args.backend.as_ref().map(|_| AUTO.to_owned());
+    request.device = args.device.clone().or_else(auto);
     if let Some(episodes) = args.episodes {
         request
             .set
@@ -363,7 +385,7 @@ fn run_eval(args: &EvalArgs) -> Result<(), RunError> {
         config: &config,
         path: &path,
     };
-    let (description, evaluation) = dispatch(&config.backend, work)??;
+    let (description, evaluation) = dispatch(&config, work)??;
     let report = EvalReport {
         algo: description.algo,
         env: description.env,

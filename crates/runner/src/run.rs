@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use rescore_agents::{Agent, Batch, Metrics};
+use rescore_envs::VecStep;
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::checkpoint::{
@@ -213,9 +214,53 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// When a number is not finite, in which case none of them is stored; when an environment
     /// fails; when the buffer's files cannot be written.
     pub fn interact(&mut self, observations: &[f32], actions: &[f32]) -> Result<(), RunError> {
+        let step = self.envs.training.step(actions)?.clone();
+        self.store(observations, actions, step)
+    }
+
+    /// [`Run::interact`], and meanwhile the updates that are missing to `updates`: on what is
+    /// stored before this step, so that it makes no difference which is done first.
+    ///
+    /// # Errors
+    /// As [`Run::interact`] and [`Run::update`].
+    pub fn interact_while_learning(
+        &mut self,
+        observations: &[f32],
+        actions: &[f32],
+        updates: u64,
+    ) -> Result<(), RunError> {
         let envs = &mut self.envs.training;
+        let (agent, metrics) = (self.agent.as_mut(), &mut self.metrics);
+        let (replay, sampler, device) = (&self.replay, &self.sampler, self.device);
+        let batch_size = self.config.training.batch_size;
+        let mut step = None;
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| step = Some(envs.step(actions).cloned()));
+            while agent.updates() < updates {
+                let batch = draw::<B>(replay, sampler, batch_size, agent.updates(), device);
+                metrics.merge(agent.update(&batch));
+            }
+        });
+        self.spoil_state()?;
+        if backend::computes_at_once(&self.config.backend) {
+            self.read_metrics()?;
+        }
+        // The scope has waited for the step.
+        match step {
+            Some(step) => self.store(observations, actions, step?),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the transitions of a step.
+    fn store(
+        &mut self,
+        observations: &[f32],
+        actions: &[f32],
+        mut step: VecStep,
+    ) -> Result<(), RunError> {
+        let envs = &self.envs.training;
         let (observation_dim, action_dim) = (envs.observation_dim(), envs.action_dim());
-        let mut step = envs.step(actions)?.clone();
         self.spoil("next_observation", &mut step.next_observations);
         self.spoil("reward", &mut step.rewards);
         let next_observations = &step.next_observations;
@@ -291,22 +336,8 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
 
     /// [`Run::update`] without looking at the results.
     pub(crate) fn learn(&mut self) -> Result<(), RunError> {
-        let count = self.config.training.batch_size;
-        let number = self.agent.updates();
-        let rows = self.sampler.rows(count, self.replay.len(), number);
-        let drawn = self.replay.gather(&rows);
-        let vector = |values| Tensor::from_data(TensorData::new(values, [count]), self.device);
-        let matrix = |values: Vec<f32>| {
-            let shape = [count, values.len() / count];
-            Tensor::from_data(TensorData::new(values, shape), self.device)
-        };
-        let batch = Batch {
-            observations: matrix(drawn.observations),
-            actions: matrix(drawn.actions),
-            rewards: vector(drawn.rewards),
-            next_observations: matrix(drawn.next_observations),
-            terminated: vector(drawn.terminated),
-        };
+        let (count, number) = (self.config.training.batch_size, self.agent.updates());
+        let batch = draw::<B>(&self.replay, &self.sampler, count, number, self.device);
         let newest = self.agent.update(&batch);
         self.metrics.merge(newest);
         self.spoil_state()
@@ -547,5 +578,28 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             .filter(|(name, _)| name.ends_with("loss"))
             .map(|(name, value)| format!("{name} {value:.3}"));
         returns.chain(losses).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The batch of update `number`, drawn uniformly.
+fn draw<B: RescoreBackend>(
+    replay: &Replay,
+    sampler: &Sampler,
+    count: usize,
+    number: u64,
+    device: &B::Device,
+) -> Batch<B> {
+    let drawn = replay.gather(&sampler.rows(count, replay.len(), number));
+    let vector = |values| Tensor::from_data(TensorData::new(values, [count]), device);
+    let matrix = |values: Vec<f32>| {
+        let shape = [count, values.len() / count];
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    Batch {
+        observations: matrix(drawn.observations),
+        actions: matrix(drawn.actions),
+        rewards: vector(drawn.rewards),
+        next_observations: matrix(drawn.next_observations),
+        terminated: vector(drawn.terminated),
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::durable::{parse_json, read_limited, refuse_link, sha256_hex, write_json, write_whole};
 use crate::lock::{LOCK, Lock};
-use crate::{RunError, device};
+use crate::{RunError, backend::device_name, device};
 
 /// Name of the resolved configuration.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -229,7 +229,7 @@ impl Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: device::source_commit(),
             backend: config.backend.clone(),
-            device: device::cpu_name(),
+            device: device_name(config).unwrap_or_else(|_| device::cpu_name()),
             threads: rayon::current_num_threads(),
             host: device::host_name(),
             command: std::env::args().collect(),

@@ -138,7 +138,12 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
         run.stop_if(interrupt)?;
         let observations = run.observe()?;
         let actions = run.act(&observations)?;
-        run.interact(&observations, &actions)?;
+        if run.config.training.overlap {
+            let due = updates.due(run.step + run.config.training.num_envs as u64);
+            run.interact_while_learning(&observations, &actions, due)?;
+        } else {
+            run.interact(&observations, &actions)?;
+        }
         run.advance();
     }
     progress.finish(run.step, &run.status());

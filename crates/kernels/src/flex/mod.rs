@@ -27,7 +27,7 @@ use sampling::{best_of, can_score, denoise_fused, min_q_fused, tensor};
 const CHUNK: usize = 8192;
 
 impl RescoreBackend for Flex {
-    fn supports(precision: Precision) -> bool {
+    fn supports(precision: Precision, _: &Self::Device) -> bool {
         matches!(precision, Precision::F32 | Precision::Bf16)
     }
 

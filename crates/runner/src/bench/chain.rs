@@ -58,7 +58,7 @@ pub fn measure<B: RescoreBackend>(
         ("fused-f32", Precision::F32),
         ("fused-bf16", Precision::Bf16),
     ] {
-        if !B::supports(precision) {
+        if !B::supports(precision, device) {
             continue;
         }
         let network = network(precision);

@@ -79,7 +79,7 @@ pub fn measure(request: &Request) -> Result<Cost, RunError> {
         config: &config,
         folder: &folder,
     };
-    dispatch(&config.backend, work)?
+    dispatch(&config, work)?
 }
 
 struct CostBench<'a> {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use rescore_envs::EnvError;
+use rescore_envs::{EnvError, TaskSettings};
 
 use super::envs::{self, EnvMeasurement};
 use super::{Bench, Other, Subject, Yardsticks, checkpoint, write};
 use crate::RunError;
-use crate::config::Request;
+use crate::backend::{COMPILED, computes_at_once, device_name};
+use crate::config::{Request, resolve};
 use crate::durable::write_json;
 
 /// Options of `bench`.
@@ -38,6 +39,9 @@ pub struct BenchArgs {
     /// Compare with the results in a file of the form that --json writes, of another program say
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// With `gpu`: also SDAC, the critics, Ant and Humanoid
+    #[arg(long)]
+    all: bool,
     /// Also write the results to a file, as a JSON array
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -59,6 +63,8 @@ enum SubjectArg {
     Checkpoint,
     /// Steps of the tasks, next to a bare loop over the simulator
     Envs,
+    /// What a GPU is bought for, in one go: the chain at two sizes, updates, acting, iterations
+    Gpu,
 }
 
 impl SubjectArg {
@@ -70,7 +76,7 @@ impl SubjectArg {
             Self::Update => Some(Subject::Update),
             Self::Act => Some(Subject::Act),
             Self::Train => Some(Subject::Train),
-            Self::Checkpoint | Self::Envs => None,
+            Self::Checkpoint | Self::Envs | Self::Gpu => None,
         }
     }
 }
@@ -96,6 +102,7 @@ impl BenchArgs {
         match (self.subject, self.subject.subject()) {
             (_, Some(subject)) => self.measure(subject, print),
             (SubjectArg::Envs, _) => self.measure_envs(print),
+            (SubjectArg::Gpu, _) => self.measure_gpu(print),
             (_, None) => self.measure_checkpoints(print),
         }
     }
@@ -114,8 +121,6 @@ impl BenchArgs {
     }
 
     fn measure(&self, subject: Subject, print: Print) -> Result<(), RunError> {
-        let others = self.against.as_deref();
-        let others = others.map_or(Ok(Vec::new()), Other::read)?;
         let algorithms = self.algorithms(match subject {
             // One chain and one pair of critics serve both.
             Subject::Chain | Subject::Critic => &["dpmd"],
@@ -128,6 +133,71 @@ impl BenchArgs {
             backend: self.backend.clone(),
             set: self.set.clone(),
         });
+        self.measure_each(benches, print)
+    }
+
+    /// Everything on a GPU; on its own where `--all` is not given the parts that its purchase is
+    /// decided by.
+    fn measure_gpu(mut self, print: Print) -> Result<(), RunError> {
+        let on_gpu = |name: &&&str| !computes_at_once(name);
+        let compiled = COMPILED.iter().find(on_gpu).map(|name| (*name).to_owned());
+        let Some(backend) = self.backend.clone().or(compiled) else {
+            return Err(RunError::usage(
+                "no GPU backend is compiled into this program".to_owned(),
+                "`cargo xtask bench gpu --backend wgpu` (or cuda) builds one with it".to_owned(),
+            ));
+        };
+        self.backend = Some(backend);
+        let task = self.task();
+        let config = resolve(&Request {
+            env: Some(task.clone()),
+            backend: self.backend.clone(),
+            set: self.set.clone(),
+            ..Request::default()
+        })?;
+        print(&format!("{}: {}", config.backend, device_name(&config)?))?;
+        let bench = |subject, algo: &str, task: &str, more: &[String]| Bench {
+            subject,
+            algo: algo.to_owned(),
+            task: task.to_owned(),
+            backend: self.backend.clone(),
+            set: [&self.set, more].concat(),
+        };
+        let large = format!("training.batch_size={}", 8 * config.training.batch_size);
+        let overlap = "training.overlap=true".to_owned();
+        let mut benches = vec![
+            bench(Subject::Chain, "dpmd", &task, &[]),
+            bench(Subject::Chain, "dpmd", &task, &[large]),
+            bench(Subject::Update, "dpmd", &task, &[]),
+            bench(Subject::Act, "dpmd", &task, &[]),
+            bench(Subject::Train, "dpmd", &task, &[]),
+            bench(Subject::Train, "dpmd", &task, &[overlap.clone()]),
+        ];
+        if self.all {
+            benches.extend([
+                bench(Subject::Critic, "dpmd", &task, &[]),
+                bench(Subject::Update, "sdac", &task, &[]),
+                bench(Subject::Train, "sdac", &task, &[overlap.clone()]),
+            ]);
+            let larger = ["Ant-v4", "Humanoid-v4"].into_iter();
+            let larger =
+                larger.filter(|name| rescore_envs::make(name, &TaskSettings::default()).is_ok());
+            benches.extend(
+                larger.map(|name| {
+                    bench(Subject::Train, "dpmd", name, std::slice::from_ref(&overlap))
+                }),
+            );
+        }
+        self.measure_each(benches, print)
+    }
+
+    fn measure_each(
+        &self,
+        benches: impl IntoIterator<Item = Bench>,
+        print: Print,
+    ) -> Result<(), RunError> {
+        let others = self.against.as_deref();
+        let others = others.map_or(Ok(Vec::new()), Other::read)?;
         let yardsticks = Yardsticks::measure();
         print(&yardsticks.line())?;
         let mut results = Vec::new();

@@ -14,7 +14,8 @@ use crate::run_folder::RunFolder;
 use crate::schedule::UpdateSchedule;
 use crate::train::Environments;
 
-/// Parts of an iteration, in their order.
+/// Parts of an iteration, in their order. With `overlap` the second holds the updates, too. A device
+/// that computes by itself is waited for where its results are read: in `act`.
 const PARTS: [&str; 3] = ["act", "step and store", "update"];
 
 /// Milliseconds of an iteration (one step of all environments and the updates due for it; two
@@ -34,7 +35,12 @@ pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result
         let observations = run.observe()?;
         let actions = run.act(&observations)?;
         let acted = Instant::now();
-        run.interact(&observations, &actions)?;
+        if config.training.overlap {
+            let due = schedule.due(run.step + config.training.num_envs as u64);
+            run.interact_while_learning(&observations, &actions, due)?;
+        } else {
+            run.interact(&observations, &actions)?;
+        }
         run.advance();
         let stepped = Instant::now();
         while run.agent.updates() < schedule.due(run.step) {

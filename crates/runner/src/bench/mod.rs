@@ -176,7 +176,7 @@ impl Bench {
             subject: self.subject,
             yardsticks,
         };
-        dispatch(&config.backend, work)?
+        dispatch(&config, work)?
     }
 }
 
@@ -258,11 +258,11 @@ fn diffusion(config: &Config) -> Option<&DiffusionConfig> {
 
 /// Name of the variant that a backend runs by itself.
 fn variant_of(config: &Config) -> &'static str {
-    // Flex has kernels; the others run the default bodies.
+    // `NdArray` runs the default bodies, the others have kernels.
     match (config.backend.as_str(), config.agent.precision()) {
-        ("flex", Precision::F32) => "fused-f32",
-        ("flex", Precision::Bf16) => "fused-bf16",
-        _ => "plain",
+        ("ndarray", _) => "plain",
+        (_, Precision::F32) => "fused-f32",
+        (_, Precision::Bf16) => "fused-bf16",
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub steps: u64,
     /// Name of the tensor backend.
     pub backend: String,
+    /// Which of the backend's devices: its number, or "auto" for the first GPU.
+    pub device: String,
     /// Hyper-parameters of the algorithm.
     pub agent: AgentConfig,
     /// How data is gathered and how often things happen.

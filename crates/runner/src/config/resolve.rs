@@ -10,7 +10,7 @@ use super::layers::{parse_assignment, parse_toml};
 use super::schema::{ALIAS, Schema};
 use super::{Config, ConfigError, Origin, Setting, TrainingConfig, embedded, nearest_name, task};
 use crate::RunError;
-use crate::backend::KNOWN;
+use crate::backend::{AUTO, KNOWN};
 
 /// Values of the keys that belong to no table.
 const DEFAULT_ENV: &str = "InvertedPendulum-v4";
@@ -32,6 +32,8 @@ pub struct Request {
     pub steps: Option<u64>,
     /// `--backend NAME`.
     pub backend: Option<String>,
+    /// `--device N`.
+    pub device: Option<String>,
     /// `--set KEY=VALUE`, in the order given.
     pub set: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Request {
             ("algo", &self.algo),
             ("env", &self.env),
             ("backend", &self.backend),
+            ("device", &self.device),
         ];
         for (key, value) in texts {
             if let Some(value) = value {
@@ -229,6 +232,7 @@ fn defaults(algorithm: Algorithm, preset: &str, env: &TaskEntry) -> toml::Table 
         seed: 0,
         steps: DEFAULT_STEPS,
         backend: DEFAULT_BACKEND.to_owned(),
+        device: AUTO.to_owned(),
         agent: AgentConfig::preset(algorithm, preset).expect("callers pass names of presets only"),
         training: TrainingConfig::default(),
         task: task::defaults(env),
@@ -317,6 +321,7 @@ fn from_table(
         seed: take("seed")?.try_into().map_err(message)?,
         steps: take("steps")?.try_into().map_err(message)?,
         backend: take("backend")?.try_into().map_err(message)?,
+        device: take("device")?.try_into().map_err(message)?,
         agent: AgentConfig::from_table(algorithm, take("agent")?).map_err(message)?,
         training: take("training")?.try_into().map_err(message)?,
         task: task::from_table(env, take("task")?)?,
@@ -340,6 +345,14 @@ fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), C
             expected: "a whole number of at least 1",
         };
         return Err(place("steps".into(), error));
+    }
+    if config.device != AUTO && config.device.parse::<u16>().is_err() {
+        let error = RangeError {
+            key: "device",
+            value: format!("\"{}\"", config.device),
+            expected: "\"auto\" or the number of a device (`rescore devices` lists them)",
+        };
+        return Err(place("device".into(), error));
     }
     config
         .training

@@ -28,6 +28,10 @@ pub struct TrainingConfig {
     pub checkpoint_every: u64,
     /// Steps between two lines of `metrics.jsonl`, at least 1.
     pub log_every: u64,
+    /// Whether the environments step while the updates that this step makes due are computed.
+    /// These then do not see its transitions yet. The result does not depend on which of the two
+    /// is done first; it is another than without, where an update waits for the step.
+    pub overlap: bool,
 }
 
 impl Default for TrainingConfig {
@@ -42,6 +46,7 @@ impl Default for TrainingConfig {
             eval_episodes: 20,
             checkpoint_every: 10_000,
             log_every: 1_000,
+            overlap: false,
         }
     }
 }

@@ -68,7 +68,7 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
         }
     }
     dispatch(
-        &config.backend,
+        config,
         Filming {
             config,
             path,

@@ -1,0 +1,538 @@
+//! The denoising chain on tensor cores: weights and activations in bf16, sums in `f32`.
+//!
+//! A cube takes a tile of rows through all layers and all denoising steps, as in [`super::chain`].
+//! Here its eight planes (warps) share the columns of a layer in blocks of 16. A plane holds the
+//! sums of its blocks for all rows of the tile in registers until all planes have read the layer's
+//! input, which the output then replaces. Weights are rounded and padded to blocks of 16 once a
+//! call. The noisy action itself stays in `f32` and is rounded where layer 1 reads it.
+
+use burn::tensor::{Shape, Tensor, bf16};
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime};
+use cubecl::{
+    calculate_cube_count_elemwise,
+    client::ComputeClient,
+    cmma::{self, Matrix, MatrixIdent, MatrixLayout},
+    features::MmaConfig,
+    ir::{ElemType, FloatKind},
+    prelude::*,
+};
+
+use super::{
+    UNITS,
+    chain::{Plan, Randomness, coefficients, draw, randomness, upload},
+    elementwise::mish_of,
+    empty,
+    noise::Four,
+    primitive, tensor,
+};
+use crate::{ChainNetwork, ChainNoise, StepCoefficients};
+
+/// Side of the blocks that tensor cores multiply.
+const BLOCK: usize = 16;
+/// Rows of a tile.
+pub(super) const TILE: usize = 64;
+/// Blocks of rows in a tile.
+const ROW_BLOCKS: usize = TILE / BLOCK;
+/// Threads of a plane.
+const LANES: u32 = 32;
+/// Planes of a cube.
+const PLANES: usize = (UNITS / LANES) as usize;
+/// Columns between two rows of activations beyond their width, so that the rows of a block lie in
+/// different banks of the shared memory.
+const SKEW: usize = 8;
+
+/// `width` filled up to whole blocks.
+const fn padded(width: usize) -> usize {
+    width.next_multiple_of(BLOCK)
+}
+
+/// Columns from one row of activations to the next.
+fn stride(plan: &Plan) -> usize {
+    padded(plan.widest()) + SKEW
+}
+
+/// Inputs and outputs of every layer, the action part of the first included.
+fn layers(plan: &Plan) -> Vec<[usize; 2]> {
+    let mut widths = vec![plan.action_dim];
+    widths.extend(&plan.hidden);
+    widths.push(plan.action_dim);
+    widths.windows(2).map(|pair| [pair[0], pair[1]]).collect()
+}
+
+/// Where the weights of layer `layer` begin among all.
+fn offset(plan: &Plan, layer: usize) -> usize {
+    let size = |[inputs, outputs]: &[usize; 2]| padded(*inputs) * padded(*outputs);
+    layers(plan).iter().take(layer).map(size).sum()
+}
+
+/// Bytes of shared memory.
+fn shared_bytes(plan: &Plan) -> usize {
+    let halves = stride(plan) + padded(plan.action_dim) + SKEW;
+    let singles = plan.action_dim + padded(plan.action_dim);
+    TILE * (2 * halves + 4 * singles) + PLANES * BLOCK * BLOCK * 4
+}
+
+/// Whether this device has what the kernel needs.
+pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>) -> bool {
+    let float = |kind| ElemType::Float(kind).into();
+    let block = BLOCK as u32;
+    let hardware = &client.properties().hardware;
+    let wanted = MmaConfig {
+        a_type: float(FloatKind::BF16),
+        b_type: float(FloatKind::BF16),
+        cd_type: float(FloatKind::F32),
+        m: block,
+        n: block,
+        k: block,
+    };
+    client.features().matmul.cmma.contains(&wanted)
+        && (hardware.plane_size_min, hardware.plane_size_max) == (LANES, LANES)
+        && hardware.max_units_per_cube >= UNITS
+}
+
+/// Rounds a matrix and fills it up to whole blocks with zeros.
+#[cube(launch)]
+fn pack_kernel(
+    from: &Array<f32>,
+    to: &mut Array<bf16>,
+    begin: usize,
+    #[comptime] inputs: usize,
+    #[comptime] outputs: usize,
+) {
+    let columns = comptime!(padded(outputs));
+    let row = ABSOLUTE_POS / columns;
+    let column = ABSOLUTE_POS % columns;
+    if row < comptime!(padded(inputs)) {
+        let mut value = 0.0f32;
+        if row < inputs && column < outputs {
+            value = from[row * outputs + column];
+        }
+        to[begin + ABSOLUTE_POS] = bf16::cast_from(value);
+    }
+}
+
+/// Sums of this plane's blocks of columns for all rows of the tile.
+#[cube]
+fn products(
+    sums: &mut Sequence<Matrix<f32>>,
+    input: &SharedMemory<bf16>,
+    weights: &Array<bf16>,
+    #[comptime] input_stride: usize,
+    #[comptime] begin: usize,
+    #[comptime] inputs: usize,
+    #[comptime] outputs: usize,
+) {
+    let plane = UNIT_POS_Y as usize;
+    let columns = comptime!(padded(outputs));
+    let blocks = comptime!(padded(outputs) / BLOCK);
+    let shares = comptime!(blocks.div_ceil(PLANES));
+    for k in 0..comptime!(padded(inputs) / BLOCK) {
+        let mut right = Sequence::<Matrix<bf16>>::new();
+        #[unroll]
+        for share in 0..shares {
+            // A plane without a block of its own computes the last one again.
+            let block = usize::min(plane + share * PLANES, comptime!(blocks - 1));
+            let place = begin + k * BLOCK * columns + block * BLOCK;
+            right.push(Matrix::<bf16>::from_slice(
+                MatrixIdent::B,
+                BLOCK,
+                BLOCK,
+                BLOCK,
+                MatrixLayout::RowMajor,
+                &weights.slice(place, weights.len()),
+                comptime!(columns as u32),
+            ));
+        }
+        #[unroll]
+        for row in 0..ROW_BLOCKS {
+            let place = row * BLOCK * input_stride + k * BLOCK;
+            let left = Matrix::<bf16>::from_slice(
+                MatrixIdent::A,
+                BLOCK,
+                BLOCK,
+                BLOCK,
+                MatrixLayout::RowMajor,
+                &input.slice(place, comptime!(TILE * input_stride)),
+                comptime!(input_stride as u32),
+            );
+            #[unroll]
+            for share in 0..shares {
+                let sum = sums.index(comptime!(share * ROW_BLOCKS + row));
+                cmma::execute::<bf16, bf16, f32, f32>(&left, right.index(share), sum, sum);
+            }
+        }
+    }
+}
+
+/// Fresh sums for a layer `outputs` columns wide.
+#[cube]
+fn no_sums(#[comptime] outputs: usize) -> Sequence<Matrix<f32>> {
+    let shares = comptime!((padded(outputs) / BLOCK).div_ceil(PLANES));
+    let mut sums = Sequence::<Matrix<f32>>::new();
+    #[unroll]
+    for _ in 0..comptime!(shares * ROW_BLOCKS) {
+        sums.push(Matrix::<f32>::from_value(
+            MatrixIdent::Accumulator,
+            BLOCK,
+            BLOCK,
+            BLOCK,
+            MatrixLayout::Undefined,
+            0.0,
+        ));
+    }
+    sums
+}
+
+/// Mish of sums and biases, rounded, into `a`. The bias of layer 1 has a part that is the state's.
+#[cube]
+fn activate(
+    a: &mut SharedMemory<bf16>,
+    scratch: &mut SharedMemory<f32>,
+    sums: &Sequence<Matrix<f32>>,
+    bias: &Array<f32>,
+    bias_begin: usize,
+    per_state: &Array<f32>,
+    first_row: usize,
+    rows: usize,
+    #[comptime] is_first: bool,
+    #[comptime] outputs: usize,
+    #[comptime] plan: Plan,
+) {
+    let plane = UNIT_POS_Y as usize;
+    let lane = UNIT_POS_X as usize;
+    let blocks = comptime!(padded(outputs) / BLOCK);
+    let shares = comptime!(blocks.div_ceil(PLANES));
+    let width = comptime!(stride(&plan));
+    let mine = plane * comptime!(BLOCK * BLOCK);
+    #[unroll]
+    for share in 0..shares {
+        let block = plane + share * PLANES;
+        if block < blocks {
+            #[unroll]
+            for row_block in 0..ROW_BLOCKS {
+                cmma::store(
+                    &mut scratch.slice_mut(mine, mine + comptime!(BLOCK * BLOCK)),
+                    sums.index(comptime!(share * ROW_BLOCKS + row_block)),
+                    comptime!(BLOCK as u32),
+                    MatrixLayout::RowMajor,
+                );
+                sync_plane();
+                #[unroll]
+                for turn in 0..comptime!(BLOCK * BLOCK / LANES as usize) {
+                    let place = lane + turn * comptime!(LANES as usize);
+                    let row = row_block * BLOCK + place / BLOCK;
+                    let column = block * BLOCK + place % BLOCK;
+                    let mut value = 0.0f32;
+                    if column < outputs {
+                        let mut sum = scratch[mine + place] + bias[bias_begin + column];
+                        if is_first {
+                            let global = usize::min(first_row + row, rows - 1);
+                            let state = global / comptime!(plan.particles);
+                            sum += per_state[state * outputs + column];
+                        }
+                        value = mish_of(sum);
+                    }
+                    a[row * width + column] = bf16::cast_from(value);
+                }
+                sync_plane();
+            }
+        }
+    }
+}
+
+#[cube(launch)]
+fn chain_kernel(
+    weights: &Array<bf16>,
+    per_state: &Array<f32>,
+    step_bias: &Array<f32>,
+    biases: &Sequence<Array<f32>>,
+    coefficients: &Array<f32>,
+    noise: &Randomness,
+    actions: &mut Array<f32>,
+    rows: usize,
+    num_steps: usize,
+    #[comptime] plan: Plan,
+) {
+    let action_dim = comptime!(plan.action_dim);
+    let action_columns = comptime!(padded(plan.action_dim));
+    let action_stride = comptime!(padded(plan.action_dim) + SKEW);
+    let width = comptime!(stride(&plan));
+    let count = comptime!(plan.hidden.len());
+    let first_row = CUBE_POS * TILE;
+    let unit = UNIT_POS as usize;
+    let plane = UNIT_POS_Y as usize;
+
+    let mut a = SharedMemory::<bf16>::new(comptime!(TILE * stride(&plan)));
+    let mut rounded = SharedMemory::<bf16>::new(comptime!(TILE * (padded(plan.action_dim) + SKEW)));
+    let mut scratch = SharedMemory::<f32>::new(comptime!(PLANES * BLOCK * BLOCK));
+    let mut prediction = SharedMemory::<f32>::new(comptime!(TILE * padded(plan.action_dim)));
+    let mut x = SharedMemory::<f32>::new(comptime!(TILE * plan.action_dim));
+
+    // The start; columns of padding stay zero.
+    let mut item = unit;
+    while item < comptime!(TILE * (padded(plan.action_dim) + SKEW)) {
+        rounded[item] = bf16::cast_from(0.0f32);
+        item += UNITS as usize;
+    }
+    sync_cube();
+    let mut item = unit;
+    while item < comptime!(TILE * plan.action_dim.div_ceil(4)) {
+        let row = item % TILE;
+        let block = item / TILE;
+        let global = usize::min(first_row + row, rows - 1);
+        let values = draw(
+            noise,
+            global,
+            block,
+            num_steps,
+            num_steps,
+            rows,
+            comptime!(plan.clone()),
+        );
+        #[unroll]
+        for lane in 0..4usize {
+            let column = block * 4 + lane;
+            if column < action_dim {
+                let value = values[lane] * noise.start_scale;
+                x[row * action_dim + column] = value;
+                rounded[row * action_stride + column] = bf16::cast_from(value);
+            }
+        }
+        item += UNITS as usize;
+    }
+    sync_cube();
+
+    for visited in 0..num_steps {
+        let t = num_steps - 1 - visited;
+
+        let mut sums = no_sums(comptime!(plan.hidden[0]));
+        products(
+            &mut sums,
+            &rounded,
+            weights,
+            action_stride,
+            0usize,
+            action_dim,
+            comptime!(plan.hidden[0]),
+        );
+        activate(
+            &mut a,
+            &mut scratch,
+            &sums,
+            step_bias,
+            t * comptime!(plan.hidden[0]),
+            per_state,
+            first_row,
+            rows,
+            true,
+            comptime!(plan.hidden[0]),
+            comptime!(plan.clone()),
+        );
+        sync_cube();
+
+        #[unroll]
+        for layer in 1..count {
+            let mut sums = no_sums(comptime!(plan.hidden[layer]));
+            products(
+                &mut sums,
+                &a,
+                weights,
+                width,
+                comptime!(offset(&plan, layer)),
+                comptime!(plan.hidden[layer - 1]),
+                comptime!(plan.hidden[layer]),
+            );
+            // The output takes the input's place when all planes have read it.
+            sync_cube();
+            activate(
+                &mut a,
+                &mut scratch,
+                &sums,
+                &biases[comptime!(layer - 1)],
+                0usize,
+                per_state,
+                first_row,
+                rows,
+                false,
+                comptime!(plan.hidden[layer]),
+                comptime!(plan.clone()),
+            );
+            sync_cube();
+        }
+
+        // The output: a block for a plane.
+        let blocks = comptime!(ROW_BLOCKS * padded(plan.action_dim) / BLOCK);
+        let mut item = plane;
+        while item < blocks {
+            let row_block = item % ROW_BLOCKS;
+            let block = item / ROW_BLOCKS;
+            let sum = Matrix::<f32>::from_value(
+                MatrixIdent::Accumulator,
+                BLOCK,
+                BLOCK,
+                BLOCK,
+                MatrixLayout::Undefined,
+                0.0,
+            );
+            for k in 0..comptime!(padded(plan.hidden[plan.hidden.len() - 1]) / BLOCK) {
+                let left = row_block * BLOCK * width + k * BLOCK;
+                let left = Matrix::<bf16>::from_slice(
+                    MatrixIdent::A,
+                    BLOCK,
+                    BLOCK,
+                    BLOCK,
+                    MatrixLayout::RowMajor,
+                    &a.slice(left, comptime!(TILE * stride(&plan))),
+                    comptime!(width as u32),
+                );
+                let begin = comptime!(offset(&plan, plan.hidden.len()));
+                let right = begin + k * BLOCK * action_columns + block * BLOCK;
+                let right = Matrix::<bf16>::from_slice(
+                    MatrixIdent::B,
+                    BLOCK,
+                    BLOCK,
+                    BLOCK,
+                    MatrixLayout::RowMajor,
+                    &weights.slice(right, weights.len()),
+                    comptime!(action_columns as u32),
+                );
+                cmma::execute::<bf16, bf16, f32, f32>(&left, &right, &sum, &sum);
+            }
+            let place = row_block * BLOCK * action_columns + block * BLOCK;
+            cmma::store(
+                &mut prediction.slice_mut(place, comptime!(TILE * padded(plan.action_dim))),
+                &sum,
+                comptime!(action_columns as u32),
+                MatrixLayout::RowMajor,
+            );
+            item += PLANES;
+        }
+        sync_cube();
+
+        // The posterior.
+        let bias = &biases[comptime!(count - 1)];
+        let c = t * 5;
+        let mut item = unit;
+        while item < comptime!(TILE * plan.action_dim.div_ceil(4)) {
+            let row = item % TILE;
+            let block = item / TILE;
+            let mut z = Four::<f32>::new(0.0);
+            if t > 0 {
+                let global = usize::min(first_row + row, rows - 1);
+                z = draw(
+                    noise,
+                    global,
+                    block,
+                    t,
+                    num_steps,
+                    rows,
+                    comptime!(plan.clone()),
+                );
+            }
+            #[unroll]
+            for lane in 0..4usize {
+                let column = block * 4 + lane;
+                if column < action_dim {
+                    let place = row * action_dim + column;
+                    let e = prediction[row * action_columns + column] + bias[column];
+                    let x0 = x[place] * coefficients[c] - e * coefficients[c + 1];
+                    // What a device makes of a NaN between bounds differs.
+                    let clean = select(x0.is_nan(), x0, clamp(x0, -1.0, 1.0));
+                    let value = clean * coefficients[c + 2]
+                        + x[place] * coefficients[c + 3]
+                        + z[lane] * coefficients[c + 4];
+                    x[place] = value;
+                    rounded[row * action_stride + column] = bf16::cast_from(value);
+                }
+            }
+            item += UNITS as usize;
+        }
+        sync_cube();
+    }
+
+    let mut item = unit;
+    while item < comptime!(TILE * plan.action_dim) {
+        let row = item / action_dim;
+        if first_row + row < rows {
+            actions[first_row * action_dim + item] = x[item];
+        }
+        item += UNITS as usize;
+    }
+}
+
+/// [`crate::RescoreBackend::denoise_chain`] in bf16; nothing where the device or its shared memory
+/// does not allow it.
+pub(super) fn denoise<R, T>(
+    network: &ChainNetwork<CubeBackend<R, f32, i32, T>>,
+    observations: &Tensor<CubeBackend<R, f32, i32, T>, 2>,
+    plan: &Plan,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<CubeBackend<R, f32, i32, T>>,
+) -> Option<Tensor<CubeBackend<R, f32, i32, T>, 3>>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let device = observations.device();
+    let client = R::client(&device);
+    let hardware = &client.properties().hardware;
+    if !has_tensor_cores(&client) || shared_bytes(plan) > hardware.max_shared_memory_size {
+        return None;
+    }
+    let plan = Plan {
+        tile: TILE,
+        ..plan.clone()
+    };
+    let states = observations.dims()[0];
+    let rows = states * plan.particles;
+
+    let layers = layers(&plan);
+    let size = offset(&plan, layers.len());
+    let weights = client.empty(size * size_of::<bf16>());
+    let array = || {
+        // SAFETY: the buffer has room for so many values.
+        unsafe { ArrayArg::from_raw_parts(weights.clone(), size) }
+    };
+    let action_weight = std::iter::once(&network.action_weight);
+    let matrices = action_weight.chain(network.rest.iter().map(|layer| &layer.weight));
+    for (index, (matrix, [inputs, outputs])) in matrices.zip(layers).enumerate() {
+        let cube_dim = CubeDim::new_1d(UNITS);
+        let count = padded(inputs) * padded(outputs);
+        pack_kernel::launch::<R>(
+            &client,
+            calculate_cube_count_elemwise(&client, count, cube_dim),
+            cube_dim,
+            primitive(matrix.clone()).into_array_arg(),
+            array(),
+            offset(&plan, index),
+            inputs,
+            outputs,
+        );
+    }
+
+    let per_state = observations
+        .clone()
+        .matmul(network.observation_weight.clone());
+    let mut biases = SequenceArg::new();
+    for layer in &network.rest {
+        biases.push(primitive(layer.bias.clone()).into_array_arg());
+    }
+    let shape = Shape::from([states, plan.particles, plan.action_dim]);
+    let actions = empty(&client, &device, shape);
+    chain_kernel::launch::<R>(
+        &client,
+        CubeCount::Static(rows.div_ceil(TILE) as u32, 1, 1),
+        CubeDim::new_2d(LANES, PLANES as u32),
+        array(),
+        primitive(per_state).into_array_arg(),
+        primitive(network.step_bias.clone()).into_array_arg(),
+        biases,
+        upload(&client, &coefficients(steps)),
+        randomness(&client, noise),
+        actions.clone().into_array_arg(),
+        rows,
+        steps.len(),
+        plan,
+    );
+    Some(tensor(actions))
+}
