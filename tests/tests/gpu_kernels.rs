@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Initializer, Linear, Mlp, Noise, NoiseKey, Precision,
-    RescoreBackend, StepCoefficients, adam::AdamStep, plain,
+    RescoreBackend, StepCoefficients, adam::AdamStep, chain,
 };
 
 /// `count` normals times `scale`, a function of `name` alone.
@@ -172,7 +172,14 @@ fn the_chain_agrees_with_its_default_body<B: RescoreBackend>() {
         for (noise, on_processor) in sizes.noises::<B>().iter().zip(&on_processor) {
             let fused = sizes.sampled(noise, Precision::F32);
             let observations = sizes.observations();
-            let plain = plain::denoise(&network, observations, sizes.particles, &steps, noise);
+            let plain = chain::denoise(
+                &network,
+                observations,
+                sizes.particles,
+                &steps,
+                noise,
+                |_, _, _| {},
+            );
             assert_close(
                 &fused,
                 &values(plain),

@@ -71,6 +71,15 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
     },
+    /// Put the program and all that it needs into one folder, for a machine without Rust
+    Bundle {
+        /// The folder, which must not be there yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// GPU backends that the program shall have besides those of the processor
+        #[arg(long = "backend", value_name = "cuda|wgpu|vulkan|metal")]
+        backends: Vec<String>,
+    },
     /// Check toolchain, MuJoCo, drivers and processor
     Doctor,
     /// List what a backend can compute on

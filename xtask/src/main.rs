@@ -3,6 +3,7 @@
 //! It links none of the project's crates, so that it works where they cannot be built. Data goes
 //! to stdout, everything else to stderr.
 
+mod bundle;
 mod check;
 mod cli;
 mod doctor;
@@ -52,6 +53,17 @@ fn run(cli: &Cli) -> Result<u8> {
         Some(Command::Test { names, backends }) => {
             backends.iter().try_for_each(|name| check::backend(name))?;
             test_command::run(root, names, backends)
+        }
+        Some(Command::Bundle { out, backends }) => {
+            backends.iter().try_for_each(|name| check::backend(name))?;
+            let gpu: Vec<&str> = backends
+                .iter()
+                .filter_map(|name| check::gpu_feature(name))
+                .collect();
+            let mujoco = program::prepare(root, Physics::Wanted)?;
+            let program = program::build_for_use(root, mujoco, &gpu)?;
+            bundle::write(root, &program, mujoco, out)?;
+            Ok(0)
         }
         Some(command) => {
             check_names(command)?;

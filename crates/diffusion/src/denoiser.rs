@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_kernels::{
     Activation, ChainNetwork, Initializer, Linear, Mlp, NoiseKey, Parameters, Precision,
-    RescoreBackend,
+    RescoreBackend, dense::matmul,
 };
 
 use crate::time_embedding;
@@ -104,9 +104,8 @@ impl<B: RescoreBackend> Denoiser<B> {
         let first = &self.trunk.layers[0];
         let rows = |from: usize, to: usize| first.weight.clone().slice([from..to]);
         let joint_dim = observation_dim + action_dim;
-        let time = self
-            .time_features(num_steps, &first.weight.device())
-            .matmul(rows(joint_dim, self.trunk.input_dim()));
+        let features = self.time_features(num_steps, &first.weight.device());
+        let time = matmul(features, rows(joint_dim, self.trunk.input_dim()));
         ChainNetwork {
             observation_weight: rows(0, observation_dim),
             action_weight: rows(observation_dim, joint_dim),

@@ -39,6 +39,12 @@ pub trait RescoreBackend: Backend {
         mish::backward::<Self>(x, grad)
     }
 
+    /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout: a backend's own
+    /// product may round its factors where the device multiplies them faster then.
+    fn matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(a, b)
+    }
+
     /// `x W + b`, then Mish where `with_mish`: `x` `[rows, in]`, `weight` `[in, out]`, `bias`
     /// `[out]`, result `[rows, out]`.
     fn dense(

@@ -7,7 +7,8 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::{
-    Activation, Linear, Mlp, NoiseKey, RescoreBackend, flatten_particles, unflatten_particles,
+    Activation, Linear, Mlp, NoiseKey, RescoreBackend, dense, flatten_particles,
+    unflatten_particles,
 };
 
 /// Coefficients of one denoising step `t`.
@@ -177,6 +178,7 @@ pub fn denoise<B: RescoreBackend>(
     let after_first = |x| rest.forward(network.activation.forward(x));
     denoise_by(
         network,
+        dense::matmul,
         after_first,
         observations,
         particles,
@@ -186,10 +188,14 @@ pub fn denoise<B: RescoreBackend>(
     )
 }
 
+/// A product of matrices.
+pub(crate) type Product<B> = fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>;
+
 /// [`denoise`] with the network from the first layer's output on, before its activation, as a
-/// function.
+/// function, and the product of matrices before it.
 pub(crate) fn denoise_by<B: Backend>(
     network: &ChainNetwork<B>,
+    matmul: Product<B>,
     after_first: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>,
     observations: Tensor<B, 2>,
     particles: usize,
@@ -203,11 +209,11 @@ pub(crate) fn denoise_by<B: Backend>(
     let shape = [states, particles, action_dim];
     let rows = states * particles;
 
-    let observation_part = observations.matmul(network.observation_weight.clone());
+    let observation_part = matmul(observations, network.observation_weight.clone());
     let mut x = noise.start(shape, steps.len(), &device);
     for (t, c) in steps.iter().enumerate().rev() {
         let per_state = observation_part.clone() + network.step_bias.clone().slice([t..t + 1]);
-        let action_part = x.clone().matmul(network.action_weight.clone());
+        let action_part = matmul(x.clone(), network.action_weight.clone());
         let first = action_part.reshape([states, particles, hidden])
             + per_state.reshape([states, 1, hidden]);
         let noise_pred = after_first(first.reshape([rows, hidden]));

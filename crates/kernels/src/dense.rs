@@ -12,6 +12,12 @@ use burn::{
 
 use crate::{Linear, RescoreBackend};
 
+/// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout.
+pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+    let product = B::matmul(a.into_primitive().tensor(), b.into_primitive().tensor());
+    Tensor::from_primitive(TensorPrimitive::Float(product))
+}
+
 /// `x W + b`, then Mish where `with_mish`, for `x` of shape `[rows, in]`.
 pub(crate) fn dense<B: RescoreBackend>(
     x: Tensor<B, 2>,

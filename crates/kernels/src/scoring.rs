@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::{Mlp, RescoreBackend};
+use crate::{Mlp, RescoreBackend, dense::matmul};
 
 /// Actions that were chosen among particles.
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ fn q_of_particles<B: RescoreBackend>(
         .weight
         .clone()
         .slice([observation_dim..observation_dim + action_dim]);
-    let per_state = observations.matmul(observation_weight) + first.bias.clone().unsqueeze::<2>();
-    let per_particle = flatten_particles(actions).matmul(action_weight);
+    let per_state = matmul(observations, observation_weight) + first.bias.clone().unsqueeze::<2>();
+    let per_particle = matmul(flatten_particles(actions), action_weight);
     let first =
         per_particle.reshape([states, particles, hidden]) + per_state.reshape([states, 1, hidden]);
     critic

@@ -21,7 +21,10 @@ use super::{
     noise::{Four, normals},
     primitive, tensor, tensor_cores,
 };
-use crate::{Activation, ChainNetwork, ChainNoise, NoiseKey, Precision, StepCoefficients, chain};
+use crate::{
+    Activation, ChainNetwork, ChainNoise, NoiseKey, Precision, StepCoefficients, chain,
+    dense::matmul,
+};
 
 /// Where the random numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -232,7 +235,7 @@ fn store(
     }
 }
 
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn chain_kernel(
     network: &Network,
     coefficients: &Array<f32>,
@@ -465,6 +468,7 @@ where
         .rest
         .split_last()
         .map_or(&[][..], |(_, hidden)| hidden);
+    check_shapes(network, states, particles, steps.len(), noise);
     let hardware = &client.properties().hardware;
     let wanted = Plan {
         tile: MAX_TILE,
@@ -492,7 +496,7 @@ where
         return chain::denoise(network, observations, particles, steps, noise, |_, _, _| {});
     };
 
-    let per_state = observations.matmul(network.observation_weight.clone());
+    let per_state = matmul(observations, network.observation_weight.clone());
     let mut weights = SequenceArg::new();
     let mut biases = SequenceArg::new();
     for layer in &network.rest {
@@ -506,25 +510,80 @@ where
     );
     let coefficients = upload(&client, &coefficients(steps));
     let cubes = CubeCount::Static(rows.div_ceil(plan.tile) as u32, 1, 1);
-    chain_kernel::launch::<R>(
-        &client,
-        cubes,
-        CubeDim::new_1d(UNITS),
-        NetworkLaunch::new(
-            primitive(per_state).into_array_arg(),
-            primitive(network.step_bias.clone()).into_array_arg(),
-            primitive(network.action_weight.clone()).into_array_arg(),
-            weights,
-            biases,
-        ),
-        coefficients,
-        randomness(&client, noise),
-        actions.clone().into_array_arg(),
-        rows,
-        steps.len(),
-        plan,
-    );
+    // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
+    // checked above: rows are capped at the last, columns at the width of the layer, and blocks of
+    // weights at the last one.
+    unsafe {
+        chain_kernel::launch_unchecked::<R>(
+            &client,
+            cubes,
+            CubeDim::new_1d(UNITS),
+            NetworkLaunch::new(
+                primitive(per_state).into_array_arg(),
+                primitive(network.step_bias.clone()).into_array_arg(),
+                primitive(network.action_weight.clone()).into_array_arg(),
+                weights,
+                biases,
+            ),
+            coefficients,
+            randomness(&client, noise),
+            actions.clone().into_array_arg(),
+            rows,
+            steps.len(),
+            plan,
+        );
+    }
     tensor(actions)
+}
+
+/// Requires the shapes that the kernels count on.
+fn check_shapes<R, T>(
+    network: &ChainNetwork<CubeBackend<R, f32, i32, T>>,
+    states: usize,
+    particles: usize,
+    num_steps: usize,
+    noise: &ChainNoise<CubeBackend<R, f32, i32, T>>,
+) where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let [action_dim, hidden] = network.action_weight.dims();
+    let mut inputs = hidden;
+    for layer in &network.rest {
+        let [rows, columns] = layer.weight.dims();
+        assert_eq!(
+            (rows, layer.bias.dims()),
+            (inputs, [columns]),
+            "layers do not fit"
+        );
+        inputs = columns;
+    }
+    assert_eq!(inputs, action_dim, "the output is no action");
+    assert_eq!(
+        network.observation_weight.dims()[1],
+        hidden,
+        "observation part of layer 1"
+    );
+    assert_eq!(
+        network.step_bias.dims(),
+        [num_steps, hidden],
+        "time part of layer 1"
+    );
+    match noise {
+        ChainNoise::Counter { .. } => {}
+        ChainNoise::CounterPerState { counters, .. } => {
+            assert_eq!(counters.len(), states, "a counter for each state");
+        }
+        ChainNoise::Given {
+            start,
+            steps: normals,
+        } => {
+            let shape = [states, particles, action_dim];
+            assert_eq!(start.dims(), shape, "given start");
+            let shape = [num_steps, states, particles, action_dim];
+            assert_eq!(normals.dims(), shape, "given steps");
+        }
+    }
 }
 
 /// The coefficients in the order of their use; no noise at step 0.

@@ -2,15 +2,19 @@
 //!
 //! Kernels are written once, in Rust that `CubeCL` compiles for the device when they are first
 //! used: the denoising chain as one kernel, noise drawn where it is used, and what a training step
-//! does to every element in one pass over memory. Products of matrices are Burn's.
+//! does to every element in one pass over memory.
 
 mod chain;
 pub mod devices;
 mod elementwise;
 mod noise;
+mod product;
 mod tensor_cores;
 
-use burn::tensor::{DType, Shape, Tensor, TensorPrimitive, ops::FloatTensor};
+use burn::tensor::{
+    DType, Shape, Tensor, TensorMetadata as _, TensorPrimitive,
+    ops::{FloatTensor, FloatTensorOps as _},
+};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
@@ -18,7 +22,9 @@ use burn_cubecl::{
 use cubecl::client::ComputeClient;
 
 use crate::{
-    ChainNetwork, ChainNoise, Noise, Precision, RescoreBackend, StepCoefficients, adam::AdamStep,
+    ChainNetwork, ChainNoise, Noise, Precision, RescoreBackend, StepCoefficients,
+    adam::AdamStep,
+    dense::{DenseGradients, Wanted},
 };
 
 /// Threads of a cube (a workgroup, a block): the most that WebGPU promises.
@@ -38,6 +44,10 @@ where
 
     fn normal(noise: Noise, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
         noise::normal(noise, shape, device)
+    }
+
+    fn matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        product::product(a, b)
     }
 
     fn denoise_chain(
@@ -64,8 +74,24 @@ where
         bias: FloatTensor<Self>,
         with_mish: bool,
     ) -> FloatTensor<Self> {
-        use burn::tensor::ops::FloatTensorOps as _;
-        elementwise::add_bias(Self::float_matmul(x, weight), bias, with_mish)
+        elementwise::add_bias(product::product(x, weight), bias, with_mish)
+    }
+
+    fn dense_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        wanted: Wanted,
+    ) -> DenseGradients<Self> {
+        let turned = |x| Self::float_swap_dims(x, 0, 1);
+        DenseGradients {
+            x: (wanted.x).then(|| product::product(grad.clone(), turned(weight))),
+            weight: (wanted.weight).then(|| product::product(turned(x), grad.clone())),
+            bias: (wanted.bias).then(|| {
+                let columns = grad.shape().dims::<2>()[1];
+                Self::float_reshape(Self::float_sum_dim(grad, 0), Shape::from([columns]))
+            }),
+        }
     }
 
     fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {

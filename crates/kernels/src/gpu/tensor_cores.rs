@@ -25,7 +25,7 @@ use super::{
     noise::Four,
     primitive, tensor,
 };
-use crate::{ChainNetwork, ChainNoise, StepCoefficients};
+use crate::{ChainNetwork, ChainNoise, StepCoefficients, dense::matmul};
 
 /// Side of the blocks that tensor cores multiply.
 const BLOCK: usize = 16;
@@ -240,7 +240,7 @@ fn activate(
     }
 }
 
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn chain_kernel(
     weights: &Array<bf16>,
     per_state: &Array<f32>,
@@ -510,29 +510,32 @@ where
         );
     }
 
-    let per_state = observations
-        .clone()
-        .matmul(network.observation_weight.clone());
+    let per_state = matmul(observations.clone(), network.observation_weight.clone());
     let mut biases = SequenceArg::new();
     for layer in &network.rest {
         biases.push(primitive(layer.bias.clone()).into_array_arg());
     }
     let shape = Shape::from([states, plan.particles, plan.action_dim]);
     let actions = empty(&client, &device, shape);
-    chain_kernel::launch::<R>(
-        &client,
-        CubeCount::Static(rows.div_ceil(TILE) as u32, 1, 1),
-        CubeDim::new_2d(LANES, PLANES as u32),
-        array(),
-        primitive(per_state).into_array_arg(),
-        primitive(network.step_bias.clone()).into_array_arg(),
-        biases,
-        upload(&client, &coefficients(steps)),
-        randomness(&client, noise),
-        actions.clone().into_array_arg(),
-        rows,
-        steps.len(),
-        plan,
-    );
+    // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
+    // checked above: rows are capped at the last, columns at the width of the layer, and blocks of
+    // weights at the last one.
+    unsafe {
+        chain_kernel::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static(rows.div_ceil(TILE) as u32, 1, 1),
+            CubeDim::new_2d(LANES, PLANES as u32),
+            array(),
+            primitive(per_state).into_array_arg(),
+            primitive(network.step_bias.clone()).into_array_arg(),
+            biases,
+            upload(&client, &coefficients(steps)),
+            randomness(&client, noise),
+            actions.clone().into_array_arg(),
+            rows,
+            steps.len(),
+            plan,
+        );
+    }
     Some(tensor(actions))
 }
