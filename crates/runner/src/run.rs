@@ -490,8 +490,8 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             environments: &self.envs.state()?,
         })?;
         self.saved = Some(moment);
-        if let Some(first) = self.checkpoints.first_transition() {
-            self.segments.remove_before(first)?;
+        if let Some(needed) = self.checkpoints.needed_transitions() {
+            self.segments.keep(&needed)?;
         }
         tracing::debug!(path = %path.display(), "wrote a checkpoint");
         Ok(path)

@@ -211,10 +211,10 @@ impl Soak {
     /// Resident memory in KiB (without pages of the program itself, which come as they are used) and number of open files, once the buffer is full, until time is up.
     fn sample(&self, child: &mut Child) -> Result<Vec<(u64, u64)>, RunError> {
         let process = PathBuf::from(format!("/proc/{}", child.id()));
-        let first_of_ring = self.out.join("long/replay/seg-00000000.bin");
+        // A ring is eight segments: with this one the second begins to overwrite the first.
+        let overwriting = self.out.join("long/replay/seg-00000008.bin");
         let begun = Instant::now();
-        // The first segment goes when the ring has overwritten it and no checkpoint needs it.
-        while !self.out.join("long/replay").exists() || first_of_ring.exists() {
+        while !overwriting.exists() {
             std::thread::sleep(Duration::from_millis(100));
             require(begun.elapsed() < Duration::from_mins(10), || {
                 "the buffer is not filled".into()

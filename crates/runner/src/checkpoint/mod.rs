@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A checkpoint is written into a folder with a temporary name, every file is brought to the disk,
-//! and the folder  and the best by mean evaluation return, which `checkpoints/best.json` names.
+//! and the folder is renamed last. Kept are the last two and the best by mean evaluation return,
+//! which `checkpoints/best.json` names.
 //!
 //! A reader trusts nothing: sizes are limited before anything is read, names of files are fixed,
 //! links are not followed, and what does not have the recorded hash is not used.
@@ -22,6 +23,7 @@ mod tests;
 
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rescore_agents::StateDict;
@@ -291,14 +293,13 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Number of the first transition that a checkpoint needs; nothing where one of them cannot be
+    /// Numbers of the transitions that each checkpoint needs; nothing where one of them cannot be
     /// read, so that nobody knows.
-    pub fn first_transition(&self) -> Option<u64> {
-        let steps = self.steps().ok()?;
-        let firsts = steps.iter().map(|step| {
-            let file = read::description(&self.path(*step)).ok()?;
-            file.replay.stored.checked_sub(file.replay.held)
+    pub fn needed_transitions(&self) -> Option<Vec<Range<u64>>> {
+        let needed = self.steps().ok()?.into_iter().map(|step| {
+            let replay = read::description(&self.path(step)).ok()?.replay;
+            Some(replay.stored.checked_sub(replay.held)?..replay.stored)
         });
-        firsts.min().flatten()
+        needed.collect()
     }
 }

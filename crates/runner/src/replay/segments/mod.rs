@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -207,15 +208,21 @@ impl Segments {
         })
     }
 
-    /// Removes the segments that lie wholly before transition number `first`.
+    /// Removes the complete segments in which none of the transitions `needed` lies: those between
+    /// the best checkpoint and the latest too, which in a run that does not get better would
+    /// otherwise become ever more.
     ///
     /// # Errors
     /// When one cannot be removed.
-    pub fn remove_before(&mut self, first: u64) -> Result<(), RunError> {
-        let needed = first / self.layout.segment_rows;
-        while let Some((&index, _)) = self.complete.first_key_value()
-            && index < needed
-        {
+    pub fn keep(&mut self, needed: &[Range<u64>]) -> Result<(), RunError> {
+        let rows = self.layout.segment_rows;
+        let is_needed = |index: u64| {
+            let (begin, end) = (index * rows, (index + 1) * rows);
+            needed.iter().any(|n| n.start < end && begin < n.end)
+        };
+        let complete = self.complete.keys().copied();
+        let unneeded: Vec<u64> = complete.filter(|index| !is_needed(*index)).collect();
+        for index in unneeded {
             durable::remove(&self.folder.join(file_name(index)))?;
             self.complete.remove(&index);
         }
@@ -224,7 +231,8 @@ impl Segments {
 
     fn append(&mut self, replay: &Replay) -> Result<(), RunError> {
         let segment_rows = self.layout.segment_rows;
-        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
+        let waiting = (replay.stored() - self.written) as usize;
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES.min(waiting * self.layout.record()));
         while self.written < replay.stored() {
             let index = self.written / segment_rows;
             let end = replay.stored().min((index + 1) * segment_rows);

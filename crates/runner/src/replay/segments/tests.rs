@@ -1,6 +1,6 @@
 //! A buffer comes back from its files as it was, wherever it was saved and interrupted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use proptest::prelude::*;
@@ -39,6 +39,12 @@ fn load(
     Segments::load(&folder.join("replay"), layout, capacity, reference)
 }
 
+/// Removes what none of `references` needs.
+fn keep(segments: &mut Segments, references: &[&ReplayReference]) -> Result<(), RunError> {
+    let needed = references.iter().map(|r| r.stored - r.held..r.stored);
+    segments.keep(&needed.collect::<Vec<_>>())
+}
+
 fn held(replay: &Replay) -> Vec<Vec<f32>> {
     let first = replay.stored() - replay.len() as u64;
     (first..replay.stored())
@@ -75,7 +81,7 @@ proptest! {
             let stored = replay.stored();
             store(&mut replay, &mut segments, stored..stored + more);
             reference = segments.save(&replay).expect("writable");
-            segments.remove_before(reference.stored - reference.held).expect("writable");
+            keep(&mut segments, &[&reference]).expect("writable");
         }
         let expected = held(&replay);
         let stored = replay.stored();
@@ -88,13 +94,13 @@ proptest! {
         prop_assert_eq!(&held(&replay), &expected);
         store(&mut replay, &mut segments, stored..stored + rest);
         let last = segments.save(&replay).expect("writable");
-        segments.remove_before(last.stored - last.held).expect("writable");
+        keep(&mut segments, &[&last]).expect("writable");
 
         let other = tempfile::tempdir().expect("a temporary folder");
         let (mut whole, mut buffer) = fresh(other.path(), capacity);
         store(&mut buffer, &mut whole, 0..stored + rest);
         prop_assert_eq!(&whole.save(&buffer).expect("writable"), &last);
-        whole.remove_before(last.stored - last.held).expect("writable");
+        keep(&mut whole, &[&last]).expect("writable");
         prop_assert_eq!(held(&buffer), held(&replay));
         prop_assert!(files(other.path()) == files(folder.path()), "files differ");
     }
@@ -128,6 +134,33 @@ fn every_cut_and_every_flipped_bit_is_noticed() {
         fs::write(&path, &whole).expect("writable");
     }
     load(folder.path(), 80, &reference).expect("whole again");
+}
+
+/// An old checkpoint that is kept because it is the best keeps its own segments and no others.
+#[test]
+fn segments_between_two_checkpoints_are_not_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut segments, mut replay) = fresh(folder.path(), 16);
+    store(&mut replay, &mut segments, 0..21);
+    let best = segments.save(&replay).expect("writable");
+    let mut last = best.clone();
+    for begin in (21..1000).step_by(7) {
+        store(&mut replay, &mut segments, begin..begin + 7);
+        last = segments.save(&replay).expect("writable");
+        keep(&mut segments, &[&best, &last]).expect("writable");
+        let needed = best.segments.iter().chain(&last.segments);
+        let needed: BTreeSet<String> = needed.map(|segment| segment.file.clone()).collect();
+        let there: BTreeSet<String> = files(folder.path()).into_keys().collect();
+        assert_eq!(there, needed, "after {begin}");
+        assert!(segments.complete.len() <= needed.len());
+    }
+    let at_last = held(&replay);
+    for reference in [&best, &last] {
+        let (_, replay) = load(folder.path(), 16, reference).expect("whole");
+        assert_eq!(replay.stored(), reference.stored);
+    }
+    let (_, replay) = load(folder.path(), 16, &last).expect("whole");
+    assert_eq!(held(&replay), at_last);
 }
 
 #[test]
