@@ -178,8 +178,7 @@ pub fn denoise<B: RescoreBackend>(
     let after_first = |x| rest.forward(network.activation.forward(x));
     denoise_by(
         network,
-        dense::matmul,
-        after_first,
+        (dense::matmul, after_first),
         observations,
         particles,
         steps,
@@ -195,8 +194,7 @@ pub(crate) type Product<B> = fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>;
 /// function, and the product of matrices before it.
 pub(crate) fn denoise_by<B: Backend>(
     network: &ChainNetwork<B>,
-    matmul: Product<B>,
-    after_first: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>,
+    (matmul, after_first): (Product<B>, impl Fn(Tensor<B, 2>) -> Tensor<B, 2>),
     observations: Tensor<B, 2>,
     particles: usize,
     steps: &[StepCoefficients],

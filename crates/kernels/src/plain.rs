@@ -50,8 +50,7 @@ pub fn denoise<B: Backend>(
     let observe = |_, _: &Tensor<B, 2>, _: &Tensor<B, 2>| {};
     chain::denoise_by(
         network,
-        Tensor::matmul,
-        after_first,
+        (Tensor::matmul, after_first),
         observations,
         particles,
         steps,

@@ -4,11 +4,22 @@
 //! used: the denoising chain as one kernel, noise drawn where it is used, and what a training step
 //! does to every element in one pass over memory.
 
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    reason = "a kernel is one function, and takes what it is compiled for by value"
+)]
 mod chain;
 pub mod devices;
 mod elementwise;
 mod noise;
 mod product;
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as above; and shared memory is no value that could be copied"
+)]
 mod tensor_cores;
 
 use burn::tensor::{
