@@ -258,8 +258,8 @@ impl VecEnv {
                 .par_iter_mut()
                 .zip(actions.par_chunks_exact(self.action_dim))
                 .zip(observation_rows.par_chunks_exact_mut(self.observation_dim))
-                // Every environment can be handed over alone. In larger parts one thread is done
-                // long before the other, goes to sleep and has to be woken for the next step.
+                // Every environment can be handed over alone, so that no thread is left with a
+                // large part while another has nothing to do.
                 .with_max_len(1)
                 .for_each(|((slot, action), row)| slot.step(action, row));
         } else {

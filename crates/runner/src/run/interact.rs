@@ -1,0 +1,194 @@
+//! Acting and stepping: where transitions come from.
+
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+use rescore_envs::VecStep;
+use rescore_kernels::{NoiseKey, RescoreBackend};
+
+use super::{Run, learn::draw};
+use crate::checkpoint::{Due, EndedEpisodes};
+use crate::evaluate::to_vec;
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::replay::Transition;
+use crate::schedule::crosses;
+use crate::{RunError, backend, guard};
+
+impl<B: RescoreBackend> Run<'_, B> {
+    /// Fills the replay buffer with transitions of uniformly random actions in [-1, 1]. The
+    /// episodes go on when training begins.
+    ///
+    /// # Errors
+    /// As [`Run::interact`].
+    pub fn warm_up(&mut self, interrupt: &Interrupt) -> Result<(), RunError> {
+        let key = NoiseKey::new(self.config.seed, "warmup");
+        let (count, dim) = (self.envs.training.count(), self.envs.training.action_dim());
+        let target = self.config.training.warmup_steps;
+        if self.step > 0 || self.replay.stored() >= target {
+            return Ok(());
+        }
+        let mut progress = Progress::begin("warm-up", self.replay.stored(), target);
+        while self.replay.stored() < target && !interrupt.requested() {
+            let steps = self.replay.stored() + self.warnings.skipped;
+            let counter = (steps / count as u64) as u32;
+            let actions: Vec<f32> = (0..count * dim)
+                .map(|i| 2.0 * key.uniform((i / dim) as u32, (i % dim) as u32, counter) - 1.0)
+                .collect();
+            let observations = self.observe()?;
+            self.interact(&observations, &actions)?;
+            progress.show(self.replay.stored(), String::new);
+        }
+        progress.finish(self.replay.stored(), "");
+        self.episodes = EndedEpisodes::default();
+        self.warnings.since_log = 0;
+        self.logged = (Instant::now(), 0);
+        Ok(())
+    }
+
+    /// The current observations, `[num_envs, observation_dim]`.
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub fn observe(&self) -> Result<Vec<f32>, RunError> {
+        let envs = &self.envs.training;
+        let mut observations = envs.observations().to_vec();
+        self.spoil("observation", &mut observations);
+        self.require(guard::check_rows(
+            "observation",
+            &observations,
+            envs.observation_dim(),
+        ))?;
+        Ok(observations)
+    }
+
+    /// The agent's actions for `observations`, `[num_envs, action_dim]`.
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub fn act(&self, observations: &[f32]) -> Result<Vec<f32>, RunError> {
+        let envs = &self.envs.training;
+        let shape = [envs.count(), envs.observation_dim()];
+        let observations = TensorData::new(observations.to_vec(), shape);
+        let observations = Tensor::from_data(observations, self.device);
+        // One number per vector step; it wraps after 2^32 of them.
+        let counter = (self.step / self.config.training.num_envs as u64) as u32;
+        let mut actions = to_vec(self.agent.act(observations, counter));
+        self.spoil("action", &mut actions);
+        self.require(guard::check_rows("action", &actions, envs.action_dim()))?;
+        Ok(actions)
+    }
+
+    /// Steps all environments and stores the transitions.
+    ///
+    /// # Errors
+    /// When a number is not finite, in which case none of them is stored; when an environment
+    /// fails; when the buffer's files cannot be written.
+    pub fn interact(&mut self, observations: &[f32], actions: &[f32]) -> Result<(), RunError> {
+        let step = self.envs.training.step(actions)?.clone();
+        self.store(observations, actions, step)
+    }
+
+    /// [`Run::interact`], and meanwhile the updates that are missing to `updates`: on what is
+    /// stored before this step, so that it makes no difference which is done first.
+    ///
+    /// # Errors
+    /// As [`Run::interact`] and [`Run::update`].
+    pub fn interact_while_learning(
+        &mut self,
+        observations: &[f32],
+        actions: &[f32],
+        updates: u64,
+    ) -> Result<(), RunError> {
+        let envs = &mut self.envs.training;
+        let (agent, metrics) = (self.agent.as_mut(), &mut self.metrics);
+        let (replay, sampler, device) = (&self.replay, &self.sampler, self.device);
+        let batch_size = self.config.training.batch_size;
+        let mut step = None;
+        rayon::in_place_scope(|scope| {
+            scope.spawn(|_| step = Some(envs.step(actions).cloned()));
+            while agent.updates() < updates {
+                let batch = draw::<B>(replay, sampler, batch_size, agent.updates(), device);
+                metrics.merge(agent.update(&batch));
+            }
+        });
+        self.spoil_state()?;
+        if backend::computes_at_once(&self.config.backend) {
+            self.read_metrics()?;
+        }
+        // The scope has waited for the step.
+        match step {
+            Some(step) => self.store(observations, actions, step?),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores the transitions of a step.
+    fn store(
+        &mut self,
+        observations: &[f32],
+        actions: &[f32],
+        mut step: VecStep,
+    ) -> Result<(), RunError> {
+        let envs = &self.envs.training;
+        let (observation_dim, action_dim) = (envs.observation_dim(), envs.action_dim());
+        self.spoil("next_observation", &mut step.next_observations);
+        self.spoil("reward", &mut step.rewards);
+        let next_observations = &step.next_observations;
+        self.require(guard::check_rows("reward", &step.rewards, 1))?;
+        self.require(guard::check_rows(
+            "next_observation",
+            next_observations,
+            observation_dim,
+        ))?;
+        for (i, observation) in observations.chunks_exact(observation_dim).enumerate() {
+            if step.warnings[i] > 0 {
+                // The simulator does not know where this step led.
+                self.warnings.since_log += u64::from(step.warnings[i]);
+                self.warnings.skipped += 1;
+                continue;
+            }
+            self.segments.follow(&self.replay)?;
+            self.replay.push(Transition {
+                observation,
+                action: &actions[i * action_dim..][..action_dim],
+                reward: step.rewards[i],
+                next_observation: &next_observations[i * observation_dim..][..observation_dim],
+                terminated: step.terminated[i],
+            });
+        }
+        for episode in step.finished.iter().flatten() {
+            self.status.episode_return = Some(episode.total_reward);
+            self.episodes.add(episode);
+        }
+        Ok(())
+    }
+
+    /// Stores the oldest transition `count` times more, for measurements.
+    pub(crate) fn store_copies(&mut self, count: u64) {
+        let oldest = self.replay.gather(&[0]);
+        for _ in 0..count {
+            self.replay.push(Transition {
+                observation: &oldest.observations,
+                action: &oldest.actions,
+                reward: oldest.rewards[0],
+                next_observation: &oldest.next_observations,
+                terminated: false,
+            });
+        }
+    }
+
+    /// Counts the step that was made and notes what is due after it.
+    pub fn advance(&mut self) {
+        let before = self.step;
+        self.step += self.config.training.num_envs as u64;
+        let every = &self.config.training;
+        let last = self.step >= self.config.steps;
+        let due = |interval| last || crosses(interval, before, self.step);
+        self.due = Due {
+            log: due(every.log_every),
+            evaluate: due(every.eval_every),
+            save: due(every.checkpoint_every),
+        };
+    }
+}

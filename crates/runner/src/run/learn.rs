@@ -1,0 +1,78 @@
+//! Updates, and reading what they computed.
+
+use burn::tensor::{ElementConversion as _, Tensor, TensorData};
+use rescore_agents::Batch;
+use rescore_kernels::RescoreBackend;
+
+use super::Run;
+use crate::replay::{Replay, Sampler};
+use crate::{RunError, backend, fault, guard};
+
+impl<B: RescoreBackend> Run<'_, B> {
+    /// One gradient update on a uniformly drawn batch.
+    ///
+    /// # Errors
+    /// When something that was computed is not finite. See [`guard`](crate::guard) for when that
+    /// is looked at.
+    pub fn update(&mut self) -> Result<(), RunError> {
+        self.learn()?;
+        if backend::computes_at_once(&self.config.backend) {
+            self.read_metrics()?;
+        }
+        Ok(())
+    }
+
+    /// [`Run::update`] without looking at the results.
+    pub(crate) fn learn(&mut self) -> Result<(), RunError> {
+        let (count, number) = (self.config.training.batch_size, self.agent.updates());
+        let batch = draw::<B>(&self.replay, &self.sampler, count, number, self.device);
+        let newest = self.agent.update(&batch);
+        self.metrics.merge(newest);
+        self.spoil_state()
+    }
+
+    /// Reads the metrics since the last time from the device and checks them and the parameters,
+    /// so that nothing is evaluated or stored after they have ceased to be finite.
+    pub(crate) fn read_metrics(&mut self) -> Result<(), RunError> {
+        for (name, mut value) in std::mem::take(&mut self.metrics).read() {
+            if let Some(spoilt) = fault::number(name, self.step) {
+                value = spoilt;
+            }
+            match self.latest.iter_mut().find(|(known, _)| known == name) {
+                Some((_, latest)) => *latest = value,
+                None => self.latest.push((name.to_owned(), value)),
+            }
+        }
+        let latest = self.latest.iter();
+        let metrics = guard::check_metrics(latest.map(|(name, value)| (name.as_str(), *value)));
+        let sum: f32 = self.agent.parameter_sum().into_scalar().elem();
+        if metrics.is_err() || !sum.is_finite() {
+            // Where it began tells more than which loss it has reached.
+            self.require(guard::check_state(&self.agent.state()))?;
+        }
+        self.require(metrics)
+    }
+}
+
+/// The batch of update `number`, drawn uniformly.
+pub(super) fn draw<B: RescoreBackend>(
+    replay: &Replay,
+    sampler: &Sampler,
+    count: usize,
+    number: u64,
+    device: &B::Device,
+) -> Batch<B> {
+    let drawn = replay.gather(&sampler.rows(count, replay.len(), number));
+    let vector = |values| Tensor::from_data(TensorData::new(values, [count]), device);
+    let matrix = |values: Vec<f32>| {
+        let shape = [count, values.len() / count];
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    Batch {
+        observations: matrix(drawn.observations),
+        actions: matrix(drawn.actions),
+        rewards: vector(drawn.rewards),
+        next_observations: matrix(drawn.next_observations),
+        terminated: vector(drawn.terminated),
+    }
+}

@@ -1,0 +1,152 @@
+//! What the training loop does, piece by piece.
+
+mod crash;
+mod interact;
+mod learn;
+mod report;
+
+use std::time::Instant;
+
+use rescore_agents::{Agent, Metrics};
+use rescore_kernels::RescoreBackend;
+
+use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, SimulatorWarnings};
+use crate::config::Config;
+use crate::guard::NotFinite;
+use crate::log::{EvalLog, MetricsLog};
+use crate::replay::{Layout, Replay, Sampler, Segments};
+use crate::run_folder::RunFolder;
+use crate::train::Environments;
+use crate::{RunError, checkpoint};
+
+/// Everything that a run holds while it trains.
+pub struct Run<'a, B: RescoreBackend> {
+    pub(crate) config: &'a Config,
+    device: &'a B::Device,
+    pub(crate) agent: Box<dyn Agent<B>>,
+    envs: Environments,
+    replay: Replay,
+    segments: Segments,
+    sampler: Sampler,
+    /// Environment steps since the end of warm-up.
+    pub(crate) step: u64,
+    /// What the iteration at hand still has to do.
+    due: Due,
+    /// Metrics since they were last read.
+    metrics: Metrics<B>,
+    /// The latest value of each metric that was read.
+    latest: Vec<(String, f32)>,
+    eval_log: EvalLog,
+    metrics_log: MetricsLog,
+    checkpoints: Checkpoints,
+    best: Option<Best>,
+    episodes: EndedEpisodes,
+    warnings: SimulatorWarnings,
+    /// Step, update and what was due when the last checkpoint was written.
+    saved: Option<(u64, u64, Due)>,
+    started: Instant,
+    /// When the log was last written, and at which step.
+    logged: (Instant, u64),
+    status: Status,
+}
+
+/// A moment of a run: what its future depends on.
+pub struct Moment<B: RescoreBackend> {
+    /// Environment steps since the end of warm-up.
+    pub step: u64,
+    /// The agent.
+    pub agent: Box<dyn Agent<B>>,
+    /// The environments.
+    pub envs: Environments,
+    /// The replay buffer.
+    pub replay: Replay,
+    /// Its files.
+    pub segments: Segments,
+    /// Loop and logs.
+    pub progress: checkpoint::Progress,
+}
+
+/// The latest results, for the progress bar.
+#[derive(Default)]
+struct Status {
+    episode_return: Option<f64>,
+    evaluation: Option<f64>,
+}
+
+impl<'a, B: RescoreBackend> Run<'a, B> {
+    /// A run before its first step. What an earlier attempt has left in `folder` that never came
+    /// to a checkpoint is removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn new(
+        config: &'a Config,
+        envs: Environments,
+        folder: &RunFolder,
+        device: &'a B::Device,
+    ) -> Result<Self, RunError> {
+        let (observation_dim, action_dim) =
+            (envs.training.observation_dim(), envs.training.action_dim());
+        let capacity = config.training.replay_capacity as usize;
+        let layout = Layout::new(capacity, observation_dim, action_dim);
+        let agent = (config.agent).build::<B>(observation_dim, action_dim, config.seed, device);
+        let moment = Moment {
+            step: 0,
+            agent,
+            envs,
+            replay: Replay::new(capacity, observation_dim, action_dim),
+            segments: Segments::create(folder.file("replay"), layout)?,
+            progress: checkpoint::Progress::default(),
+        };
+        Self::at(moment, config, folder, device)
+    }
+
+    /// A run that goes on from a moment. What the logs hold beyond it is cut off.
+    ///
+    /// # Errors
+    /// When the logs cannot be written.
+    pub fn at(
+        moment: Moment<B>,
+        config: &'a Config,
+        folder: &RunFolder,
+        device: &'a B::Device,
+    ) -> Result<Self, RunError> {
+        let progress = moment.progress;
+        let episodes = config.training.eval_episodes;
+        let eval_log = EvalLog::open(&folder.file("eval.csv"), episodes, progress.eval_rows)?;
+        let metrics_log = MetricsLog::open(&folder.file("metrics.jsonl"), progress.metrics_lines)?;
+        let latest = progress.metrics.into_iter();
+        Ok(Self {
+            config,
+            device,
+            saved: Some((moment.step, moment.agent.updates(), progress.due)),
+            agent: moment.agent,
+            envs: moment.envs,
+            replay: moment.replay,
+            segments: moment.segments,
+            sampler: Sampler::new(config.seed),
+            step: moment.step,
+            due: progress.due,
+            metrics: Metrics::default(),
+            latest: latest.map(|m| (m.name, m.value as f32)).collect(),
+            eval_log,
+            metrics_log,
+            checkpoints: Checkpoints::of(folder.path()),
+            best: progress.best,
+            episodes: progress.episodes,
+            warnings: progress.warnings,
+            started: Instant::now(),
+            logged: (Instant::now(), moment.step),
+            status: Status::default(),
+        })
+    }
+
+    /// Turns a number that is not finite into an error that says when.
+    fn require(&self, result: Result<(), NotFinite>) -> Result<(), RunError> {
+        result.map_err(|number| RunError::NotFinite {
+            number: Box::new(number),
+            step: self.step,
+            update: self.agent.updates(),
+        })
+    }
+}
