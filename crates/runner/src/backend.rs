@@ -347,7 +347,7 @@ mod tests {
             let nothing: Result<Vec<Found<usize>>, _> = Err(missing);
             let error = choose(&on("auto")?, nothing).expect_err("nothing");
             assert!(error.to_string().contains("libx"), "{error}");
-            assert_eq!(error.hint(), Some("install x"));
+            assert_eq!(error.hint().as_deref(), Some("install x"));
             Ok(())
         }
     }

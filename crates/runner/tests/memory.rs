@@ -141,7 +141,7 @@ fn what_is_alive_on_the_heap_does_not_grow() {
         let out = tempfile::tempdir().expect("a temporary folder");
         let path = out.path().join("run");
         let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
-        pool.install(|| dispatch("flex", Training(&config, &folder)))
+        pool.install(|| dispatch(&config, Training(&config, &folder)))
             .expect("compiled in")
             .expect("a run that succeeds");
 

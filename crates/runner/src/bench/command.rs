@@ -164,29 +164,25 @@ impl BenchArgs {
             set: [&self.set, more].concat(),
         };
         let large = format!("training.batch_size={}", 8 * config.training.batch_size);
-        let overlap = "training.overlap=true".to_owned();
+        let overlap = ["training.overlap=true".to_owned()];
         let mut benches = vec![
             bench(Subject::Chain, "dpmd", &task, &[]),
             bench(Subject::Chain, "dpmd", &task, &[large]),
             bench(Subject::Update, "dpmd", &task, &[]),
             bench(Subject::Act, "dpmd", &task, &[]),
             bench(Subject::Train, "dpmd", &task, &[]),
-            bench(Subject::Train, "dpmd", &task, &[overlap.clone()]),
+            bench(Subject::Train, "dpmd", &task, &overlap),
         ];
         if self.all {
             benches.extend([
                 bench(Subject::Critic, "dpmd", &task, &[]),
                 bench(Subject::Update, "sdac", &task, &[]),
-                bench(Subject::Train, "sdac", &task, &[overlap.clone()]),
+                bench(Subject::Train, "sdac", &task, &overlap),
             ]);
             let larger = ["Ant-v4", "Humanoid-v4"].into_iter();
             let larger =
                 larger.filter(|name| rescore_envs::make(name, &TaskSettings::default()).is_ok());
-            benches.extend(
-                larger.map(|name| {
-                    bench(Subject::Train, "dpmd", name, std::slice::from_ref(&overlap))
-                }),
-            );
+            benches.extend(larger.map(|name| bench(Subject::Train, "dpmd", name, &overlap)));
         }
         self.measure_each(benches, print)
     }

@@ -102,7 +102,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     ) -> Result<(), RunError> {
         let envs = &mut self.envs.training;
         let (agent, metrics) = (self.agent.as_mut(), &mut self.metrics);
-        let (replay, sampler, device) = (&self.replay, &self.sampler, self.device);
+        let (replay, sampler, device) = (&self.replay, self.sampler, self.device);
         let batch_size = self.config.training.batch_size;
         let mut step = None;
         rayon::in_place_scope(|scope| {

@@ -25,7 +25,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// [`Run::update`] without looking at the results.
     pub(crate) fn learn(&mut self) -> Result<(), RunError> {
         let (count, number) = (self.config.training.batch_size, self.agent.updates());
-        let batch = draw::<B>(&self.replay, &self.sampler, count, number, self.device);
+        let batch = draw::<B>(&self.replay, self.sampler, count, number, self.device);
         let newest = self.agent.update(&batch);
         self.metrics.merge(newest);
         self.spoil_state()
@@ -57,7 +57,7 @@ impl<B: RescoreBackend> Run<'_, B> {
 /// The batch of update `number`, drawn uniformly.
 pub(super) fn draw<B: RescoreBackend>(
     replay: &Replay,
-    sampler: &Sampler,
+    sampler: Sampler,
     count: usize,
     number: u64,
     device: &B::Device,

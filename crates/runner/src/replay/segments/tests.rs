@@ -10,7 +10,7 @@ use super::*;
 const DIMS: (usize, usize) = (2, 1);
 
 /// Stores transitions `numbers`, whose entries all follow from their numbers.
-fn store(replay: &mut Replay, segments: &mut Segments, numbers: std::ops::Range<u64>) {
+fn store(replay: &mut Replay, segments: &mut Segments, numbers: Range<u64>) {
     for number in numbers {
         let x = number as f32;
         segments.follow(replay).expect("writable");
