@@ -203,6 +203,7 @@ pub struct Render {
 Options, all handed on to `rescore bench` (its own --help lists more):
   --algo NAME     dpmd, sdac or sac
   --backend NAME  flex, ndarray, cuda, wgpu, vulkan or metal
+  --device N      which of the backend's devices
   --json FILE     write the results as JSON")]
 pub struct Bench {
     /// What to measure, and options

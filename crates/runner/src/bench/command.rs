@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// Tensor backend [default: flex]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    /// Device of the backend, see `devices` [default: the first GPU]
+    #[arg(long, value_name = "N")]
+    device: Option<String>,
     /// Candidate actions per observation [default: the algorithm's]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     particles: Option<u32>,
@@ -99,6 +102,9 @@ impl BenchArgs {
         }
         let particles = self.particles.map(|k| format!("agent.particles={k}"));
         self.set.extend(particles);
+        let device = self.device.as_ref();
+        let device = device.map(|device| format!("device=\"{device}\""));
+        self.set.extend(device);
         match (self.subject, self.subject.subject()) {
             (_, Some(subject)) => self.measure(subject, print),
             (SubjectArg::Envs, _) => self.measure_envs(print),

@@ -24,7 +24,7 @@ use rescore_agents::{AgentConfig, config::DiffusionConfig};
 use rescore_kernels::{NoiseKey, Precision, RescoreBackend};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Work, check_config, dispatch};
+use crate::backend::{Work, check_config, computes_at_once, dispatch};
 use crate::config::{Config, Request, resolve};
 use crate::{RunError, device};
 pub use command::BenchArgs;
@@ -125,13 +125,14 @@ impl Measurement {
             self.ms, self.ms_min, self.ms_max, self.repetitions
         );
         if let Some(gflops) = self.gflops {
-            let _ = write!(
-                line,
-                ", {gflops:.0} GFLOP/s = {:.0} % of the product",
-                100.0 * gflops / self.matmul_gflops,
-            );
-            if let Some(peak) = self.peak_gflops {
-                let _ = write!(line, ", {:.0} % of the peak", 100.0 * gflops / peak);
+            let _ = write!(line, ", {gflops:.0} GFLOP/s");
+            // The yardsticks are the processor's.
+            if computes_at_once(&self.backend) {
+                let share = 100.0 * gflops / self.matmul_gflops;
+                let _ = write!(line, " = {share:.0} % of the product");
+                if let Some(peak) = self.peak_gflops {
+                    let _ = write!(line, ", {:.0} % of the peak", 100.0 * gflops / peak);
+                }
             }
         }
         for (name, ms) in &self.parts {
