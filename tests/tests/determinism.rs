@@ -157,3 +157,34 @@ fn the_same_seed_gives_the_same_run_and_another_does_not() {
         }
     }
 }
+
+/// With `overlap` the environments step on one thread while another computes the update: which is
+/// done first must not show, and an interruption neither. It is another training than without.
+#[test]
+fn what_overlaps_does_not_show() {
+    for algo in ["dpmd", "sdac", "sac"] {
+        let folder = temporary();
+        let folder = folder.path();
+        let common = ["--algo", algo, "--seed", "2", "--set", "overlap=true"];
+        let arguments =
+            |out, steps| tiny(&[&common[..], &["--out", out, "--steps", steps]].concat());
+        for threads in ["1", "2", "4"] {
+            let status = command(folder, &arguments(threads, "200"))
+                .env("RAYON_NUM_THREADS", threads)
+                .status();
+            assert!(status.is_ok_and(|status| status.success()), "{algo}");
+        }
+        let expected = training(&folder.join("1"));
+        trains(folder, &arguments("parts", "60"));
+        trains(folder, &["train", "--resume", "parts", "--steps", "200"]);
+        for other in ["2", "4", "parts"] {
+            assert!(training(&folder.join(other)) == expected, "{algo}: {other}");
+        }
+        let sequential = ["--algo", algo, "--seed", "2", "--steps", "200"];
+        trains(
+            folder,
+            &tiny(&[&sequential[..], &["--out", "plain"]].concat()),
+        );
+        assert!(training(&folder.join("plain")) != expected, "{algo}");
+    }
+}
