@@ -11,43 +11,24 @@
 //! on how many there are.
 
 use burn::tensor::{Shape, Tensor};
-use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, tensor::CubeTensor};
-use cubecl::{client::ComputeClient, prelude::*};
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime};
+use cubecl::prelude::*;
 
 use super::{
     UNITS,
     elementwise::mish_of,
     empty,
-    noise::{Four, normals},
-    primitive, tensor, tensor_cores,
+    noise::Four,
+    primitive,
+    steps::{
+        Plan, Randomness, Source, check_shapes, coefficients, finish, posterior, randomness, start,
+        upload,
+    },
+    tensor, tensor_cores,
 };
 use crate::{
-    Activation, ChainNetwork, ChainNoise, NoiseKey, Precision, StepCoefficients, chain,
-    dense::matmul,
+    Activation, ChainNetwork, ChainNoise, Precision, StepCoefficients, chain, dense::matmul,
 };
-
-/// Where the random numbers come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    /// Row = state x particles + particle, one counter.
-    Counter,
-    /// Row = particle, a counter for each state.
-    CounterPerState,
-    /// Given numbers.
-    Given,
-}
-
-/// What the kernel is compiled for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Plan {
-    /// Rows of a tile, a multiple of 4.
-    pub(super) tile: usize,
-    pub(super) particles: usize,
-    pub(super) action_dim: usize,
-    /// Widths of the hidden layers.
-    pub(super) hidden: Vec<usize>,
-    pub(super) source: Source,
-}
 
 impl Plan {
     /// Vectors of four rows in a tile.
@@ -86,9 +67,6 @@ impl Plan {
 /// The largest tile.
 const MAX_TILE: usize = 16;
 
-/// Numbers of one denoising step on the device.
-const COEFFICIENTS: usize = 5;
-
 #[derive(CubeType, CubeLaunch)]
 struct Network {
     /// Observation part of layer 1, `[states, hidden]`.
@@ -103,56 +81,55 @@ struct Network {
     biases: Sequence<Array<f32>>,
 }
 
-#[derive(CubeType, CubeLaunch)]
-pub(super) struct Randomness {
-    pub(super) key0: u32,
-    pub(super) key1: u32,
-    pub(super) start_scale: f32,
-    /// One counter, or one a state.
-    pub(super) counters: Array<u32>,
-    /// Given numbers: the start, then the steps in the order in which they are visited.
-    pub(super) given: Sequence<Array<f32>>,
-}
-
-/// Four numbers for the columns of block `block` of a row: of the start where `step` is the number
-/// of steps, of a denoising step otherwise.
+/// Layer 1 into `a`: its observation and time parts are there already.
 #[cube]
-pub(super) fn draw(
-    noise: &Randomness,
-    row: usize,
-    block: usize,
-    step: usize,
-    num_steps: usize,
+fn first_layer(
+    a: &mut SharedMemory<Four<f32>>,
+    x: &SharedMemory<f32>,
+    network: &Network,
+    t: usize,
+    first_row: usize,
     rows: usize,
     #[comptime] plan: Plan,
-) -> Four<f32> {
-    let key = (noise.key0, noise.key1);
-    let mut values = Four::<f32>::empty();
-    if comptime!(plan.source == Source::Counter) {
-        let counter = noise.counters[0];
-        values = normals(key, row as u32, block as u32, step as u32, counter);
-    } else if comptime!(plan.source == Source::CounterPerState) {
-        let state = row / comptime!(plan.particles);
-        let particle = row % comptime!(plan.particles);
-        let counter = noise.counters[state];
-        values = normals(key, particle as u32, block as u32, step as u32, counter);
-    } else {
+) {
+    let action_dim = comptime!(plan.action_dim);
+    let tile = comptime!(plan.tile);
+    let unit = UNIT_POS as usize;
+    let width = comptime!(plan.hidden[0]);
+    let lanes = comptime!(Plan::lanes(plan.hidden[0]));
+    let groups = comptime!(plan.groups(plan.hidden[0]));
+    let columns = comptime!(plan.hidden[0].div_ceil(Plan::lanes(plan.hidden[0])));
+    let vectors = comptime!(plan.vectors() / plan.groups(plan.hidden[0]));
+    let lane = unit % lanes;
+    let group = unit / lanes;
+    if group < groups {
+        let mut sums = Array::<Four<f32>>::new(comptime!(columns * vectors));
         #[unroll]
-        for lane in 0..4usize {
-            let column = block * 4 + lane;
-            if column < comptime!(plan.action_dim) {
-                let place = row * comptime!(plan.action_dim) + column;
-                if step == num_steps {
-                    values[lane] = noise.given[0][place];
-                } else {
-                    let visited = num_steps - 1 - step;
-                    values[lane] =
-                        noise.given[1][visited * rows * comptime!(plan.action_dim) + place];
+        for c in 0..columns {
+            let column = usize::min(lane + c * lanes, comptime!(width - 1));
+            let bias = network.step_bias[t * width + column];
+            #[unroll]
+            for v in 0..vectors {
+                let row = (group * vectors + v) * 4;
+                let mut sum = Four::<f32>::empty();
+                #[unroll]
+                for i in 0..4usize {
+                    let global = usize::min(first_row + row + i, rows - 1);
+                    let state = global / comptime!(plan.particles);
+                    sum[i] = network.per_state[state * width + column] + bias;
                 }
+                for k in 0..action_dim {
+                    let w = network.first[k * width + column];
+                    #[unroll]
+                    for i in 0..4usize {
+                        sum[i] += x[k * tile + row + i] * w;
+                    }
+                }
+                sums[c * vectors + v] = sum;
             }
         }
+        store(a, &sums, width, comptime!(plan.clone()));
     }
-    values
 }
 
 /// `a` times the weights of layer `width` columns wide, for the columns and rows of this thread, and
@@ -235,6 +212,53 @@ fn store(
     }
 }
 
+/// The output without its bias, its sums cut into slices.
+#[cube]
+fn output_layer(
+    prediction: &mut SharedMemory<f32>,
+    partial: &mut SharedMemory<Four<f32>>,
+    a: &SharedMemory<Four<f32>>,
+    weight: &Array<f32>,
+    #[comptime] plan: Plan,
+) {
+    let action_dim = comptime!(plan.action_dim);
+    let tile = comptime!(plan.tile);
+    let all = comptime!(plan.vectors());
+    let unit = UNIT_POS as usize;
+    let inputs = comptime!(plan.hidden[plan.hidden.len() - 1]);
+    let slices = comptime!(plan.slices());
+    let length = comptime!(inputs.div_ceil(slices));
+    let mut item = unit;
+    while item < comptime!(plan.slices() * plan.action_dim * plan.vectors()) {
+        let column = item % action_dim;
+        let vector = item / action_dim % all;
+        let slice = item / (action_dim * all);
+        let mut sum = Four::<f32>::new(0.0);
+        let end = usize::min((slice + 1) * length, inputs);
+        for k in slice * length..end {
+            sum += a[k * all + vector] * Four::new(weight[k * action_dim + column]);
+        }
+        partial[item] = sum;
+        item += UNITS as usize;
+    }
+    sync_cube();
+    let mut item = unit;
+    while item < comptime!(plan.action_dim * plan.vectors()) {
+        let column = item % action_dim;
+        let vector = item / action_dim;
+        let mut sum = Four::<f32>::new(0.0);
+        #[unroll]
+        for slice in 0..slices {
+            sum += partial[slice * comptime!(plan.action_dim * plan.vectors()) + item];
+        }
+        #[unroll]
+        for i in 0..4usize {
+            prediction[column * tile + vector * 4 + i] = sum[i];
+        }
+        item += UNITS as usize;
+    }
+}
+
 #[cube(launch_unchecked)]
 fn chain_kernel(
     network: &Network,
@@ -245,13 +269,8 @@ fn chain_kernel(
     num_steps: usize,
     #[comptime] plan: Plan,
 ) {
-    let action_dim = comptime!(plan.action_dim);
-    let tile = comptime!(plan.tile);
-    let all = comptime!(plan.vectors());
     let layers = comptime!(plan.hidden.len());
-    let blocks = comptime!(plan.action_dim.div_ceil(4));
-    let first_row = CUBE_POS * tile;
-    let unit = UNIT_POS as usize;
+    let first_row = CUBE_POS * comptime!(plan.tile);
 
     let mut x = SharedMemory::<f32>::new(comptime!(plan.action_dim * plan.tile));
     let mut prediction = SharedMemory::<f32>::new(comptime!(plan.action_dim * plan.tile));
@@ -259,74 +278,29 @@ fn chain_kernel(
         SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.action_dim * plan.vectors()));
     let mut a = SharedMemory::<Four<f32>>::new(comptime!(plan.widest() * plan.vectors()));
 
-    // The start.
-    let mut item = unit;
-    while item < comptime!(plan.tile * plan.action_dim.div_ceil(4)) {
-        let row = item % tile;
-        let block = item / tile;
-        let global = usize::min(first_row + row, rows - 1);
-        let values = draw(
-            noise,
-            global,
-            block,
-            num_steps,
-            num_steps,
-            rows,
-            comptime!(plan.clone()),
-        );
-        #[unroll]
-        for lane in 0..4usize {
-            let column = block * 4 + lane;
-            if column < action_dim {
-                x[column * tile + row] = values[lane] * noise.start_scale;
-            }
-        }
-        item += UNITS as usize;
-    }
+    start(
+        &mut x,
+        noise,
+        first_row,
+        rows,
+        num_steps,
+        comptime!(plan.clone()),
+    );
     sync_cube();
 
     for visited in 0..num_steps {
         let t = num_steps - 1 - visited;
 
-        // Layer 1: its observation and time parts are there already.
-        {
-            let width = comptime!(plan.hidden[0]);
-            let lanes = comptime!(Plan::lanes(plan.hidden[0]));
-            let groups = comptime!(plan.groups(plan.hidden[0]));
-            let columns = comptime!(plan.hidden[0].div_ceil(Plan::lanes(plan.hidden[0])));
-            let vectors = comptime!(plan.vectors() / plan.groups(plan.hidden[0]));
-            let lane = unit % lanes;
-            let group = unit / lanes;
-            if group < groups {
-                let mut sums = Array::<Four<f32>>::new(comptime!(columns * vectors));
-                #[unroll]
-                for c in 0..columns {
-                    let column = usize::min(lane + c * lanes, comptime!(width - 1));
-                    let bias = network.step_bias[t * width + column];
-                    #[unroll]
-                    for v in 0..vectors {
-                        let row = (group * vectors + v) * 4;
-                        let mut sum = Four::<f32>::empty();
-                        #[unroll]
-                        for i in 0..4usize {
-                            let global = usize::min(first_row + row + i, rows - 1);
-                            let state = global / comptime!(plan.particles);
-                            sum[i] = network.per_state[state * width + column] + bias;
-                        }
-                        for k in 0..action_dim {
-                            let w = network.first[k * width + column];
-                            #[unroll]
-                            for i in 0..4usize {
-                                sum[i] += x[k * tile + row + i] * w;
-                            }
-                        }
-                        sums[c * vectors + v] = sum;
-                    }
-                }
-                store(&mut a, &sums, width, comptime!(plan.clone()));
-            }
-            sync_cube();
-        }
+        first_layer(
+            &mut a,
+            &x,
+            network,
+            t,
+            first_row,
+            rows,
+            comptime!(plan.clone()),
+        );
+        sync_cube();
 
         #[unroll]
         for layer in 1..layers {
@@ -340,92 +314,29 @@ fn chain_kernel(
             );
         }
 
-        // The output: its sums are cut into slices.
-        {
-            let inputs = comptime!(plan.hidden[plan.hidden.len() - 1]);
-            let weight = &network.weights[comptime!(layers - 1)];
-            let slices = comptime!(plan.slices());
-            let length = comptime!(inputs.div_ceil(slices));
-            let mut item = unit;
-            while item < comptime!(plan.slices() * plan.action_dim * plan.vectors()) {
-                let column = item % action_dim;
-                let vector = item / action_dim % all;
-                let slice = item / (action_dim * all);
-                let mut sum = Four::<f32>::new(0.0);
-                let end = usize::min((slice + 1) * length, inputs);
-                for k in slice * length..end {
-                    sum += a[k * all + vector] * Four::new(weight[k * action_dim + column]);
-                }
-                partial[item] = sum;
-                item += UNITS as usize;
-            }
-            sync_cube();
-            let bias = &network.biases[comptime!(layers - 1)];
-            let mut item = unit;
-            while item < comptime!(plan.action_dim * plan.vectors()) {
-                let column = item % action_dim;
-                let vector = item / action_dim;
-                let mut sum = Four::<f32>::new(bias[column]);
-                #[unroll]
-                for slice in 0..slices {
-                    sum += partial[slice * comptime!(plan.action_dim * plan.vectors()) + item];
-                }
-                #[unroll]
-                for i in 0..4usize {
-                    prediction[column * tile + vector * 4 + i] = sum[i];
-                }
-                item += UNITS as usize;
-            }
-            sync_cube();
-        }
-
-        // The posterior.
-        let c = t * COEFFICIENTS;
-        let mut item = unit;
-        while item < comptime!(plan.tile * plan.action_dim.div_ceil(4)) {
-            let row = item % tile;
-            let block = item / tile;
-            let mut z = Four::<f32>::new(0.0);
-            if t > 0 {
-                let global = usize::min(first_row + row, rows - 1);
-                z = draw(
-                    noise,
-                    global,
-                    block,
-                    t,
-                    num_steps,
-                    rows,
-                    comptime!(plan.clone()),
-                );
-            }
-            #[unroll]
-            for lane in 0..4usize {
-                let column = block * 4 + lane;
-                if column < action_dim {
-                    let place = column * tile + row;
-                    let x0 = x[place] * coefficients[c] - prediction[place] * coefficients[c + 1];
-                    // What a device makes of a NaN between bounds differs.
-                    let clean = select(x0.is_nan(), x0, clamp(x0, -1.0, 1.0));
-                    x[place] = clean * coefficients[c + 2]
-                        + x[place] * coefficients[c + 3]
-                        + z[lane] * coefficients[c + 4];
-                }
-            }
-            item += UNITS as usize;
-        }
+        output_layer(
+            &mut prediction,
+            &mut partial,
+            &a,
+            &network.weights[comptime!(layers - 1)],
+            comptime!(plan.clone()),
+        );
+        sync_cube();
+        posterior(
+            &mut x,
+            &prediction,
+            &network.biases[comptime!(layers - 1)],
+            coefficients,
+            noise,
+            t,
+            first_row,
+            rows,
+            num_steps,
+            comptime!(plan.clone()),
+        );
         sync_cube();
     }
-
-    let mut item = unit;
-    while item < comptime!(plan.tile * plan.action_dim) {
-        let row = item / action_dim;
-        let column = item % action_dim;
-        if first_row + row < rows {
-            actions[(first_row + row) * action_dim + column] = x[column * tile + row];
-        }
-        item += UNITS as usize;
-    }
-    let _ = blocks;
+    finish(actions, &x, first_row, rows, plan);
 }
 
 /// The tile for `rows` rows on a device with `shared` bytes of shared memory for a cube: small
@@ -534,117 +445,4 @@ where
         );
     }
     tensor(actions)
-}
-
-/// Requires the shapes that the kernels count on.
-fn check_shapes<R, T>(
-    network: &ChainNetwork<CubeBackend<R, f32, i32, T>>,
-    states: usize,
-    particles: usize,
-    num_steps: usize,
-    noise: &ChainNoise<CubeBackend<R, f32, i32, T>>,
-) where
-    R: CubeRuntime,
-    T: BoolElement,
-{
-    let [action_dim, hidden] = network.action_weight.dims();
-    let mut inputs = hidden;
-    for layer in &network.rest {
-        let [rows, columns] = layer.weight.dims();
-        assert_eq!(
-            (rows, layer.bias.dims()),
-            (inputs, [columns]),
-            "layers do not fit"
-        );
-        inputs = columns;
-    }
-    assert_eq!(inputs, action_dim, "the output is no action");
-    assert_eq!(
-        network.observation_weight.dims()[1],
-        hidden,
-        "observation part of layer 1"
-    );
-    assert_eq!(
-        network.step_bias.dims(),
-        [num_steps, hidden],
-        "time part of layer 1"
-    );
-    match noise {
-        ChainNoise::Counter { .. } => {}
-        ChainNoise::CounterPerState { counters, .. } => {
-            assert_eq!(counters.len(), states, "a counter for each state");
-        }
-        ChainNoise::Given {
-            start,
-            steps: normals,
-        } => {
-            let shape = [states, particles, action_dim];
-            assert_eq!(start.dims(), shape, "given start");
-            let shape = [num_steps, states, particles, action_dim];
-            assert_eq!(normals.dims(), shape, "given steps");
-        }
-    }
-}
-
-/// The coefficients in the order of their use; no noise at step 0.
-pub(super) fn coefficients(steps: &[StepCoefficients]) -> Vec<f32> {
-    let mut values = Vec::with_capacity(steps.len() * COEFFICIENTS);
-    for (t, step) in steps.iter().enumerate() {
-        values.extend([
-            step.sqrt_recip_alpha_bar,
-            step.sqrt_recip_alpha_bar_minus_one,
-            step.posterior_x0,
-            step.posterior_xt,
-            if t > 0 { step.sigma } else { 0.0 },
-        ]);
-    }
-    values
-}
-
-pub(super) fn upload<R: CubeRuntime, E: CubeElement>(
-    client: &ComputeClient<R>,
-    values: &[E],
-) -> ArrayArg<R> {
-    let handle = client.create_from_slice(E::as_bytes(values));
-    // SAFETY: the buffer was made for these values and has their number.
-    unsafe { ArrayArg::from_raw_parts(handle, values.len()) }
-}
-
-pub(super) fn randomness<R, T>(
-    client: &ComputeClient<R>,
-    noise: &ChainNoise<CubeBackend<R, f32, i32, T>>,
-) -> RandomnessLaunch<R>
-where
-    R: CubeRuntime,
-    T: BoolElement,
-{
-    let drawn = |key: NoiseKey, scale: f32, counters: &[u32]| {
-        let [key0, key1] = key.words();
-        RandomnessLaunch::new(
-            key0,
-            key1,
-            scale,
-            upload(client, counters),
-            SequenceArg::new(),
-        )
-    };
-    match noise {
-        ChainNoise::Counter {
-            key,
-            counter,
-            start_scale,
-        } => drawn(*key, *start_scale, &[*counter]),
-        ChainNoise::CounterPerState {
-            key,
-            counters,
-            start_scale,
-        } => drawn(*key, *start_scale, counters),
-        ChainNoise::Given { start, steps } => {
-            let mut given = SequenceArg::new();
-            let start: CubeTensor<R> = primitive(start.clone());
-            given.push(start.into_array_arg());
-            given.push(primitive(steps.clone()).into_array_arg());
-            RandomnessLaunch::new(0, 0, 1.0, upload(client, &[0_u32]), given)
-        }
-    }
 }

@@ -19,11 +19,10 @@ use cubecl::{
 
 use super::{
     UNITS,
-    chain::{Plan, Randomness, coefficients, draw, randomness, upload},
     elementwise::mish_of,
-    empty,
-    noise::Four,
-    primitive, tensor,
+    empty, primitive,
+    steps::{Plan, Randomness, coefficients, finish, posterior, randomness, start, upload},
+    tensor,
 };
 use crate::{ChainNetwork, ChainNoise, StepCoefficients, dense::matmul};
 
@@ -240,6 +239,82 @@ fn activate(
     }
 }
 
+/// The noisy action as layer 1 reads it: by row, rounded, filled up with zeros.
+#[cube]
+fn round(rounded: &mut SharedMemory<bf16>, x: &SharedMemory<f32>, #[comptime] plan: Plan) {
+    let columns = comptime!(padded(plan.action_dim));
+    let mut item = UNIT_POS as usize;
+    while item < comptime!(TILE * padded(plan.action_dim)) {
+        let row = item / columns;
+        let column = item % columns;
+        let mut value = 0.0f32;
+        if column < comptime!(plan.action_dim) {
+            value = x[column * TILE + row];
+        }
+        rounded[row * comptime!(padded(plan.action_dim) + SKEW) + column] = bf16::cast_from(value);
+        item += UNITS as usize;
+    }
+}
+
+/// The output without its bias, a block for a plane.
+#[cube]
+fn output_layer(
+    prediction: &mut SharedMemory<f32>,
+    a: &SharedMemory<bf16>,
+    weights: &Array<bf16>,
+    #[comptime] plan: Plan,
+) {
+    let width = comptime!(stride(&plan));
+    let action_columns = comptime!(padded(plan.action_dim));
+    let plane = UNIT_POS_Y as usize;
+    let blocks = comptime!(ROW_BLOCKS * padded(plan.action_dim) / BLOCK);
+    let mut item = plane;
+    while item < blocks {
+        let row_block = item % ROW_BLOCKS;
+        let block = item / ROW_BLOCKS;
+        let sum = Matrix::<f32>::from_value(
+            MatrixIdent::Accumulator,
+            BLOCK,
+            BLOCK,
+            BLOCK,
+            MatrixLayout::Undefined,
+            0.0,
+        );
+        for k in 0..comptime!(padded(plan.hidden[plan.hidden.len() - 1]) / BLOCK) {
+            let left = row_block * BLOCK * width + k * BLOCK;
+            let left = Matrix::<bf16>::from_slice(
+                MatrixIdent::A,
+                BLOCK,
+                BLOCK,
+                BLOCK,
+                MatrixLayout::RowMajor,
+                &a.slice(left, comptime!(TILE * stride(&plan))),
+                comptime!(width as u32),
+            );
+            let begin = comptime!(offset(&plan, plan.hidden.len()));
+            let right = begin + k * BLOCK * action_columns + block * BLOCK;
+            let right = Matrix::<bf16>::from_slice(
+                MatrixIdent::B,
+                BLOCK,
+                BLOCK,
+                BLOCK,
+                MatrixLayout::RowMajor,
+                &weights.slice(right, weights.len()),
+                comptime!(action_columns as u32),
+            );
+            cmma::execute::<bf16, bf16, f32, f32>(&left, &right, &sum, &sum);
+        }
+        let place = block * comptime!(BLOCK * TILE) + row_block * BLOCK;
+        cmma::store(
+            &mut prediction.slice_mut(place, comptime!(TILE * padded(plan.action_dim))),
+            &sum,
+            comptime!(TILE as u32),
+            MatrixLayout::ColMajor,
+        );
+        item += PLANES;
+    }
+}
+
 #[cube(launch_unchecked)]
 fn chain_kernel(
     weights: &Array<bf16>,
@@ -254,13 +329,10 @@ fn chain_kernel(
     #[comptime] plan: Plan,
 ) {
     let action_dim = comptime!(plan.action_dim);
-    let action_columns = comptime!(padded(plan.action_dim));
     let action_stride = comptime!(padded(plan.action_dim) + SKEW);
     let width = comptime!(stride(&plan));
     let count = comptime!(plan.hidden.len());
     let first_row = CUBE_POS * TILE;
-    let unit = UNIT_POS as usize;
-    let plane = UNIT_POS_Y as usize;
 
     let mut a = SharedMemory::<bf16>::new(comptime!(TILE * stride(&plan)));
     let mut rounded = SharedMemory::<bf16>::new(comptime!(TILE * (padded(plan.action_dim) + SKEW)));
@@ -268,38 +340,16 @@ fn chain_kernel(
     let mut prediction = SharedMemory::<f32>::new(comptime!(TILE * padded(plan.action_dim)));
     let mut x = SharedMemory::<f32>::new(comptime!(TILE * plan.action_dim));
 
-    // The start; columns of padding stay zero.
-    let mut item = unit;
-    while item < comptime!(TILE * (padded(plan.action_dim) + SKEW)) {
-        rounded[item] = bf16::cast_from(0.0f32);
-        item += UNITS as usize;
-    }
+    start(
+        &mut x,
+        noise,
+        first_row,
+        rows,
+        num_steps,
+        comptime!(plan.clone()),
+    );
     sync_cube();
-    let mut item = unit;
-    while item < comptime!(TILE * plan.action_dim.div_ceil(4)) {
-        let row = item % TILE;
-        let block = item / TILE;
-        let global = usize::min(first_row + row, rows - 1);
-        let values = draw(
-            noise,
-            global,
-            block,
-            num_steps,
-            num_steps,
-            rows,
-            comptime!(plan.clone()),
-        );
-        #[unroll]
-        for lane in 0..4usize {
-            let column = block * 4 + lane;
-            if column < action_dim {
-                let value = values[lane] * noise.start_scale;
-                x[row * action_dim + column] = value;
-                rounded[row * action_stride + column] = bf16::cast_from(value);
-            }
-        }
-        item += UNITS as usize;
-    }
+    round(&mut rounded, &x, comptime!(plan.clone()));
     sync_cube();
 
     for visited in 0..num_steps {
@@ -360,104 +410,25 @@ fn chain_kernel(
             sync_cube();
         }
 
-        // The output: a block for a plane.
-        let blocks = comptime!(ROW_BLOCKS * padded(plan.action_dim) / BLOCK);
-        let mut item = plane;
-        while item < blocks {
-            let row_block = item % ROW_BLOCKS;
-            let block = item / ROW_BLOCKS;
-            let sum = Matrix::<f32>::from_value(
-                MatrixIdent::Accumulator,
-                BLOCK,
-                BLOCK,
-                BLOCK,
-                MatrixLayout::Undefined,
-                0.0,
-            );
-            for k in 0..comptime!(padded(plan.hidden[plan.hidden.len() - 1]) / BLOCK) {
-                let left = row_block * BLOCK * width + k * BLOCK;
-                let left = Matrix::<bf16>::from_slice(
-                    MatrixIdent::A,
-                    BLOCK,
-                    BLOCK,
-                    BLOCK,
-                    MatrixLayout::RowMajor,
-                    &a.slice(left, comptime!(TILE * stride(&plan))),
-                    comptime!(width as u32),
-                );
-                let begin = comptime!(offset(&plan, plan.hidden.len()));
-                let right = begin + k * BLOCK * action_columns + block * BLOCK;
-                let right = Matrix::<bf16>::from_slice(
-                    MatrixIdent::B,
-                    BLOCK,
-                    BLOCK,
-                    BLOCK,
-                    MatrixLayout::RowMajor,
-                    &weights.slice(right, weights.len()),
-                    comptime!(action_columns as u32),
-                );
-                cmma::execute::<bf16, bf16, f32, f32>(&left, &right, &sum, &sum);
-            }
-            let place = row_block * BLOCK * action_columns + block * BLOCK;
-            cmma::store(
-                &mut prediction.slice_mut(place, comptime!(TILE * padded(plan.action_dim))),
-                &sum,
-                comptime!(action_columns as u32),
-                MatrixLayout::RowMajor,
-            );
-            item += PLANES;
-        }
+        output_layer(&mut prediction, &a, weights, comptime!(plan.clone()));
         sync_cube();
-
-        // The posterior.
-        let bias = &biases[comptime!(count - 1)];
-        let c = t * 5;
-        let mut item = unit;
-        while item < comptime!(TILE * plan.action_dim.div_ceil(4)) {
-            let row = item % TILE;
-            let block = item / TILE;
-            let mut z = Four::<f32>::new(0.0);
-            if t > 0 {
-                let global = usize::min(first_row + row, rows - 1);
-                z = draw(
-                    noise,
-                    global,
-                    block,
-                    t,
-                    num_steps,
-                    rows,
-                    comptime!(plan.clone()),
-                );
-            }
-            #[unroll]
-            for lane in 0..4usize {
-                let column = block * 4 + lane;
-                if column < action_dim {
-                    let place = row * action_dim + column;
-                    let e = prediction[row * action_columns + column] + bias[column];
-                    let x0 = x[place] * coefficients[c] - e * coefficients[c + 1];
-                    // What a device makes of a NaN between bounds differs.
-                    let clean = select(x0.is_nan(), x0, clamp(x0, -1.0, 1.0));
-                    let value = clean * coefficients[c + 2]
-                        + x[place] * coefficients[c + 3]
-                        + z[lane] * coefficients[c + 4];
-                    x[place] = value;
-                    rounded[row * action_stride + column] = bf16::cast_from(value);
-                }
-            }
-            item += UNITS as usize;
-        }
+        posterior(
+            &mut x,
+            &prediction,
+            &biases[comptime!(count - 1)],
+            coefficients,
+            noise,
+            t,
+            first_row,
+            rows,
+            num_steps,
+            comptime!(plan.clone()),
+        );
+        sync_cube();
+        round(&mut rounded, &x, comptime!(plan.clone()));
         sync_cube();
     }
-
-    let mut item = unit;
-    while item < comptime!(TILE * plan.action_dim) {
-        let row = item / action_dim;
-        if first_row + row < rows {
-            actions[first_row * action_dim + item] = x[item];
-        }
-        item += UNITS as usize;
-    }
+    finish(actions, &x, first_row, rows, plan);
 }
 
 /// [`crate::RescoreBackend::denoise_chain`] in bf16; nothing where the device or its shared memory
