@@ -12,9 +12,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let colors = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // What MuJoCo has to say about itself is of interest only when it warns.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,mujoco=warn"));
+    // What the simulator and the graphics driver have to say about themselves is of interest only
+    // when they warn.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,rescore=info,rescore_runner=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colors)
