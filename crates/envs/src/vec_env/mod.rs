@@ -1,10 +1,13 @@
 //! Several environments stepped together.
 
 mod normalize;
+mod round;
 mod state;
 
-use rayon::prelude::*;
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
 use crate::{Env, EnvError, RunningStatistics, TaskSettings, find, make};
@@ -67,7 +70,9 @@ impl VecStep {
 /// (`rayon::scope(|_| ...)` around the whole loop): from outside, each step puts the calling thread
 /// to sleep and wakes it up again, which costs up to a tenth.
 pub struct VecEnv {
-    slots: Vec<Slot>,
+    /// Locked by whichever thread steps the environment, never by two at once.
+    slots: Vec<Mutex<Slot>>,
+    round: Round,
     observation_dim: usize,
     action_dim: usize,
     parallel: bool,
@@ -86,6 +91,7 @@ struct Slot {
     truncated: bool,
     warnings: u32,
     next_observation: Vec<f32>,
+    observation: Vec<f32>,
     finished: Option<Episode>,
 }
 
@@ -150,20 +156,24 @@ impl VecEnv {
         let count = envs.len();
         let slots = envs
             .into_iter()
-            .map(|env| Slot {
-                env,
-                running: Episode::default(),
-                result: Ok(()),
-                reward: 0.0,
-                terminated: false,
-                truncated: false,
-                warnings: 0,
-                next_observation: vec![0.0; observation_dim],
-                finished: None,
+            .map(|env| {
+                Mutex::new(Slot {
+                    env,
+                    running: Episode::default(),
+                    result: Ok(()),
+                    reward: 0.0,
+                    terminated: false,
+                    truncated: false,
+                    warnings: 0,
+                    next_observation: vec![0.0; observation_dim],
+                    observation: vec![0.0; observation_dim],
+                    finished: None,
+                })
             })
             .collect();
         let mut this = Self {
             slots,
+            round: Round::default(),
             observation_dim,
             action_dim,
             parallel: true,
@@ -208,8 +218,8 @@ impl VecEnv {
     }
 
     /// The environments, in order.
-    pub fn envs(&self) -> impl ExactSizeIterator<Item = &dyn Env> {
-        self.slots.iter().map(|slot| &*slot.env as &dyn Env)
+    pub fn envs(&self) -> impl ExactSizeIterator<Item = impl Deref<Target = dyn Env>> {
+        self.slots.iter().map(|slot| EnvRef(lock(slot)))
     }
 
     /// Starts every environment anew as if just constructed with `seed`.
@@ -231,6 +241,7 @@ impl VecEnv {
     fn reset_all(&mut self, seed: impl Fn(usize) -> Option<u64>) -> Result<&[f32], EnvError> {
         let rows = self.observations.chunks_exact_mut(self.observation_dim);
         for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
+            let slot = get_mut(slot);
             slot.env
                 .reset(seed(index))
                 .map_err(|e| in_vector(index, e))?;
@@ -250,42 +261,37 @@ impl VecEnv {
     /// [`EnvError::InVector`] if an environment fails; the other environments have then been
     /// stepped, so start over with [`VecEnv::reset`] or give up.
     pub fn step(&mut self, actions: &[f32]) -> Result<&VecStep, EnvError> {
-        let expected = self.count() * self.action_dim;
-        check_actions(self.slots[0].env.name(), actions, expected)?;
-        let observation_rows = self.observations.as_mut_slice();
+        let dim = self.action_dim;
+        let expected = self.count() * dim;
+        check_actions(get_mut(&mut self.slots[0]).env.name(), actions, expected)?;
         if self.parallel {
-            self.slots
-                .par_iter_mut()
-                .zip(actions.par_chunks_exact(self.action_dim))
-                .zip(observation_rows.par_chunks_exact_mut(self.observation_dim))
-                // Every environment can be handed over alone, so that no thread is left with a
-                // large part while another has nothing to do.
-                .with_max_len(1)
-                .for_each(|((slot, action), row)| slot.step(action, row));
+            let slots = &self.slots;
+            self.round.run(slots.len(), |index| {
+                lock(&slots[index]).step(&actions[index * dim..][..dim]);
+            });
         } else {
-            self.slots
-                .iter_mut()
-                .zip(actions.chunks_exact(self.action_dim))
-                .zip(observation_rows.chunks_exact_mut(self.observation_dim))
-                .for_each(|((slot, action), row)| slot.step(action, row));
+            for (slot, action) in self.slots.iter_mut().zip(actions.chunks_exact(dim)) {
+                get_mut(slot).step(action);
+            }
         }
         self.gather()
     }
 
     /// Copies what the workers left in their slots into the arrays of [`VecStep`].
     fn gather(&mut self) -> Result<&VecStep, EnvError> {
-        let rows = self
-            .step
-            .next_observations
-            .chunks_exact_mut(self.observation_dim);
-        for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
+        let dim = self.observation_dim;
+        let next_rows = self.step.next_observations.chunks_exact_mut(dim);
+        let rows = self.observations.chunks_exact_mut(dim).zip(next_rows);
+        for (index, (slot, (row, next_row))) in self.slots.iter_mut().zip(rows).enumerate() {
+            let slot = get_mut(slot);
             std::mem::replace(&mut slot.result, Ok(())).map_err(|e| in_vector(index, e))?;
             self.step.rewards[index] = slot.reward as f32;
             self.step.terminated[index] = slot.terminated;
             self.step.truncated[index] = slot.truncated;
             self.step.warnings[index] = slot.warnings;
             self.step.finished[index] = slot.finished;
-            row.copy_from_slice(&slot.next_observation);
+            next_row.copy_from_slice(&slot.next_observation);
+            row.copy_from_slice(&slot.observation);
         }
         self.normalize_step();
         Ok(&self.step)
@@ -293,12 +299,12 @@ impl VecEnv {
 }
 
 impl Slot {
-    /// Steps the environment and writes the observation to act on next into `observation`.
-    fn step(&mut self, action: &[f32], observation: &mut [f32]) {
-        self.result = self.try_step(action, observation);
+    /// Steps the environment, resets it if its episode ended, and leaves here what came of it.
+    fn step(&mut self, action: &[f32]) {
+        self.result = self.try_step(action);
     }
 
-    fn try_step(&mut self, action: &[f32], observation: &mut [f32]) -> Result<(), EnvError> {
+    fn try_step(&mut self, action: &[f32]) -> Result<(), EnvError> {
         let step = self.env.step(action)?;
         self.reward = step.reward;
         self.terminated = step.terminated;
@@ -312,9 +318,31 @@ impl Slot {
             self.running = Episode::default();
             self.env.reset(None)?;
         }
-        write_row(observation, self.env.observation());
+        write_row(&mut self.observation, self.env.observation());
         Ok(())
     }
+}
+
+/// An environment that nobody else can step meanwhile.
+struct EnvRef<'a>(MutexGuard<'a, Slot>);
+
+impl Deref for EnvRef<'_> {
+    type Target = dyn Env;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0.env
+    }
+}
+
+/// After a panic of an environment, which the caller of [`VecEnv::step`] has seen, the lock tells
+/// nothing more.
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], where nobody else can hold it.
+fn get_mut(slot: &mut Mutex<Slot>) -> &mut Slot {
+    slot.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write_row(row: &mut [f32], observation: &[f64]) {

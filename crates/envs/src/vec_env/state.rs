@@ -1,6 +1,6 @@
 //! Saving and restoring all environments.
 
-use super::{Episode, VecEnv, in_vector, write_row};
+use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
 use crate::{EnvError, EnvState, RunningStatistics, StateError};
 
 impl VecEnv {
@@ -13,7 +13,7 @@ impl VecEnv {
         let mut state = EnvState::new();
         state.put_format();
         state.put_u64("count", &[self.count() as u64]);
-        let running = || self.slots.iter().map(|slot| &slot.running);
+        let running = || self.slots.iter().map(|slot| lock(slot).running);
         let returns: Vec<_> = running().map(|episode| episode.total_reward).collect();
         let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
         state.put_f64("episode_returns", &returns);
@@ -22,7 +22,7 @@ impl VecEnv {
             state.put_state("statistics", statistics.save());
         }
         for (index, slot) in self.slots.iter().enumerate() {
-            let env = slot.env.save().map_err(|e| in_vector(index, e))?;
+            let env = lock(slot).env.save().map_err(|e| in_vector(index, e))?;
             state.put_state(&format!("env.{index}"), env);
         }
         Ok(state)
@@ -67,7 +67,7 @@ impl VecEnv {
             *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
         }
         for index in 0..count {
-            let slot = &mut self.slots[index];
+            let slot = get_mut(&mut self.slots[index]);
             slot.env
                 .restore(&state.state(&format!("env.{index}")))
                 .map_err(|e| in_vector(index, e))?;
@@ -77,8 +77,8 @@ impl VecEnv {
             };
         }
         let rows = self.observations.chunks_exact_mut(self.observation_dim);
-        for (slot, row) in self.slots.iter().zip(rows) {
-            write_row(row, slot.env.observation());
+        for (slot, row) in self.slots.iter_mut().zip(rows) {
+            write_row(row, get_mut(slot).env.observation());
         }
         self.normalize(false);
         self.step.clear();
