@@ -7,7 +7,9 @@ use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Initializer, Linear, Mlp, Noise, NoiseKey, Precision,
-    RescoreBackend, StepCoefficients, adam::AdamStep, chain,
+    RescoreBackend, Sampled, StepCoefficients,
+    adam::{AdamStep, Optimized},
+    chain,
 };
 
 /// `count` normals times `scale`, a function of `name` alone.
@@ -114,6 +116,11 @@ impl Sizes {
         (0..self.steps).map(step).collect()
     }
 
+    fn supported<B: RescoreBackend>(&self, precision: Precision) -> bool {
+        let device = B::Device::default();
+        B::supports(precision, &self.hidden, self.dims[1], &device)
+    }
+
     fn sampled<B: RescoreBackend>(&self, noise: &ChainNoise<B>, precision: Precision) -> Vec<f32> {
         self.sampled_for(self.observations(), noise, precision)
     }
@@ -197,7 +204,7 @@ fn the_chain_agrees_with_its_default_body<B: RescoreBackend>() {
 fn the_head_of_a_batch_is_the_batch_of_the_head<B: RescoreBackend>() {
     let many = sizes(600, 8, &[48, 40], [7, 5]);
     for precision in [Precision::F32, Precision::Bf16] {
-        if !B::supports(precision, &B::Device::default()) {
+        if !many.supported::<B>(precision) {
             continue;
         }
         let all = many.sampled::<B>(&counter(), precision);
@@ -242,38 +249,108 @@ fn a_network_too_wide_for_the_kernel_is_sampled_all_the_same<B: RescoreBackend>(
     let device = sizes.sampled::<B>(&counter(), Precision::F32);
     let processor = sizes.sampled::<Flex>(&counter(), Precision::F32);
     assert_close(&device, &processor, 1e-4, "wide");
+    // Not in another precision than was asked for.
+    assert!(!sizes.supported::<B>(Precision::Bf16));
 }
 
-fn the_same_particles_are_chosen<B: RescoreBackend>() {
-    fn best<B: RescoreBackend>() -> (Vec<i64>, Vec<f32>, Vec<f32>) {
-        let sizes = sizes(40, 8, &[32, 32], [5, 3]);
-        let device = B::Device::default();
-        let critic = |name: &str| {
-            let init = Initializer::LecunNormal;
-            Mlp::<B>::init(
-                &[8, 32, 32, 1],
-                Activation::Mish,
-                init,
-                NoiseKey::new(0, name),
-                &device,
-            )
-        };
-        let (q1, q2) = (critic("q1"), critic("q2"));
-        let sampled = B::denoise_best(
+/// Scores are the processor's, and the best particle by them is taken.
+fn the_best_particles_are_chosen<B: RescoreBackend>() {
+    fn best<B: RescoreBackend>(sizes: &Sizes, hidden: &[usize]) -> Sampled<B> {
+        let [q1, q2] = critics::<B>(sizes, hidden);
+        B::denoise_best(
             &sizes.network(Precision::F32),
             [&q1, &q2],
             sizes.observations(),
             sizes.particles,
             &sizes.coefficients(),
             &counter(),
-        );
-        let indices = sampled.indices.into_data().iter::<i64>().collect();
-        (indices, values(sampled.actions), values(sampled.scores))
+        )
     }
-    let (device, processor) = (best::<B>(), best::<Flex>());
-    assert_eq!(device.0, processor.0);
-    assert_close(&device.1, &processor.1, 2e-5, "actions");
-    assert_close(&device.2, &processor.2, 2e-5, "scores");
+    let few_steps = |sizes| Sizes { steps: 2, ..sizes };
+    for (sizes, hidden) in [
+        (sizes(40, 8, &[32, 32], [5, 3]), &[32, 32][..]),
+        // An input wider than the hidden layers, and rows that fill no tile.
+        (few_steps(sizes(3, 7, &[16], [90, 17])), &[24, 40]),
+        // Tiles of eight and of sixteen rows; one particle.
+        (few_steps(sizes(1500, 1, &[16], [11, 3])), &[64]),
+        (few_steps(sizes(129, 32, &[16], [17, 6])), &[256, 256, 256]),
+        // No hidden layer: the default body.
+        (few_steps(sizes(5, 4, &[16], [3, 2])), &[]),
+    ] {
+        let sampled = best::<B>(&sizes, hidden);
+        let expected = values(best::<Flex>(&sizes, hidden).scores);
+        let scores = values(sampled.scores);
+        assert_close(&scores, &expected, 2e-5, &format!("scores, {hidden:?}"));
+
+        let particles = sizes.sampled::<B>(&counter(), Precision::F32);
+        let indices: Vec<_> = sampled.indices.into_data().iter::<i64>().collect();
+        let mut taken = Vec::new();
+        for (state, scores) in scores.chunks(sizes.particles).enumerate() {
+            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let index = scores
+                .iter()
+                .position(|score| score.to_bits() == largest.to_bits());
+            let index = index.expect("the largest is one of them");
+            assert_eq!(indices[state], index as i64, "{hidden:?}, state {state}");
+            let row = (state * sizes.particles + index) * sizes.dims[1];
+            let particle = &particles[row..row + sizes.dims[1]];
+            taken.extend(particle.iter().map(|x| x.clamp(-1.0, 1.0)));
+        }
+        assert_eq!(values(sampled.actions), taken, "{hidden:?}");
+    }
+}
+
+/// Critics for the observations and actions of `sizes`.
+fn critics<B: RescoreBackend>(sizes: &Sizes, hidden: &[usize]) -> [Mlp<B>; 2] {
+    let mut dims = vec![sizes.dims.iter().sum()];
+    dims.extend(hidden);
+    dims.push(1);
+    let device = B::Device::default();
+    let init = Initializer::LecunNormal;
+    ["q1", "q2"].map(|name| {
+        Mlp::init(
+            &dims,
+            Activation::Mish,
+            init,
+            NoiseKey::new(0, name),
+            &device,
+        )
+    })
+}
+
+/// A score that is not finite shows, and chooses the last particle; equal ones the lowest.
+fn scores_that_are_no_numbers_show<B: RescoreBackend>() {
+    let sizes = sizes(5, 3, &[16], [4, 2]);
+    let [q1, mut q2] = critics::<B>(&sizes, &[16]);
+    let device = B::Device::default();
+    let mut actions: Vec<f32> = (0..5 * 3 * 2).map(|i| (i as f32).sin()).collect();
+    // State 1 cannot be scored with its second particle, state 2 has two equal ones.
+    actions[6 + 2] = f32::NAN;
+    actions.copy_within(12..14, 14);
+    let actions = Tensor::<B, 3>::from_data(TensorData::new(actions, [5, 3, 2]), &device);
+    let scores =
+        |critics: [&Mlp<B>; 2]| values(B::min_q(critics, sizes.observations(), actions.clone()));
+    let found = scores([&q1, &q2]);
+    let unknown: Vec<_> = (0..15).filter(|i| found[*i].is_nan()).collect();
+    assert_eq!(unknown, [4]);
+    assert_eq!(found[6].to_bits(), found[7].to_bits());
+    // Either critic alone can spoil a score.
+    let last = q2.layers.len() - 1;
+    q2.layers[last].bias = Tensor::full([1], f32::NAN, &device);
+    for critics in [[&q1, &q2], [&q2, &q1]] {
+        assert!(scores(critics).iter().all(|score| score.is_nan()));
+    }
+}
+
+/// More tiles than one dimension of a grid holds on some devices.
+fn a_very_long_chain_is_sampled_to_its_end<B: RescoreBackend>() {
+    let sizes = Sizes {
+        steps: 1,
+        ..sizes(65_537, 17, &[4], [2, 1])
+    };
+    let device = sizes.sampled::<B>(&counter(), Precision::F32);
+    let processor = sizes.sampled::<Flex>(&counter(), Precision::F32);
+    assert_close(&device, &processor, 2e-5, "long");
 }
 
 /// Everything that a training step does to every element.
@@ -291,26 +368,40 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let x = || raw("x", shape, 8.0);
         let bias = tensor::<B, 1>("bias", [12], 1.0).into_primitive().tensor();
         let weight = || raw("weight", [37, 12], 0.2);
-        let (parameter, [mu, nu]) = B::adam_step(
-            raw("parameter", shape, 1.0),
-            raw("gradient", shape, 0.1),
-            [raw("mu", shape, 0.1), raw("nu", shape, 0.0)],
+        // Arrays of different lengths, more of them than one launch takes.
+        let shapes: Vec<_> = (0..19).map(|i| [1 + 40 * i, 7]).collect();
+        let arrays = |name: &str, scale| {
+            let array =
+                |(i, shape): (usize, &[usize; 2])| raw(&format!("{name}{i}"), *shape, scale);
+            shapes.iter().enumerate().map(array).collect::<Vec<_>>()
+        };
+        let moments = arrays("mu", 0.1).into_iter().zip(arrays("nu", 0.0));
+        let parameters = arrays("parameter", 1.0).into_iter().zip(moments);
+        let parameters = parameters.map(|(parameter, (mu, nu))| Optimized { parameter, mu, nu });
+        let stepped = B::adam_step(
+            parameters.collect(),
+            arrays("gradient", 0.1),
             AdamStep::new(1e-3, 3),
         );
+        let stepped = stepped
+            .into_iter()
+            .flat_map(|array| [array.parameter, array.mu, array.nu]);
+        let moved = B::lerp(arrays("target", 1.0), arrays("online", 1.0), 0.3);
         // A value that is still needed must not be written to.
         let shared = x();
         let mish = B::mish(shared.clone());
-        vec![
+        let [before, output] = B::dense_mish(x(), weight(), bias.clone());
+        let one_by_one = vec![
             back(shared),
             back(mish),
             back(B::mish_backward(x(), raw("grad", shape, 1.0))),
             back(B::dense(x(), weight(), bias.clone(), true)),
             back(B::dense(x(), weight(), bias, false)),
-            back(B::lerp(x(), raw("online", shape, 1.0), 0.3)),
-            back(parameter),
-            back(mu),
-            back(nu),
-        ]
+            back(before),
+            back(output),
+        ];
+        let many = stepped.chain(moved).map(back);
+        one_by_one.into_iter().chain(many).collect()
     }
     for (i, (device, processor)) in all::<B>().iter().zip(&all::<Flex>()).enumerate() {
         assert_close(device, processor, 5e-6, &format!("operation {i}"));
@@ -319,13 +410,13 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
 
 /// In bf16, where the device has it, actions move by about as much as on the processor.
 fn bf16_is_near_f32<B: RescoreBackend>() {
-    if !B::supports(Precision::Bf16, &B::Device::default()) {
-        return;
-    }
     for sizes in [
         sizes(70, 32, &[256, 256, 256], [17, 6]),
         sizes(9, 7, &[300, 40], [5, 17]),
     ] {
+        if !sizes.supported::<B>(Precision::Bf16) {
+            continue;
+        }
         let distance = |a: &[f32], b: &[f32]| {
             let sum: f32 = a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum();
             sum / a.len() as f32
@@ -366,7 +457,9 @@ on_gpu!(
     the_head_of_a_batch_is_the_batch_of_the_head,
     a_bad_observation_spoils_its_own_state,
     a_network_too_wide_for_the_kernel_is_sampled_all_the_same,
-    the_same_particles_are_chosen,
+    the_best_particles_are_chosen,
+    scores_that_are_no_numbers_show,
+    a_very_long_chain_is_sampled_to_its_end,
     elementwise_operations_agree_with_the_processor,
     bf16_is_near_f32,
 );

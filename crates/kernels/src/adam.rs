@@ -55,13 +55,23 @@ impl AdamStep {
     }
 }
 
-/// The default body of [`RescoreBackend::adam_step`].
+/// A parameter and its moments, all of one shape.
+#[derive(Debug, Clone)]
+pub struct Optimized<B: Backend> {
+    /// The parameter.
+    pub parameter: FloatTensor<B>,
+    /// First moment.
+    pub mu: FloatTensor<B>,
+    /// Second moment.
+    pub nu: FloatTensor<B>,
+}
+
+/// One array of the default body of [`RescoreBackend::adam_step`].
 pub(crate) fn reference<B: Backend>(
-    parameter: FloatTensor<B>,
+    Optimized { parameter, mu, nu }: Optimized<B>,
     gradient: FloatTensor<B>,
-    [mu, nu]: [FloatTensor<B>; 2],
     step: AdamStep,
-) -> (FloatTensor<B>, [FloatTensor<B>; 2]) {
+) -> Optimized<B> {
     let scale = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
     let mu = B::float_add(
         scale(mu, step.beta_1),
@@ -76,7 +86,7 @@ pub(crate) fn reference<B: Backend>(
     let denominator = B::float_add_scalar(root, step.epsilon.into());
     let direction = B::float_div(scale(mu.clone(), 1.0 / step.correction_1), denominator);
     let parameter = B::float_sub(parameter, scale(direction, step.learning_rate));
-    (parameter, [mu, nu])
+    Optimized { parameter, mu, nu }
 }
 
 /// Adam's state for a network `N`: the number of steps taken and both moments.
@@ -119,45 +129,52 @@ impl<N> Adam<N> {
         // Taken out, so that nobody else holds a parameter or moment and the step can be made in
         // place.
         let moments = take(&mut self.mu).into_iter().zip(take(&mut self.nu));
-        let parameters = take(network).into_iter().zip(moments);
-        let mut updated = Vec::new();
-        let mut mu = Vec::new();
-        let mut nu = Vec::new();
-        for ((layer, (m, v)), (_, g)) in parameters.zip(gradient.layers()) {
-            let (weight, [weight_mu, weight_nu]) =
-                step_tensor(layer.weight, g.weight.clone(), m.weight, v.weight, step);
-            let (bias, [bias_mu, bias_nu]) =
-                step_tensor(layer.bias, g.bias.clone(), m.bias, v.bias, step);
-            updated.push(Linear { weight, bias });
-            mu.push(Linear {
-                weight: weight_mu,
-                bias: bias_mu,
-            });
-            nu.push(Linear {
-                weight: weight_nu,
-                bias: bias_nu,
-            });
+        let mut arrays = Vec::new();
+        let mut gradients = Vec::new();
+        for ((layer, (mu, nu)), (_, g)) in take(network)
+            .into_iter()
+            .zip(moments)
+            .zip(gradient.layers())
+        {
+            arrays.push(optimized(layer.weight, mu.weight, nu.weight));
+            arrays.push(optimized(layer.bias, mu.bias, nu.bias));
+            gradients.push(raw(g.weight.clone()));
+            gradients.push(raw(g.bias.clone()));
         }
-        put_back(network, updated);
-        put_back(&mut self.mu, mu);
-        put_back(&mut self.nu, nu);
+        let stepped = B::adam_step(arrays, gradients, step);
+        let layers = |array: fn(&Optimized<B>) -> &FloatTensor<B>| {
+            stepped
+                .chunks_exact(2)
+                .map(|pair| Linear {
+                    weight: tensor(array(&pair[0]).clone()),
+                    bias: tensor(array(&pair[1]).clone()),
+                })
+                .collect()
+        };
+        put_back(network, layers(|array| &array.parameter));
+        put_back(&mut self.mu, layers(|array| &array.mu));
+        put_back(&mut self.nu, layers(|array| &array.nu));
     }
 }
 
-type Stepped<B, const D: usize> = (Tensor<B, D>, [Tensor<B, D>; 2]);
+fn raw<B: Backend, const D: usize>(x: Tensor<B, D>) -> FloatTensor<B> {
+    x.into_primitive().tensor()
+}
 
-fn step_tensor<B: RescoreBackend, const D: usize>(
+fn tensor<B: Backend, const D: usize>(x: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(x))
+}
+
+fn optimized<B: Backend, const D: usize>(
     parameter: Tensor<B, D>,
-    gradient: Tensor<B, D>,
     mu: Tensor<B, D>,
     nu: Tensor<B, D>,
-    step: AdamStep,
-) -> Stepped<B, D> {
-    let raw = |x: Tensor<B, D>| x.into_primitive().tensor();
-    let tensor = |x| Tensor::from_primitive(TensorPrimitive::Float(x));
-    let (parameter, [mu, nu]) =
-        B::adam_step(raw(parameter), raw(gradient), [raw(mu), raw(nu)], step);
-    (tensor(parameter), [tensor(mu), tensor(nu)])
+) -> Optimized<B> {
+    Optimized {
+        parameter: raw(parameter),
+        mu: raw(mu),
+        nu: raw(nu),
+    }
 }
 
 /// Adam's state for a single tensor (the temperature).
@@ -191,10 +208,13 @@ impl<B: RescoreBackend, const D: usize> TensorAdam<B, D> {
     ) -> Tensor<B, D> {
         self.count += 1;
         let step = AdamStep::new(learning_rate, self.count);
-        let (mu, nu) = (self.mu.clone(), self.nu.clone());
-        let (parameter, [mu, nu]) = step_tensor(parameter.clone(), gradient.clone(), mu, nu, step);
-        self.mu = mu;
-        self.nu = nu;
-        parameter
+        let array = optimized(parameter.clone(), self.mu.clone(), self.nu.clone());
+        let stepped = B::adam_step(vec![array], vec![raw(gradient.clone())], step);
+        let mut next = parameter.clone();
+        // One array gives one.
+        for Optimized { parameter, mu, nu } in stepped {
+            (next, self.mu, self.nu) = (tensor(parameter), tensor(mu), tensor(nu));
+        }
+        next
     }
 }

@@ -7,7 +7,7 @@ use burn::{
 
 use crate::{
     ChainNetwork, ChainNoise, Mlp, Noise, Precision, Sampled, StepCoefficients,
-    adam::{self, AdamStep},
+    adam::{self, AdamStep, Optimized},
     chain,
     dense::{self, DenseGradients, Wanted},
     mish, scoring,
@@ -18,9 +18,15 @@ use crate::{
 /// The default bodies are plain tensor code, run on any backend, and are what a replacement is
 /// checked against. Mish and the linear layer have derivatives; sampling is never differentiated.
 pub trait RescoreBackend: Backend {
-    /// Whether `device` samples the chain in this precision; every one does in `f32`.
-    fn supports(precision: Precision, device: &Self::Device) -> bool {
-        let _ = device;
+    /// Whether `device` samples the chain in this precision for networks with hidden layers of
+    /// these widths; every one does in `f32`.
+    fn supports(
+        precision: Precision,
+        hidden_dims: &[usize],
+        action_dim: usize,
+        device: &Self::Device,
+    ) -> bool {
+        let _ = (hidden_dims, action_dim, device);
         precision == Precision::F32
     }
 
@@ -55,6 +61,16 @@ pub trait RescoreBackend: Backend {
     ) -> FloatTensor<Self> {
         let z = dense::forward::<Self>(x, weight, bias);
         if with_mish { Self::mish(z) } else { z }
+    }
+
+    /// [`RescoreBackend::dense`] with Mish, and before it what its derivative needs: `x W + b`.
+    fn dense_mish(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        let z = Self::dense(x, weight, bias, false);
+        [z.clone(), Self::mish(z)]
     }
 
     /// Derivatives of [`RescoreBackend::dense`] without Mish, for `grad` `[rows, out]`.
@@ -105,22 +121,39 @@ pub trait RescoreBackend: Backend {
         scoring::select_best::<Self>(critics, observations, actions)
     }
 
-    /// `(1 - tau) target + tau online` of every element.
-    fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {
-        Self::float_add(
-            Self::float_mul_scalar(target, (1.0 - tau).into()),
-            Self::float_mul_scalar(online, tau.into()),
-        )
+    /// `(1 - tau) target + tau online` of every element of every array.
+    ///
+    /// # Panics
+    /// If there are not as many of both.
+    fn lerp(
+        targets: Vec<FloatTensor<Self>>,
+        online: Vec<FloatTensor<Self>>,
+        tau: f64,
+    ) -> Vec<FloatTensor<Self>> {
+        assert_eq!(targets.len(), online.len(), "an array for each target");
+        let lerp = |(target, online)| {
+            Self::float_add(
+                Self::float_mul_scalar(target, (1.0 - tau).into()),
+                Self::float_mul_scalar(online, tau.into()),
+            )
+        };
+        targets.into_iter().zip(online).map(lerp).collect()
     }
 
-    /// One Adam step on one parameter; returns the new parameter and moments.
+    /// One Adam step of every parameter, each with a gradient of its shape.
+    ///
+    /// # Panics
+    /// If there are not as many of both.
     fn adam_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        moments: [FloatTensor<Self>; 2],
+        parameters: Vec<Optimized<Self>>,
+        gradients: Vec<FloatTensor<Self>>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        adam::reference::<Self>(parameter, gradient, moments, step)
+    ) -> Vec<Optimized<Self>> {
+        assert_eq!(parameters.len(), gradients.len(), "a gradient for each");
+        let arrays = parameters.into_iter().zip(gradients);
+        arrays
+            .map(|(parameter, gradient)| adam::reference(parameter, gradient, step))
+            .collect()
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn dense<B: RescoreBackend>(
 }
 
 /// The default body of [`RescoreBackend::dense`] without Mish.
-pub(crate) fn forward<B: Backend>(
+pub(crate) fn forward<B: RescoreBackend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     bias: FloatTensor<B>,
@@ -40,11 +40,11 @@ pub(crate) fn forward<B: Backend>(
     use burn::tensor::TensorMetadata as _;
     let [columns] = bias.shape().dims();
     let row = B::float_reshape(bias, Shape::from([1, columns]));
-    B::float_add(B::float_matmul(x, weight), row)
+    B::float_add(B::matmul(x, weight), row)
 }
 
 /// The default body of [`RescoreBackend::dense_backward`].
-pub(crate) fn backward<B: Backend>(
+pub(crate) fn backward<B: RescoreBackend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -55,10 +55,10 @@ pub(crate) fn backward<B: Backend>(
     DenseGradients {
         x: wanted
             .x
-            .then(|| B::float_matmul(grad.clone(), B::float_swap_dims(weight, 0, 1))),
+            .then(|| B::matmul(grad.clone(), B::float_swap_dims(weight, 0, 1))),
         weight: wanted
             .weight
-            .then(|| B::float_matmul(B::float_swap_dims(x, 0, 1), grad.clone())),
+            .then(|| B::matmul(B::float_swap_dims(x, 0, 1), grad.clone())),
         bias: wanted
             .bias
             .then(|| B::float_reshape(B::float_sum_dim(grad, 0), Shape::from([columns]))),
@@ -137,11 +137,12 @@ pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
     match DenseBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (x, weight) = (x.primitive, weight.primitive);
-            let z = B::dense(x.clone(), weight.clone(), bias.primitive, false);
+            let (input, factor, bias) = (x.clone(), weight.clone(), bias.primitive);
             let (output, before_mish) = if with_mish {
-                (B::mish(z.clone()), Some(z))
+                let [z, output] = B::dense_mish(input, factor, bias);
+                (output, Some(z))
             } else {
-                (z, None)
+                (B::dense(input, factor, bias, false), None)
             };
             let kept = Kept {
                 x,

@@ -94,20 +94,23 @@ pub fn polyak<B: RescoreBackend, N>(target: &mut N, online: &N, tau: f64)
 where
     N: Parameters<B, On<B> = N>,
 {
-    fn lerp<B: RescoreBackend, const D: usize>(
-        target: Tensor<B, D>,
-        online: &Tensor<B, D>,
-        tau: f64,
-    ) -> Tensor<B, D> {
-        let target = target.into_primitive().tensor();
-        let online = online.clone().into_primitive().tensor();
-        Tensor::from_primitive(TensorPrimitive::Float(B::lerp(target, online, tau)))
+    let mut targets = Vec::new();
+    let mut sources = Vec::new();
+    for (layer, (_, online)) in take(target).into_iter().zip(online.layers()) {
+        targets.push(layer.weight.into_primitive().tensor());
+        targets.push(layer.bias.into_primitive().tensor());
+        sources.push(online.weight.clone().into_primitive().tensor());
+        sources.push(online.bias.clone().into_primitive().tensor());
     }
-    let targets = take(target).into_iter().zip(online.layers());
-    let moved = targets.map(|(layer, (_, online))| Linear {
-        weight: lerp(layer.weight, &online.weight, tau),
-        bias: lerp(layer.bias, &online.bias, tau),
-    });
-    let moved = moved.collect();
-    put_back(target, moved);
+    let mut moved = B::lerp(targets, sources, tau)
+        .into_iter()
+        .map(TensorPrimitive::Float);
+    let mut layers = Vec::new();
+    while let (Some(weight), Some(bias)) = (moved.next(), moved.next()) {
+        layers.push(Linear {
+            weight: Tensor::from_primitive(weight),
+            bias: Tensor::from_primitive(bias),
+        });
+    }
+    put_back(target, layers);
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 
 use crate::{
     Activation, ChainNetwork, ChainNoise, Mlp, StepCoefficients,
-    adam::{self, AdamStep},
+    adam::{self, AdamStep, Optimized},
     chain,
     mish::SATURATION,
 };
@@ -59,16 +59,23 @@ pub fn denoise<B: Backend>(
     )
 }
 
-/// As [`crate::RescoreBackend::adam_step`].
+/// One array of [`crate::RescoreBackend::adam_step`].
 pub fn adam_step<B: Backend, const D: usize>(
     parameter: Tensor<B, D>,
     gradient: Tensor<B, D>,
-    moments: [Tensor<B, D>; 2],
+    [mu, nu]: [Tensor<B, D>; 2],
     step: AdamStep,
 ) -> (Tensor<B, D>, [Tensor<B, D>; 2]) {
     let raw = |x: Tensor<B, D>| x.into_primitive().tensor();
     let tensor = |x| Tensor::from_primitive(TensorPrimitive::Float(x));
-    let (parameter, moments) =
-        adam::reference::<B>(raw(parameter), raw(gradient), moments.map(raw), step);
-    (tensor(parameter), moments.map(tensor))
+    let array = Optimized {
+        parameter: raw(parameter),
+        mu: raw(mu),
+        nu: raw(nu),
+    };
+    let stepped = adam::reference::<B>(array, raw(gradient), step);
+    (
+        tensor(stepped.parameter),
+        [tensor(stepped.mu), tensor(stepped.nu)],
+    )
 }

@@ -1,6 +1,7 @@
 //! The one table from a backend's name to its type, and which device it runs on.
 
-use rescore_kernels::{Precision, RescoreBackend};
+use rescore_agents::AgentConfig;
+use rescore_kernels::RescoreBackend;
 
 use crate::RunError;
 use crate::config::Config;
@@ -223,24 +224,26 @@ pub fn check(name: &str) -> Result<(), RunError> {
 /// # Errors
 /// When it is not, has not or does not.
 pub fn check_config(config: &Config) -> Result<(), RunError> {
-    struct Supports(Precision);
-    impl Work for Supports {
+    struct Supported<'a>(&'a AgentConfig, usize);
+    impl Work for Supported<'_> {
         type Output = bool;
         fn run<B: RescoreBackend>(self, device: &B::Device) -> bool {
-            B::supports(self.0, device)
+            self.0.is_supported::<B>(self.1, device)
         }
     }
-    let precision = config.agent.precision();
-    if dispatch(config, Supports(precision))? {
+    let action_dim = rescore_envs::find(&config.env)?.action_dim;
+    if dispatch(config, Supported(&config.agent, action_dim))? {
         return Ok(());
     }
     Err(RunError::usage(
         format!(
-            "backend `{}` has no kernel for `precision = \"{}\"`",
+            "backend `{}` has no kernel for `precision = \"{}\"` with these `hidden_dims`",
             config.backend,
-            precision.name()
+            config.agent.precision().name()
         ),
-        "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex` and on `cuda`".to_owned(),
+        "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex`, and on `cuda` with layers that \
+         fit into the shared memory of the device (some 1700 columns on an H100)"
+            .to_owned(),
     ))
 }
 

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::{
     Activation, ChainNetwork, ChainNoise, Mlp, Precision, RescoreBackend, Sampled,
     StepCoefficients,
-    adam::AdamStep,
+    adam::{AdamStep, Optimized},
     chain,
     cpu::{InstructionSet, layer, network::LayerView},
     dense::{DenseGradients, Wanted},
@@ -27,7 +27,7 @@ use sampling::{best_of, can_score, denoise_fused, min_q_fused, tensor};
 const CHUNK: usize = 8192;
 
 impl RescoreBackend for Flex {
-    fn supports(precision: Precision, _: &Self::Device) -> bool {
+    fn supports(precision: Precision, _: &[usize], _: usize, _: &Self::Device) -> bool {
         matches!(precision, Precision::F32 | Precision::Bf16)
     }
 
@@ -156,38 +156,50 @@ impl RescoreBackend for Flex {
         }
     }
 
-    fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {
-        let mut target = contiguous(target);
-        let online = contiguous(online);
-        let values: &mut [f32] = target.storage_mut();
-        values
-            .par_chunks_mut(CHUNK)
-            .zip(online.storage::<f32>().par_chunks(CHUNK))
-            .for_each(|(target, online)| {
-                lerp_in_place(target, online, (1.0 - tau) as f32, tau as f32);
-            });
-        target
+    fn lerp(
+        targets: Vec<FloatTensor<Self>>,
+        online: Vec<FloatTensor<Self>>,
+        tau: f64,
+    ) -> Vec<FloatTensor<Self>> {
+        assert_eq!(targets.len(), online.len(), "an array for each target");
+        let lerp = |(target, online)| {
+            let mut target = contiguous(target);
+            let online = contiguous(online);
+            let values: &mut [f32] = target.storage_mut();
+            values
+                .par_chunks_mut(CHUNK)
+                .zip(online.storage::<f32>().par_chunks(CHUNK))
+                .for_each(|(target, online)| {
+                    lerp_in_place(target, online, (1.0 - tau) as f32, tau as f32);
+                });
+            target
+        };
+        targets.into_iter().zip(online).map(lerp).collect()
     }
 
     fn adam_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        [mu, nu]: [FloatTensor<Self>; 2],
+        parameters: Vec<Optimized<Self>>,
+        gradients: Vec<FloatTensor<Self>>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        let mut parameter = contiguous(parameter);
-        let gradient = contiguous(gradient);
-        let (mut mu, mut nu) = (contiguous(mu), contiguous(nu));
-        {
-            let parameters: &mut [f32] = parameter.storage_mut();
-            let (mus, nus): (&mut [f32], &mut [f32]) = (mu.storage_mut(), nu.storage_mut());
-            parameters
-                .par_chunks_mut(CHUNK)
-                .zip(gradient.storage::<f32>().par_chunks(CHUNK))
-                .zip(mus.par_chunks_mut(CHUNK).zip(nus.par_chunks_mut(CHUNK)))
-                .for_each(|((p, g), (m, v))| adam_in_place(p, g, m, v, step));
-        }
-        (parameter, [mu, nu])
+    ) -> Vec<Optimized<Self>> {
+        assert_eq!(parameters.len(), gradients.len(), "a gradient for each");
+        let adam = |(optimized, gradient): (Optimized<Self>, _)| {
+            let mut parameter = contiguous(optimized.parameter);
+            let gradient = contiguous(gradient);
+            let mut mu = contiguous(optimized.mu);
+            let mut nu = contiguous(optimized.nu);
+            {
+                let parameters: &mut [f32] = parameter.storage_mut();
+                let (mus, nus): (&mut [f32], &mut [f32]) = (mu.storage_mut(), nu.storage_mut());
+                parameters
+                    .par_chunks_mut(CHUNK)
+                    .zip(gradient.storage::<f32>().par_chunks(CHUNK))
+                    .zip(mus.par_chunks_mut(CHUNK).zip(nus.par_chunks_mut(CHUNK)))
+                    .for_each(|((p, g), (m, v))| adam_in_place(p, g, m, v, step));
+            }
+            Optimized { parameter, mu, nu }
+        };
+        parameters.into_iter().zip(gradients).map(adam).collect()
     }
 }
 

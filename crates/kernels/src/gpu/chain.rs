@@ -1,71 +1,26 @@
 //! The denoising chain as one kernel.
 //!
-//! A cube takes a tile of rows through all layers and all denoising steps. Their activations stay
-//! in shared memory, laid out by column with the rows of the tile beside each other, so that a
-//! thread reads four rows at once; a thread computes one column (or several) for all rows of its
-//! share and reads every weight once for them, from the cache that all cubes share. The
-//! observation's part of layer 1 is one product before the launch, its time part comes with the
-//! network, noise is drawn in registers.
-//!
-//! Every row is summed in the same order whatever the tile, so the rows of a state do not depend
-//! on how many there are.
+//! A cube takes a tile of rows through all layers and all denoising steps, their activations in
+//! shared memory ([`super::layers`]). The observation's part of layer 1 is one product before the
+//! launch, its time part comes with the network, noise is drawn in registers. The rows of a state do
+//! not depend on how many there are.
 
 use burn::tensor::{Shape, Tensor};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime};
 use cubecl::prelude::*;
 
 use super::{
-    UNITS,
-    elementwise::mish_of,
-    empty,
+    UNITS, empty,
+    layers::{hidden_layer, output_layer, store},
     noise::Four,
+    plan::{Plan, Source, grid_of},
     primitive,
-    steps::{
-        Plan, Randomness, Source, check_shapes, coefficients, finish, posterior, randomness, start,
-        upload,
-    },
+    steps::{Randomness, check_shapes, coefficients, finish, posterior, randomness, start, upload},
     tensor, tensor_cores,
 };
 use crate::{
     Activation, ChainNetwork, ChainNoise, Precision, StepCoefficients, chain, dense::matmul,
 };
-
-impl Plan {
-    /// Vectors of four rows in a tile.
-    fn vectors(&self) -> usize {
-        self.tile / 4
-    }
-
-    pub(super) fn widest(&self) -> usize {
-        self.hidden.iter().copied().max().unwrap_or(0)
-    }
-
-    /// How many threads side by side cover the columns of a layer `width` columns wide; each takes
-    /// every `lanes`-th column.
-    fn lanes(width: usize) -> usize {
-        width.next_power_of_two().clamp(8, UNITS as usize)
-    }
-
-    /// How many groups of threads share the rows of a tile.
-    fn groups(&self, width: usize) -> usize {
-        (UNITS as usize / Self::lanes(width)).min(self.vectors())
-    }
-
-    /// Into how many slices the sums of the output layer are cut, so that few columns occupy more
-    /// threads. A function of the width alone: it is the order of summation.
-    fn slices(&self) -> usize {
-        (UNITS as usize / (Self::lanes(self.action_dim) * MAX_TILE / 4)).clamp(1, 8)
-    }
-
-    /// Bytes of shared memory.
-    fn shared_bytes(&self) -> usize {
-        let rows = self.widest() + self.action_dim * (2 + self.slices());
-        rows * self.tile * size_of::<f32>()
-    }
-}
-
-/// The largest tile.
-const MAX_TILE: usize = 16;
 
 #[derive(CubeType, CubeLaunch)]
 struct Network {
@@ -92,7 +47,7 @@ fn first_layer(
     rows: usize,
     #[comptime] plan: Plan,
 ) {
-    let action_dim = comptime!(plan.action_dim);
+    let action_dim = comptime!(plan.output);
     let tile = comptime!(plan.tile);
     let unit = UNIT_POS as usize;
     let width = comptime!(plan.hidden[0]);
@@ -132,133 +87,6 @@ fn first_layer(
     }
 }
 
-/// `a` times the weights of layer `width` columns wide, for the columns and rows of this thread, and
-/// Mish, back into `a`.
-#[cube]
-fn hidden_layer(
-    a: &mut SharedMemory<Four<f32>>,
-    weight: &Array<f32>,
-    bias: &Array<f32>,
-    #[comptime] inputs: usize,
-    #[comptime] width: usize,
-    #[comptime] plan: Plan,
-) {
-    let lanes = comptime!(Plan::lanes(width));
-    let groups = comptime!(plan.groups(width));
-    let columns = comptime!(width.div_ceil(lanes));
-    let vectors = comptime!(plan.vectors() / groups);
-    let all = comptime!(plan.vectors());
-    let lane = UNIT_POS as usize % lanes;
-    let group = UNIT_POS as usize / lanes;
-
-    let mut sums = Array::<Four<f32>>::new(comptime!(columns * vectors));
-    if group < groups {
-        #[unroll]
-        for c in 0..columns {
-            let column = usize::min(lane + c * lanes, comptime!(width - 1));
-            #[unroll]
-            for v in 0..vectors {
-                sums[c * vectors + v] = Four::new(bias[column]);
-            }
-        }
-        for k in 0..inputs {
-            #[unroll]
-            for c in 0..columns {
-                let column = usize::min(lane + c * lanes, comptime!(width - 1));
-                let w = Four::new(weight[k * width + column]);
-                #[unroll]
-                for v in 0..vectors {
-                    sums[c * vectors + v] += a[k * all + group * vectors + v] * w;
-                }
-            }
-        }
-    }
-    sync_cube();
-    if group < groups {
-        store(a, &sums, width, comptime!(plan.clone()));
-    }
-    sync_cube();
-}
-
-/// Mish of the sums of this thread, into `a`.
-#[cube]
-fn store(
-    a: &mut SharedMemory<Four<f32>>,
-    sums: &Array<Four<f32>>,
-    #[comptime] width: usize,
-    #[comptime] plan: Plan,
-) {
-    let lanes = comptime!(Plan::lanes(width));
-    let groups = comptime!(plan.groups(width));
-    let columns = comptime!(width.div_ceil(lanes));
-    let vectors = comptime!(plan.vectors() / groups);
-    let lane = UNIT_POS as usize % lanes;
-    let group = UNIT_POS as usize / lanes;
-    #[unroll]
-    for c in 0..columns {
-        let column = lane + c * lanes;
-        if column < width {
-            #[unroll]
-            for v in 0..vectors {
-                let sum = sums[c * vectors + v];
-                let mut activated = Four::<f32>::empty();
-                #[unroll]
-                for i in 0..4usize {
-                    activated[i] = mish_of(sum[i]);
-                }
-                a[column * comptime!(plan.vectors()) + group * vectors + v] = activated;
-            }
-        }
-    }
-}
-
-/// The output without its bias, its sums cut into slices.
-#[cube]
-fn output_layer(
-    prediction: &mut SharedMemory<f32>,
-    partial: &mut SharedMemory<Four<f32>>,
-    a: &SharedMemory<Four<f32>>,
-    weight: &Array<f32>,
-    #[comptime] plan: Plan,
-) {
-    let action_dim = comptime!(plan.action_dim);
-    let tile = comptime!(plan.tile);
-    let all = comptime!(plan.vectors());
-    let unit = UNIT_POS as usize;
-    let inputs = comptime!(plan.hidden[plan.hidden.len() - 1]);
-    let slices = comptime!(plan.slices());
-    let length = comptime!(inputs.div_ceil(slices));
-    let mut item = unit;
-    while item < comptime!(plan.slices() * plan.action_dim * plan.vectors()) {
-        let column = item % action_dim;
-        let vector = item / action_dim % all;
-        let slice = item / (action_dim * all);
-        let mut sum = Four::<f32>::new(0.0);
-        let end = usize::min((slice + 1) * length, inputs);
-        for k in slice * length..end {
-            sum += a[k * all + vector] * Four::new(weight[k * action_dim + column]);
-        }
-        partial[item] = sum;
-        item += UNITS as usize;
-    }
-    sync_cube();
-    let mut item = unit;
-    while item < comptime!(plan.action_dim * plan.vectors()) {
-        let column = item % action_dim;
-        let vector = item / action_dim;
-        let mut sum = Four::<f32>::new(0.0);
-        #[unroll]
-        for slice in 0..slices {
-            sum += partial[slice * comptime!(plan.action_dim * plan.vectors()) + item];
-        }
-        #[unroll]
-        for i in 0..4usize {
-            prediction[column * tile + vector * 4 + i] = sum[i];
-        }
-        item += UNITS as usize;
-    }
-}
-
 #[cube(launch_unchecked)]
 fn chain_kernel(
     network: &Network,
@@ -272,10 +100,10 @@ fn chain_kernel(
     let layers = comptime!(plan.hidden.len());
     let first_row = CUBE_POS * comptime!(plan.tile);
 
-    let mut x = SharedMemory::<f32>::new(comptime!(plan.action_dim * plan.tile));
-    let mut prediction = SharedMemory::<f32>::new(comptime!(plan.action_dim * plan.tile));
+    let mut x = SharedMemory::<f32>::new(comptime!(plan.output * plan.tile));
+    let mut prediction = SharedMemory::<f32>::new(comptime!(plan.output * plan.tile));
     let mut partial =
-        SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.action_dim * plan.vectors()));
+        SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.output * plan.vectors()));
     let mut a = SharedMemory::<Four<f32>>::new(comptime!(plan.widest() * plan.vectors()));
 
     start(
@@ -339,24 +167,6 @@ fn chain_kernel(
     finish(actions, &x, first_row, rows, plan);
 }
 
-/// The tile for `rows` rows on a device with `shared` bytes of shared memory for a cube: small
-/// where there are few rows, so that all of the device works; none where not even the smallest
-/// fits.
-fn plan(mut plan: Plan, rows: usize, shared: usize) -> Option<Plan> {
-    plan.tile = match rows {
-        ..1024 => 4,
-        1024..4096 => 8,
-        _ => MAX_TILE,
-    };
-    while plan.shared_bytes() > shared {
-        plan.tile /= 2;
-        if plan.tile < 4 {
-            return None;
-        }
-    }
-    Some(plan)
-}
-
 /// [`crate::RescoreBackend::denoise_chain`]
 pub(super) fn denoise<R, T>(
     network: &ChainNetwork<CubeBackend<R, f32, i32, T>>,
@@ -382,9 +192,9 @@ where
     check_shapes(network, states, particles, steps.len(), noise);
     let hardware = &client.properties().hardware;
     let wanted = Plan {
-        tile: MAX_TILE,
+        tile: Plan::tile_for(rows),
         particles,
-        action_dim,
+        output: action_dim,
         hidden: std::iter::once(first)
             .chain(rest.iter().map(|layer| layer.weight.dims()[1]))
             .collect(),
@@ -401,9 +211,15 @@ where
     {
         return actions;
     }
-    let plan = plan(wanted, rows, hardware.max_shared_memory_size)
-        .filter(|_| fits && hardware.max_units_per_cube >= UNITS);
-    let Some(plan) = plan else {
+    // Hidden activations, noisy action and prediction, and the slices of the output's sums.
+    let columns = wanted.widest() + action_dim * (2 + wanted.slices());
+    // The weights and biases behind layer 1, its three parts, coefficients, counters, given noise,
+    // actions, and the lengths of all.
+    let bindings = 2 * network.rest.len() + 9;
+    let fits =
+        fits && hardware.max_units_per_cube >= UNITS && bindings <= hardware.max_bindings as usize;
+    let plan = wanted.fitted(columns, hardware.max_shared_memory_size);
+    let Some(plan) = plan.filter(|_| fits) else {
         return chain::denoise(network, observations, particles, steps, noise, |_, _, _| {});
     };
 
@@ -420,7 +236,7 @@ where
         Shape::from([states, particles, action_dim]),
     );
     let coefficients = upload(&client, &coefficients(steps));
-    let cubes = CubeCount::Static(rows.div_ceil(plan.tile) as u32, 1, 1);
+    let cubes = grid_of(&client, rows.div_ceil(plan.tile));
     // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
     // checked above: rows are capped at the last, columns at the width of the layer, and blocks of
     // weights at the last one.

@@ -2,10 +2,13 @@
 
 use burn::tensor::TensorMetadata as _;
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
-use cubecl::{calculate_cube_count_elemwise, prelude::*};
+use cubecl::{calculate_cube_count_elemwise, client::ComputeClient, prelude::*};
 
 use super::{UNITS, empty};
 use crate::{adam::AdamStep, mish::SATURATION};
+
+/// Items that one launch takes at most: a kernel is as long as they are many.
+const MOST_ITEMS: usize = 16;
 
 /// `e^min(x, 20)` and `n = e (e + 2)`, with which `tanh(softplus(x)) = n / (n + 2)`.
 #[cube]
@@ -54,31 +57,80 @@ fn add_bias_kernel(x: &mut Array<f32>, bias: &Array<f32>, #[comptime] with_mish:
     }
 }
 
+/// As [`add_bias_kernel`] with Mish, whose result goes elsewhere.
 #[cube(launch)]
-fn lerp_kernel(target: &mut Array<f32>, online: &Array<f32>, keep: f32, tau: f32) {
+fn add_bias_mish_kernel(x: &mut Array<f32>, bias: &Array<f32>, output: &mut Array<f32>) {
     let i = ABSOLUTE_POS;
-    if i < target.len() {
-        target[i] = target[i] * keep + online[i] * tau;
+    if i < x.len() {
+        let z = x[i] + bias[i % bias.len()];
+        x[i] = z;
+        output[i] = mish_of(z);
+    }
+}
+
+/// Of `count` arrays laid end to end, each from a cube of its own on: the element of an array whose
+/// first cube is `first`, beyond its end in the cubes of the others.
+#[cube]
+fn element(first: usize) -> usize {
+    let place = (CUBE_POS - first) * UNITS as usize + UNIT_POS as usize;
+    // A device counts in 32 bits.
+    select(CUBE_POS >= first, place, comptime!(u32::MAX as usize))
+}
+
+/// The first cube of the array after one that is `length` long.
+#[cube]
+fn next_first(first: usize, length: usize) -> usize {
+    first + length.div_ceil(UNITS as usize)
+}
+
+#[cube(launch)]
+fn lerp_kernel(
+    targets: &mut Sequence<Array<f32>>,
+    online: &Sequence<Array<f32>>,
+    keep: f32,
+    tau: f32,
+    #[comptime] count: usize,
+) {
+    let mut first = 0usize;
+    #[unroll]
+    for array in 0..count {
+        let target = targets.index_mut(array);
+        let online = online.index(array);
+        let i = element(first);
+        if i < target.len() {
+            target[i] = target[i] * keep + online[i] * tau;
+        }
+        first = next_first(first, target.len());
     }
 }
 
 #[cube(launch)]
 fn adam_kernel(
-    parameter: &mut Array<f32>,
-    gradient: &Array<f32>,
-    mu: &mut Array<f32>,
-    nu: &mut Array<f32>,
+    parameters: &mut Sequence<Array<f32>>,
+    gradients: &Sequence<Array<f32>>,
+    mus: &mut Sequence<Array<f32>>,
+    nus: &mut Sequence<Array<f32>>,
     rates: &Sequence<f32>,
+    #[comptime] count: usize,
 ) {
-    let i = ABSOLUTE_POS;
-    if i < parameter.len() {
-        let g = gradient[i];
-        let m = mu[i] * rates[0] + g * rates[1];
-        let v = nu[i] * rates[2] + g * g * rates[3];
-        mu[i] = m;
-        nu[i] = v;
-        let root = f32::sqrt(v * rates[4]) + rates[5];
-        parameter[i] = parameter[i] - m * rates[6] / root * rates[7];
+    let mut first = 0usize;
+    #[unroll]
+    for array in 0..count {
+        let parameter = parameters.index_mut(array);
+        let gradient = gradients.index(array);
+        let mu = mus.index_mut(array);
+        let nu = nus.index_mut(array);
+        let i = element(first);
+        if i < parameter.len() {
+            let g = gradient[i];
+            let m = mu[i] * rates[0] + g * rates[1];
+            let v = nu[i] * rates[2] + g * g * rates[3];
+            mu[i] = m;
+            nu[i] = v;
+            let root = f32::sqrt(v * rates[4]) + rates[5];
+            parameter[i] = parameter[i] - m * rates[6] / root * rates[7];
+        }
+        first = next_first(first, parameter.len());
     }
 }
 
@@ -162,58 +214,116 @@ pub(super) fn add_bias<R: CubeRuntime>(
     x
 }
 
-/// [`crate::RescoreBackend::lerp`]
-pub(super) fn lerp<R: CubeRuntime>(
-    target: CubeTensor<R>,
-    online: CubeTensor<R>,
-    tau: f64,
-) -> CubeTensor<R> {
-    let (target, online) = (own(target), into_contiguous(online));
-    let (cubes, units) = grid(&target);
-    lerp_kernel::launch::<R>(
-        &target.client.clone(),
+/// [`crate::RescoreBackend::dense_mish`] after the product `x`.
+pub(super) fn add_bias_mish<R: CubeRuntime>(
+    x: CubeTensor<R>,
+    bias: CubeTensor<R>,
+) -> [CubeTensor<R>; 2] {
+    let (x, bias) = (own(x), into_contiguous(bias));
+    let output = empty(&x.client, &x.device, x.shape());
+    let (cubes, units) = grid(&x);
+    add_bias_mish_kernel::launch::<R>(
+        &x.client.clone(),
         cubes,
         units,
-        target.clone().into_array_arg(),
-        online.into_array_arg(),
-        (1.0 - tau) as f32,
-        tau as f32,
+        x.clone().into_array_arg(),
+        bias.into_array_arg(),
+        output.clone().into_array_arg(),
     );
-    target
+    [x, output]
+}
+
+/// How many items, each of `arrays` arrays, one launch can take: the device limits the arrays that a
+/// kernel sees, and one more holds their lengths and the scalars.
+fn items_at_once<R: CubeRuntime>(client: &ComputeClient<R>, arrays: usize) -> usize {
+    let bindings = client.properties().hardware.max_bindings as usize;
+    (bindings.saturating_sub(2) / arrays).clamp(1, MOST_ITEMS)
+}
+
+/// Cubes for `arrays` laid end to end, each from a cube of its own on.
+fn cubes_of<'a, R: CubeRuntime>(
+    client: &ComputeClient<R>,
+    arrays: impl Iterator<Item = &'a CubeTensor<R>>,
+) -> CubeCount {
+    let units = UNITS as usize;
+    let cubes: usize = arrays
+        .map(|x| x.shape().num_elements().div_ceil(units))
+        .sum();
+    calculate_cube_count_elemwise(client, cubes * units, CubeDim::new_1d(UNITS))
+}
+
+/// [`crate::RescoreBackend::lerp`]
+pub(super) fn lerp<R: CubeRuntime>(
+    targets: Vec<CubeTensor<R>>,
+    online: Vec<CubeTensor<R>>,
+    tau: f64,
+) -> Vec<CubeTensor<R>> {
+    assert_eq!(targets.len(), online.len(), "an array for each target");
+    let targets: Vec<_> = targets.into_iter().map(own).collect();
+    let online: Vec<_> = online.into_iter().map(into_contiguous).collect();
+    let Some(client) = targets.first().map(|x| x.client.clone()) else {
+        return targets;
+    };
+    let at_once = items_at_once(&client, 2);
+    for (targets, online) in targets.chunks(at_once).zip(online.chunks(at_once)) {
+        lerp_kernel::launch::<R>(
+            &client,
+            cubes_of(&client, targets.iter()),
+            CubeDim::new_1d(UNITS),
+            arguments(targets.iter()),
+            arguments(online.iter()),
+            (1.0 - tau) as f32,
+            tau as f32,
+            targets.len(),
+        );
+    }
+    targets
 }
 
 /// [`crate::RescoreBackend::adam_step`]
 pub(super) fn adam_step<R: CubeRuntime>(
-    parameter: CubeTensor<R>,
-    gradient: CubeTensor<R>,
-    [mu, nu]: [CubeTensor<R>; 2],
+    parameters: Vec<[CubeTensor<R>; 3]>,
+    gradients: Vec<CubeTensor<R>>,
     step: AdamStep,
-) -> (CubeTensor<R>, [CubeTensor<R>; 2]) {
-    let (parameter, gradient) = (own(parameter), into_contiguous(gradient));
-    let (mu, nu) = (own(mu), own(nu));
-    let (cubes, units) = grid(&parameter);
-    let mut rates = SequenceArg::new();
-    for rate in [
-        step.beta_1,
-        step.one_minus_beta_1,
-        step.beta_2,
-        step.one_minus_beta_2,
-        1.0 / step.correction_2,
-        step.epsilon,
-        1.0 / step.correction_1,
-        step.learning_rate,
-    ] {
-        rates.push(rate);
+) -> Vec<[CubeTensor<R>; 3]> {
+    assert_eq!(parameters.len(), gradients.len(), "a gradient for each");
+    let arrays: Vec<_> = parameters
+        .into_iter()
+        .map(|arrays| arrays.map(own))
+        .collect();
+    let gradients: Vec<_> = gradients.into_iter().map(into_contiguous).collect();
+    let Some(client) = gradients.first().map(|x| x.client.clone()) else {
+        return arrays;
+    };
+    let at_once = items_at_once(&client, 4);
+    for (arrays, gradients) in arrays.chunks(at_once).zip(gradients.chunks(at_once)) {
+        let rates = [
+            step.beta_1,
+            step.one_minus_beta_1,
+            step.beta_2,
+            step.one_minus_beta_2,
+            1.0 / step.correction_2,
+            step.epsilon,
+            1.0 / step.correction_1,
+            step.learning_rate,
+        ];
+        adam_kernel::launch::<R>(
+            &client,
+            cubes_of(&client, gradients.iter()),
+            CubeDim::new_1d(UNITS),
+            arguments(arrays.iter().map(|[parameter, _, _]| parameter)),
+            arguments(gradients.iter()),
+            arguments(arrays.iter().map(|[_, mu, _]| mu)),
+            arguments(arrays.iter().map(|[_, _, nu]| nu)),
+            rates.into_iter().collect(),
+            gradients.len(),
+        );
     }
-    adam_kernel::launch::<R>(
-        &parameter.client.clone(),
-        cubes,
-        units,
-        parameter.clone().into_array_arg(),
-        gradient.into_array_arg(),
-        mu.clone().into_array_arg(),
-        nu.clone().into_array_arg(),
-        rates,
-    );
-    (parameter, [mu, nu])
+    arrays
+}
+
+fn arguments<'a, R: CubeRuntime>(
+    arrays: impl Iterator<Item = &'a CubeTensor<R>>,
+) -> SequenceArg<R, Array<f32>> {
+    arrays.map(|x| x.clone().into_array_arg()).collect()
 }

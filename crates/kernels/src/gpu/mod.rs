@@ -1,8 +1,8 @@
 //! Burn's GPU backends: CUDA and, through WGPU, Vulkan, Metal, DirectX and WebGPU.
 //!
 //! Kernels are written once, in Rust that `CubeCL` compiles for the device when they are first
-//! used: the denoising chain as one kernel, noise drawn where it is used, and what a training step
-//! does to every element in one pass over memory.
+//! used: the denoising chain as one kernel, scoring as another, noise drawn where it is used, and what
+//! a training step does to every element in one pass over memory, for all parameters at once.
 
 #[expect(
     clippy::needless_pass_by_value,
@@ -12,8 +12,17 @@
 mod chain;
 pub mod devices;
 mod elementwise;
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as above"
+)]
+mod layers;
 mod noise;
+mod plan;
 mod product;
+#[expect(clippy::needless_pass_by_value, reason = "as above")]
+mod scores;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
@@ -27,10 +36,7 @@ mod steps;
 )]
 mod tensor_cores;
 
-use burn::tensor::{
-    DType, Shape, Tensor, TensorMetadata as _, TensorPrimitive,
-    ops::{FloatTensor, FloatTensorOps as _},
-};
+use burn::tensor::{DType, Shape, Tensor, TensorPrimitive, ops::FloatTensor};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
@@ -38,9 +44,9 @@ use burn_cubecl::{
 use cubecl::client::ComputeClient;
 
 use crate::{
-    ChainNetwork, ChainNoise, Noise, Precision, RescoreBackend, StepCoefficients,
-    adam::AdamStep,
-    dense::{DenseGradients, Wanted},
+    ChainNetwork, ChainNoise, Mlp, Noise, Precision, RescoreBackend, Sampled, StepCoefficients,
+    adam::{AdamStep, Optimized},
+    scoring,
 };
 
 /// Threads of a cube (a workgroup, a block): the most that WebGPU promises.
@@ -51,10 +57,15 @@ where
     R: CubeRuntime,
     T: BoolElement,
 {
-    fn supports(precision: Precision, device: &Self::Device) -> bool {
+    fn supports(
+        precision: Precision,
+        hidden_dims: &[usize],
+        action_dim: usize,
+        device: &Self::Device,
+    ) -> bool {
         match precision {
             Precision::F32 => true,
-            Precision::Bf16 => tensor_cores::has_tensor_cores(&R::client(device)),
+            Precision::Bf16 => tensor_cores::takes(&R::client(device), hidden_dims, action_dim),
         }
     }
 
@@ -93,34 +104,55 @@ where
         elementwise::add_bias(product::product(x, weight), bias, with_mish)
     }
 
-    fn dense_backward(
+    fn dense_mish(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        wanted: Wanted,
-    ) -> DenseGradients<Self> {
-        let turned = |x| Self::float_swap_dims(x, 0, 1);
-        DenseGradients {
-            x: (wanted.x).then(|| product::product(grad.clone(), turned(weight))),
-            weight: (wanted.weight).then(|| product::product(turned(x), grad.clone())),
-            bias: (wanted.bias).then(|| {
-                let columns = grad.shape().dims::<2>()[1];
-                Self::float_reshape(Self::float_sum_dim(grad, 0), Shape::from([columns]))
-            }),
-        }
+        bias: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        elementwise::add_bias_mish(product::product(x, weight), bias)
     }
 
-    fn lerp(target: FloatTensor<Self>, online: FloatTensor<Self>, tau: f64) -> FloatTensor<Self> {
-        elementwise::lerp(target, online, tau)
+    fn min_q(
+        critics: [&Mlp<Self>; 2],
+        observations: Tensor<Self, 2>,
+        actions: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        scores::min_q(critics, &observations, &actions)
+            .unwrap_or_else(|| scoring::min_q(critics, observations, actions))
+    }
+
+    fn denoise_best(
+        network: &ChainNetwork<Self>,
+        critics: [&Mlp<Self>; 2],
+        observations: Tensor<Self, 2>,
+        particles: usize,
+        steps: &[StepCoefficients],
+        noise: &ChainNoise<Self>,
+    ) -> Sampled<Self> {
+        let actions = Self::denoise_chain(network, observations.clone(), particles, steps, noise);
+        let scores = Self::min_q(critics, observations, actions.clone());
+        scores::best(actions, scores)
+    }
+
+    fn lerp(
+        targets: Vec<FloatTensor<Self>>,
+        online: Vec<FloatTensor<Self>>,
+        tau: f64,
+    ) -> Vec<FloatTensor<Self>> {
+        elementwise::lerp(targets, online, tau)
     }
 
     fn adam_step(
-        parameter: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        moments: [FloatTensor<Self>; 2],
+        parameters: Vec<Optimized<Self>>,
+        gradients: Vec<FloatTensor<Self>>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        elementwise::adam_step(parameter, gradient, moments, step)
+    ) -> Vec<Optimized<Self>> {
+        let arrays = |Optimized { parameter, mu, nu }| [parameter, mu, nu];
+        let parameters = parameters.into_iter().map(arrays).collect();
+        elementwise::adam_step(parameters, gradients, step)
+            .into_iter()
+            .map(|[parameter, mu, nu]| Optimized { parameter, mu, nu })
+            .collect()
     }
 }
 

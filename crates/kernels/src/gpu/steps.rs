@@ -10,35 +10,13 @@ use cubecl::{client::ComputeClient, prelude::*};
 use super::{
     UNITS,
     noise::{Four, normals},
+    plan::{Plan, Source},
     primitive,
 };
 use crate::{ChainNetwork, ChainNoise, NoiseKey, StepCoefficients};
 
 /// Numbers of one denoising step on the device.
 const COEFFICIENTS: usize = 5;
-
-/// Where the random numbers come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    /// Row = state x particles + particle, one counter.
-    Counter,
-    /// Row = particle, a counter for each state.
-    CounterPerState,
-    /// Given numbers.
-    Given,
-}
-
-/// What a kernel is compiled for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Plan {
-    /// Rows of a tile, a multiple of 4.
-    pub(super) tile: usize,
-    pub(super) particles: usize,
-    pub(super) action_dim: usize,
-    /// Widths of the hidden layers.
-    pub(super) hidden: Vec<usize>,
-    pub(super) source: Source,
-}
 
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Randomness {
@@ -77,14 +55,13 @@ fn draw(
         #[unroll]
         for lane in 0..4usize {
             let column = block * 4 + lane;
-            if column < comptime!(plan.action_dim) {
-                let place = row * comptime!(plan.action_dim) + column;
+            if column < comptime!(plan.output) {
+                let place = row * comptime!(plan.output) + column;
                 if step == num_steps {
                     values[lane] = noise.given[0][place];
                 } else {
                     let visited = num_steps - 1 - step;
-                    values[lane] =
-                        noise.given[1][visited * rows * comptime!(plan.action_dim) + place];
+                    values[lane] = noise.given[1][visited * rows * comptime!(plan.output) + place];
                 }
             }
         }
@@ -104,7 +81,7 @@ pub(super) fn start(
 ) {
     let tile = comptime!(plan.tile);
     let mut item = UNIT_POS as usize;
-    while item < comptime!(plan.tile * plan.action_dim.div_ceil(4)) {
+    while item < comptime!(plan.tile * plan.output.div_ceil(4)) {
         let row = item % tile;
         let block = item / tile;
         // Rows beyond the last fill the tile up.
@@ -121,7 +98,7 @@ pub(super) fn start(
         #[unroll]
         for lane in 0..4usize {
             let column = block * 4 + lane;
-            if column < comptime!(plan.action_dim) {
+            if column < comptime!(plan.output) {
                 x[column * tile + row] = values[lane] * noise.start_scale;
             }
         }
@@ -146,7 +123,7 @@ pub(super) fn posterior(
     let tile = comptime!(plan.tile);
     let c = t * COEFFICIENTS;
     let mut item = UNIT_POS as usize;
-    while item < comptime!(plan.tile * plan.action_dim.div_ceil(4)) {
+    while item < comptime!(plan.tile * plan.output.div_ceil(4)) {
         let row = item % tile;
         let block = item / tile;
         let mut z = Four::<f32>::new(0.0);
@@ -165,7 +142,7 @@ pub(super) fn posterior(
         #[unroll]
         for lane in 0..4usize {
             let column = block * 4 + lane;
-            if column < comptime!(plan.action_dim) {
+            if column < comptime!(plan.output) {
                 let place = column * tile + row;
                 let e = prediction[place] + bias[column];
                 let x0 = x[place] * coefficients[c] - e * coefficients[c + 1];
@@ -189,9 +166,9 @@ pub(super) fn finish(
     rows: usize,
     #[comptime] plan: Plan,
 ) {
-    let action_dim = comptime!(plan.action_dim);
+    let action_dim = comptime!(plan.output);
     let mut item = UNIT_POS as usize;
-    while item < comptime!(plan.tile * plan.action_dim) {
+    while item < comptime!(plan.tile * plan.output) {
         let row = item / action_dim;
         let column = item % action_dim;
         if first_row + row < rows {

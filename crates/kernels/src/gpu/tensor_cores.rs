@@ -20,8 +20,10 @@ use cubecl::{
 use super::{
     UNITS,
     elementwise::mish_of,
-    empty, primitive,
-    steps::{Plan, Randomness, coefficients, finish, posterior, randomness, start, upload},
+    empty,
+    plan::{Plan, grid_of},
+    primitive,
+    steps::{Randomness, coefficients, finish, posterior, randomness, start, upload},
     tensor,
 };
 use crate::{ChainNetwork, ChainNoise, StepCoefficients, dense::matmul};
@@ -52,9 +54,9 @@ fn stride(plan: &Plan) -> usize {
 
 /// Inputs and outputs of every layer, the action part of the first included.
 fn layers(plan: &Plan) -> Vec<[usize; 2]> {
-    let mut widths = vec![plan.action_dim];
+    let mut widths = vec![plan.output];
     widths.extend(&plan.hidden);
-    widths.push(plan.action_dim);
+    widths.push(plan.output);
     widths.windows(2).map(|pair| [pair[0], pair[1]]).collect()
 }
 
@@ -64,15 +66,25 @@ fn offset(plan: &Plan, layer: usize) -> usize {
     layers(plan).iter().take(layer).map(size).sum()
 }
 
-/// Bytes of shared memory.
-fn shared_bytes(plan: &Plan) -> usize {
-    let halves = stride(plan) + padded(plan.action_dim) + SKEW;
-    let singles = plan.action_dim + padded(plan.action_dim);
+/// Bytes of shared memory for a network whose widest hidden layer has `widest` columns.
+fn shared_bytes(widest: usize, action_dim: usize) -> usize {
+    let halves = padded(widest) + SKEW + padded(action_dim) + SKEW;
+    let singles = action_dim + padded(action_dim);
     TILE * (2 * halves + 4 * singles) + PLANES * BLOCK * BLOCK * 4
 }
 
-/// Whether this device has what the kernel needs.
-pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>) -> bool {
+/// Whether this device has what the kernel needs for a network of these widths.
+pub(super) fn takes<R: CubeRuntime>(
+    client: &ComputeClient<R>,
+    hidden_dims: &[usize],
+    action_dim: usize,
+) -> bool {
+    let widest = hidden_dims.iter().copied().max().unwrap_or(0);
+    let shared = client.properties().hardware.max_shared_memory_size;
+    has_tensor_cores(client) && shared_bytes(widest, action_dim) <= shared
+}
+
+fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>) -> bool {
     let float = |kind| ElemType::Float(kind).into();
     let block = BLOCK as u32;
     let hardware = &client.properties().hardware;
@@ -242,16 +254,16 @@ fn activate(
 /// The noisy action as layer 1 reads it: by row, rounded, filled up with zeros.
 #[cube]
 fn round(rounded: &mut SharedMemory<bf16>, x: &SharedMemory<f32>, #[comptime] plan: Plan) {
-    let columns = comptime!(padded(plan.action_dim));
+    let columns = comptime!(padded(plan.output));
     let mut item = UNIT_POS as usize;
-    while item < comptime!(TILE * padded(plan.action_dim)) {
+    while item < comptime!(TILE * padded(plan.output)) {
         let row = item / columns;
         let column = item % columns;
         let mut value = 0.0f32;
-        if column < comptime!(plan.action_dim) {
+        if column < comptime!(plan.output) {
             value = x[column * TILE + row];
         }
-        rounded[row * comptime!(padded(plan.action_dim) + SKEW) + column] = bf16::cast_from(value);
+        rounded[row * comptime!(padded(plan.output) + SKEW) + column] = bf16::cast_from(value);
         item += UNITS as usize;
     }
 }
@@ -265,9 +277,9 @@ fn output_layer(
     #[comptime] plan: Plan,
 ) {
     let width = comptime!(stride(&plan));
-    let action_columns = comptime!(padded(plan.action_dim));
+    let action_columns = comptime!(padded(plan.output));
     let plane = UNIT_POS_Y as usize;
-    let blocks = comptime!(ROW_BLOCKS * padded(plan.action_dim) / BLOCK);
+    let blocks = comptime!(ROW_BLOCKS * padded(plan.output) / BLOCK);
     let mut item = plane;
     while item < blocks {
         let row_block = item % ROW_BLOCKS;
@@ -306,7 +318,7 @@ fn output_layer(
         }
         let place = block * comptime!(BLOCK * TILE) + row_block * BLOCK;
         cmma::store(
-            &mut prediction.slice_mut(place, comptime!(TILE * padded(plan.action_dim))),
+            &mut prediction.slice_mut(place, comptime!(TILE * padded(plan.output))),
             &sum,
             comptime!(TILE as u32),
             MatrixLayout::ColMajor,
@@ -328,17 +340,17 @@ fn chain_kernel(
     num_steps: usize,
     #[comptime] plan: Plan,
 ) {
-    let action_dim = comptime!(plan.action_dim);
-    let action_stride = comptime!(padded(plan.action_dim) + SKEW);
+    let action_dim = comptime!(plan.output);
+    let action_stride = comptime!(padded(plan.output) + SKEW);
     let width = comptime!(stride(&plan));
     let count = comptime!(plan.hidden.len());
     let first_row = CUBE_POS * TILE;
 
     let mut a = SharedMemory::<bf16>::new(comptime!(TILE * stride(&plan)));
-    let mut rounded = SharedMemory::<bf16>::new(comptime!(TILE * (padded(plan.action_dim) + SKEW)));
+    let mut rounded = SharedMemory::<bf16>::new(comptime!(TILE * (padded(plan.output) + SKEW)));
     let mut scratch = SharedMemory::<f32>::new(comptime!(PLANES * BLOCK * BLOCK));
-    let mut prediction = SharedMemory::<f32>::new(comptime!(TILE * padded(plan.action_dim)));
-    let mut x = SharedMemory::<f32>::new(comptime!(TILE * plan.action_dim));
+    let mut prediction = SharedMemory::<f32>::new(comptime!(TILE * padded(plan.output)));
+    let mut x = SharedMemory::<f32>::new(comptime!(TILE * plan.output));
 
     start(
         &mut x,
@@ -446,8 +458,7 @@ where
 {
     let device = observations.device();
     let client = R::client(&device);
-    let hardware = &client.properties().hardware;
-    if !has_tensor_cores(&client) || shared_bytes(plan) > hardware.max_shared_memory_size {
+    if !takes(&client, &plan.hidden, plan.output) {
         return None;
     }
     let plan = Plan {
@@ -486,7 +497,7 @@ where
     for layer in &network.rest {
         biases.push(primitive(layer.bias.clone()).into_array_arg());
     }
-    let shape = Shape::from([states, plan.particles, plan.action_dim]);
+    let shape = Shape::from([states, plan.particles, plan.output]);
     let actions = empty(&client, &device, shape);
     // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
     // checked above: rows are capped at the last, columns at the width of the layer, and blocks of
@@ -494,7 +505,7 @@ where
     unsafe {
         chain_kernel::launch_unchecked::<R>(
             &client,
-            CubeCount::Static(rows.div_ceil(TILE) as u32, 1, 1),
+            grid_of(&client, rows.div_ceil(TILE)),
             CubeDim::new_2d(LANES, PLANES as u32),
             array(),
             primitive(per_state).into_array_arg(),

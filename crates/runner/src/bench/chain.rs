@@ -42,6 +42,7 @@ pub fn measure<B: RescoreBackend>(
         rows,
         flops: Some(flops),
         parts: Vec::new(),
+        device: None,
     };
 
     let plain_network = network(Precision::F32);
@@ -58,7 +59,7 @@ pub fn measure<B: RescoreBackend>(
         ("fused-f32", Precision::F32),
         ("fused-bf16", Precision::Bf16),
     ] {
-        if !B::supports(precision, device) {
+        if !B::supports(precision, &base.hidden_dims, dims[1], device) {
             continue;
         }
         let network = network(precision);

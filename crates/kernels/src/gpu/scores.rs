@@ -1,0 +1,325 @@
+//! Scoring particles by two critics, and the choice among them, as one kernel each.
+//!
+//! A cube takes a tile of rows through one critic, then through the other, with the layers of
+//! [`super::layers`].
+
+use burn::tensor::{DType, Int, Shape, Tensor};
+use burn_cubecl::{
+    BoolElement, CubeBackend, CubeRuntime, ops::numeric::empty_device_contiguous_dtype,
+    tensor::CubeTensor,
+};
+use cubecl::{calculate_cube_count_elemwise, prelude::*};
+
+use super::{
+    UNITS, empty,
+    layers::{hidden_layer, output_layer},
+    noise::Four,
+    plan::{Plan, Source, grid_of},
+    primitive, tensor,
+};
+use crate::{Activation, Mlp, Sampled};
+
+#[derive(CubeType, CubeLaunch)]
+struct Critic {
+    /// Weights of the layers, `[in, out]`.
+    weights: Sequence<Array<f32>>,
+    /// Their biases.
+    biases: Sequence<Array<f32>>,
+}
+
+/// Observations and actions of the tile's rows.
+#[cube]
+fn load(
+    a: &mut SharedMemory<Four<f32>>,
+    observations: &Array<f32>,
+    actions: &Array<f32>,
+    first_row: usize,
+    rows: usize,
+    #[comptime] observation_dim: usize,
+    #[comptime] action_dim: usize,
+    #[comptime] plan: Plan,
+) {
+    let inputs = comptime!(observation_dim + action_dim);
+    let mut item = UNIT_POS as usize;
+    while item < comptime!((observation_dim + action_dim) * plan.vectors()) {
+        let column = item % inputs;
+        let vector = item / inputs;
+        let mut values = Four::<f32>::empty();
+        #[unroll]
+        for i in 0..4usize {
+            // Rows beyond the last fill the tile up.
+            let row = usize::min(first_row + vector * 4 + i, rows - 1);
+            if column < observation_dim {
+                let state = row / comptime!(plan.particles);
+                values[i] = observations[state * observation_dim + column];
+            } else {
+                values[i] = actions[row * action_dim + (column - observation_dim)];
+            }
+        }
+        a[column * comptime!(plan.vectors()) + vector] = values;
+        item += UNITS as usize;
+    }
+}
+
+/// A critic's values of the tile's rows, without the last bias, into `q`.
+#[cube]
+fn evaluate(
+    q: &mut SharedMemory<f32>,
+    partial: &mut SharedMemory<Four<f32>>,
+    a: &mut SharedMemory<Four<f32>>,
+    critic: &Critic,
+    #[comptime] inputs: usize,
+    #[comptime] plan: Plan,
+) {
+    let layers = comptime!(plan.hidden.len());
+    hidden_layer(
+        a,
+        &critic.weights[0],
+        &critic.biases[0],
+        inputs,
+        comptime!(plan.hidden[0]),
+        comptime!(plan.clone()),
+    );
+    #[unroll]
+    for layer in 1..layers {
+        hidden_layer(
+            a,
+            &critic.weights[layer],
+            &critic.biases[layer],
+            comptime!(plan.hidden[layer - 1]),
+            comptime!(plan.hidden[layer]),
+            comptime!(plan.clone()),
+        );
+    }
+    output_layer(q, partial, a, &critic.weights[layers], plan);
+    sync_cube();
+}
+
+#[cube(launch_unchecked)]
+fn min_q_kernel(
+    observations: &Array<f32>,
+    actions: &Array<f32>,
+    first: &Critic,
+    second: &Critic,
+    scores: &mut Array<f32>,
+    rows: usize,
+    #[comptime] observation_dim: usize,
+    #[comptime] action_dim: usize,
+    #[comptime] plan: Plan,
+) {
+    let inputs = comptime!(observation_dim + action_dim);
+    let tile = comptime!(plan.tile);
+    let layers = comptime!(plan.hidden.len());
+    let first_row = CUBE_POS * tile;
+    let unit = UNIT_POS as usize;
+
+    let mut a = SharedMemory::<Four<f32>>::new(comptime!(
+        usize::max(plan.widest(), observation_dim + action_dim) * plan.vectors()
+    ));
+    let mut q = SharedMemory::<f32>::new(tile);
+    let mut partial = SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.vectors()));
+
+    load(
+        &mut a,
+        observations,
+        actions,
+        first_row,
+        rows,
+        observation_dim,
+        action_dim,
+        comptime!(plan.clone()),
+    );
+    sync_cube();
+    evaluate(
+        &mut q,
+        &mut partial,
+        &mut a,
+        first,
+        inputs,
+        comptime!(plan.clone()),
+    );
+    let mut score = 0.0f32;
+    if unit < tile {
+        score = q[unit] + first.biases[layers][0];
+    }
+    load(
+        &mut a,
+        observations,
+        actions,
+        first_row,
+        rows,
+        observation_dim,
+        action_dim,
+        comptime!(plan.clone()),
+    );
+    sync_cube();
+    evaluate(&mut q, &mut partial, &mut a, second, inputs, plan);
+    if unit < tile && first_row + unit < rows {
+        let other = q[unit] + second.biases[layers][0];
+        // A NaN of either stays one, whatever the device's own minimum makes of it.
+        let keep = score <= other || score.is_nan();
+        scores[first_row + unit] = select(keep, score, other);
+    }
+}
+
+/// [`crate::RescoreBackend::min_q`]; none where the kernel cannot take these critics.
+pub(super) fn min_q<R, T>(
+    critics: [&Mlp<CubeBackend<R, f32, i32, T>>; 2],
+    observations: &Tensor<CubeBackend<R, f32, i32, T>, 2>,
+    actions: &Tensor<CubeBackend<R, f32, i32, T>, 3>,
+) -> Option<Tensor<CubeBackend<R, f32, i32, T>, 2>>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let device = observations.device();
+    let client = R::client(&device);
+    let [states, particles, action_dim] = actions.dims();
+    let [observed, observation_dim] = observations.dims();
+    let rows = states * particles;
+    let hidden = |critic: &Mlp<_>| -> Vec<usize> {
+        let widths = critic.layers.iter().map(|layer| layer.bias.dims()[0]);
+        widths.take(critic.layers.len() - 1).collect()
+    };
+    for critic in critics {
+        let mut inputs = observation_dim + action_dim;
+        for layer in &critic.layers {
+            let columns = layer.bias.dims()[0];
+            assert_eq!(layer.weight.dims(), [inputs, columns], "layers do not fit");
+            inputs = columns;
+        }
+        assert_eq!(inputs, 1, "a critic gives one value");
+    }
+    assert_eq!(observed, states, "an observation for each state");
+    let plan = Plan {
+        tile: Plan::tile_for(rows),
+        particles,
+        output: 1,
+        hidden: hidden(critics[0]),
+        source: Source::Counter,
+    };
+    let hardware = &client.properties().hardware;
+    // The input or the hidden activations, the value, and the slices of its sum.
+    let columns = plan.widest().max(observation_dim + action_dim) + 1 + plan.slices();
+    // Layers and biases of both, observations, actions, scores, and the lengths of all.
+    let bindings = 4 * critics[0].layers.len() + 4;
+    let fits = critics
+        .iter()
+        .all(|critic| critic.activation == Activation::Mish)
+        && hidden(critics[1]) == plan.hidden
+        && !plan.hidden.is_empty()
+        && rows > 0
+        && bindings <= hardware.max_bindings as usize
+        && hardware.max_units_per_cube >= UNITS;
+    let plan = plan
+        .fitted(columns, hardware.max_shared_memory_size)
+        .filter(|_| fits)?;
+    let cubes = grid_of(&client, rows.div_ceil(plan.tile));
+    let critic = |critic: &Mlp<CubeBackend<R, f32, i32, T>>| {
+        let weights = critic
+            .layers
+            .iter()
+            .map(|layer| primitive(layer.weight.clone()));
+        let biases = critic
+            .layers
+            .iter()
+            .map(|layer| primitive(layer.bias.clone()));
+        CriticLaunch::new(
+            weights.map(CubeTensor::into_array_arg).collect(),
+            biases.map(CubeTensor::into_array_arg).collect(),
+        )
+    };
+    let scores = empty(&client, &device, Shape::from([states, particles]));
+    // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
+    // checked above: rows are capped at the last, columns at the width of the layer.
+    unsafe {
+        min_q_kernel::launch_unchecked::<R>(
+            &client,
+            cubes,
+            CubeDim::new_1d(UNITS),
+            primitive(observations.clone()).into_array_arg(),
+            primitive(actions.clone()).into_array_arg(),
+            critic(critics[0]),
+            critic(critics[1]),
+            scores.clone().into_array_arg(),
+            rows,
+            observation_dim,
+            action_dim,
+            plan,
+        );
+    }
+    Some(tensor(scores))
+}
+
+/// The particle with the largest score of every state, the lowest of several; the last one where a
+/// score is NaN.
+#[cube(launch)]
+fn best_kernel(
+    actions: &Array<f32>,
+    scores: &Array<f32>,
+    chosen: &mut Array<f32>,
+    indices: &mut Array<i32>,
+    #[comptime] particles: usize,
+    #[comptime] action_dim: usize,
+) {
+    let state = ABSOLUTE_POS;
+    if state < indices.len() {
+        let mut index = 0usize;
+        let mut largest = scores[state * particles];
+        let mut unknown = largest.is_nan();
+        for particle in 1..particles {
+            let score = scores[state * particles + particle];
+            if score > largest {
+                largest = score;
+                index = particle;
+            }
+            unknown = unknown || score.is_nan();
+        }
+        if unknown {
+            index = comptime!(particles - 1);
+        }
+        indices[state] = i32::cast_from(index);
+        let begin = (state * particles + index) * action_dim;
+        for column in 0..action_dim {
+            let action = actions[begin + column];
+            chosen[state * action_dim + column] =
+                select(action.is_nan(), action, clamp(action, -1.0, 1.0));
+        }
+    }
+}
+
+/// The best particle of every state: `actions` `[states, particles, action_dim]`, `scores`
+/// `[states, particles]`.
+pub(super) fn best<R, T>(
+    actions: Tensor<CubeBackend<R, f32, i32, T>, 3>,
+    scores: Tensor<CubeBackend<R, f32, i32, T>, 2>,
+) -> Sampled<CubeBackend<R, f32, i32, T>>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let device = actions.device();
+    let client = R::client(&device);
+    let [states, particles, action_dim] = actions.dims();
+    debug_assert!(particles > 0);
+    let chosen = empty(&client, &device, Shape::from([states, action_dim]));
+    let indices =
+        empty_device_contiguous_dtype(client.clone(), device, Shape::from([states]), DType::I32);
+    let cube_dim = CubeDim::new_1d(UNITS);
+    best_kernel::launch::<R>(
+        &client,
+        calculate_cube_count_elemwise(&client, states, cube_dim),
+        cube_dim,
+        primitive(actions).into_array_arg(),
+        primitive(scores.clone()).into_array_arg(),
+        chosen.clone().into_array_arg(),
+        indices.clone().into_array_arg(),
+        particles,
+        action_dim,
+    );
+    Sampled {
+        actions: tensor(chosen),
+        indices: Tensor::<_, 1, Int>::from_primitive(indices),
+        scores,
+    }
+}
