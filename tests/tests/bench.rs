@@ -91,7 +91,8 @@ fn an_iteration_of_training_is_measured_in_parts() {
         folder.path(),
         &[&["train", "--algo", "dpmd"][..], &set].concat(),
     );
-    for (i, part) in ["act", "step and store", "update"].iter().enumerate() {
+    let parts = ["act", "read actions", "step and store", "update"];
+    for (i, part) in parts.iter().enumerate() {
         assert_eq!(table[0]["parts"][i][0], *part);
         assert!(text.contains(part), "{text}");
     }

@@ -85,6 +85,29 @@ fn is_evaluated(backend: &str) {
     );
 }
 
+/// The benchmark of whole iterations says how much of one the device computes, and draws it.
+fn an_iteration_is_drawn(backend: &str) {
+    let folder = temporary();
+    let sizes = ["warmup_steps=20", "batch_size=16", "hidden_dims=[16,16]"];
+    let mut options = vec!["bench", "train", "--algo", "dpmd", "--env", "Pendulum-v1"];
+    options.extend(["--backend", backend, "--device", "0", "--particles", "2"]);
+    options.extend(sizes.iter().flat_map(|size| ["--set", size]));
+    options.extend(["--set", "overlap=true", "--json", "times.json"]);
+    let output = rescore(folder.path(), &options);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for lane in ["host    |a", "worker  |", "device  |"] {
+        assert!(text.contains(lane), "{text}");
+    }
+    let table = read(&folder.path().join("times.json"));
+    let table: serde_json::Value = serde_json::from_str(&table).expect("JSON");
+    let device = |key: &str| table[0]["device"][key].as_f64().expect("a number");
+    let busy = (device("act_ms") + device("update_ms")) / device("busy");
+    let parts = table[0]["parts"].as_array().expect("parts");
+    let total: f64 = parts.iter().filter_map(|part| part[1].as_f64()).sum();
+    assert!((busy - total).abs() < 1e-6 * total, "{busy}, not {total}");
+}
+
 #[cfg(feature = "wgpu")]
 mod wgpu {
     use super::*;
@@ -122,6 +145,12 @@ mod wgpu {
     #[ignore = "needs a graphics driver: cargo xtask test --backend wgpu"]
     fn a_run_is_evaluated_here_and_there() {
         is_evaluated(backend());
+    }
+
+    #[test]
+    #[ignore = "needs a graphics driver: cargo xtask test --backend wgpu"]
+    fn an_iteration_is_drawn() {
+        super::an_iteration_is_drawn(backend());
     }
 
     #[test]
@@ -190,6 +219,18 @@ mod cuda {
     #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
     fn a_run_is_evaluated_here_and_there() {
         is_evaluated("cuda");
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
+    fn sdac_resumes_exactly_with_overlap() {
+        resumes_exactly("cuda", &["--algo", "sdac", "--set", "overlap=true"]);
+    }
+
+    #[test]
+    #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
+    fn an_iteration_is_drawn() {
+        super::an_iteration_is_drawn("cuda");
     }
 
     /// Where there is no driver: the program starts and says what is missing.

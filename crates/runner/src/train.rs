@@ -137,11 +137,14 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
         }
         run.stop_if(interrupt)?;
         let observations = run.observe()?;
-        let actions = run.act(&observations)?;
+        let actions = run.act(&observations);
         if run.config.training.overlap {
             let due = updates.due(run.step + run.config.training.num_envs as u64);
+            run.draw_ahead(due);
+            let actions = run.read(actions)?;
             run.interact_while_learning(&observations, &actions, due)?;
         } else {
+            let actions = run.read(actions)?;
             run.interact(&observations, &actions)?;
         }
         run.advance();

@@ -31,6 +31,7 @@ pub fn measure_update<B: RescoreBackend>(
         rows,
         flops: Some(Counts::new(config, dims).update(config)),
         parts: Vec::new(),
+        device: None,
     })
 }
 
@@ -58,6 +59,7 @@ pub fn measure_act<B: RescoreBackend>(
         rows,
         flops,
         parts: Vec::new(),
+        device: None,
     })
 }
 

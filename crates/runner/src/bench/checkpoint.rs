@@ -111,7 +111,7 @@ fn measure_in<B: RescoreBackend>(
     for _ in 0..ITERATIONS {
         let started = Instant::now();
         let observations = run.observe()?;
-        let actions = run.act(&observations)?;
+        let actions = run.read(run.act(&observations))?;
         run.interact(&observations, &actions)?;
         run.step += training.num_envs as u64;
         let without_update = started.elapsed().as_secs_f64();

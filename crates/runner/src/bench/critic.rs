@@ -40,6 +40,7 @@ pub fn measure<B: RescoreBackend>(
         rows,
         flops: Some(counts.critic_step(rows)),
         parts: Vec::new(),
+        device: None,
     };
 
     let mut adam = Adam::new(&critics);

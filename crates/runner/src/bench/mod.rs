@@ -13,6 +13,7 @@ mod critic;
 pub mod envs;
 mod flops;
 mod iteration;
+mod timeline;
 mod yardsticks;
 
 use std::fmt::Write as _;
@@ -28,8 +29,11 @@ use crate::backend::{Work, check_config, computes_at_once, dispatch};
 use crate::config::{Config, Request, resolve};
 use crate::{RunError, device};
 pub use command::BenchArgs;
+pub use timeline::DeviceTimes;
 pub use yardsticks::Yardsticks;
 
+/// Repetitions before the first that counts.
+const WARM_UP: usize = 2;
 /// Repetitions end when so many have been made ...
 const REPETITIONS: usize = 30;
 /// ... or when so much time has passed and there are enough of them for a median.
@@ -104,6 +108,9 @@ pub struct Measurement {
     /// Milliseconds of each part, where it was measured in parts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<(&'static str, f64)>,
+    /// What a device that computes by itself is occupied with, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceTimes>,
     /// Largest memory of the process so far in MB, where the system tells.
     pub peak_memory_mb: Option<f64>,
 }
@@ -138,6 +145,7 @@ impl Measurement {
         for (name, ms) in &self.parts {
             let _ = write!(line, "\n         {name} {ms:.3} ms");
         }
+        line.extend(self.device.iter().map(|device| device.picture.as_str()));
         line
     }
 }
@@ -205,6 +213,8 @@ struct Times {
     /// Operations of one repetition.
     flops: Option<f64>,
     parts: Vec<(&'static str, f64)>,
+    /// What a device that computes by itself does meanwhile.
+    device: Option<DeviceTimes>,
 }
 
 impl Work for Timing<'_> {
@@ -241,6 +251,7 @@ impl Work for Timing<'_> {
                 matmul_gflops: self.yardsticks.matmul_gflops,
                 peak_gflops: self.yardsticks.peak_gflops,
                 parts: times.parts,
+                device: times.device,
                 peak_memory_mb: device::peak_memory_mb(),
             }
         };
@@ -346,7 +357,7 @@ fn repeat(mut once: impl FnMut()) -> Vec<f64> {
         once();
         start.elapsed().as_secs_f64() * 1e3
     };
-    for _ in 0..2 {
+    for _ in 0..WARM_UP {
         timed();
     }
     let start = Instant::now();

@@ -27,6 +27,7 @@ fn measured() -> Measurement {
         matmul_gflops: 200.0,
         peak_gflops: Some(250.0),
         parts: Vec::new(),
+        device: None,
         peak_memory_mb: None,
     }
 }

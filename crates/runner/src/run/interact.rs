@@ -62,20 +62,27 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok(observations)
     }
 
-    /// The agent's actions for `observations`, `[num_envs, action_dim]`.
-    ///
-    /// # Errors
-    /// When one is not finite.
-    pub fn act(&self, observations: &[f32]) -> Result<Vec<f32>, RunError> {
+    /// The agent's actions for `observations`, `[num_envs, action_dim]`: still on the device, which
+    /// may not have computed them yet.
+    pub fn act(&self, observations: &[f32]) -> Tensor<B, 2> {
         let envs = &self.envs.training;
         let shape = [envs.count(), envs.observation_dim()];
         let observations = TensorData::new(observations.to_vec(), shape);
         let observations = Tensor::from_data(observations, self.device);
         // One number per vector step; it wraps after 2^32 of them.
         let counter = (self.step / self.config.training.num_envs as u64) as u32;
-        let mut actions = to_vec(self.agent.act(observations, counter));
+        self.agent.act(observations, counter)
+    }
+
+    /// Waits for `actions` and reads them from the device, `[num_envs, action_dim]`.
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub fn read(&self, actions: Tensor<B, 2>) -> Result<Vec<f32>, RunError> {
+        let mut actions = to_vec(actions);
         self.spoil("action", &mut actions);
-        self.require(guard::check_rows("action", &actions, envs.action_dim()))?;
+        let action_dim = self.envs.training.action_dim();
+        self.require(guard::check_rows("action", &actions, action_dim))?;
         Ok(actions)
     }
 
@@ -89,6 +96,15 @@ impl<B: RescoreBackend> Run<'_, B> {
         self.store(observations, actions, step)
     }
 
+    /// Draws the batch of the next update and sends it to the device, while that computes the
+    /// actions, if an update is missing to `updates`: for [`Run::interact_while_learning`], which
+    /// learns from what is stored before its step.
+    pub fn draw_ahead(&mut self, updates: u64) {
+        let (number, count) = (self.agent.updates(), self.config.training.batch_size);
+        self.ahead = (number < updates)
+            .then(|| draw::<B>(&self.replay, self.sampler, count, number, self.device));
+    }
+
     /// [`Run::interact`], and meanwhile the updates that are missing to `updates`: on what is
     /// stored before this step, so that it makes no difference which is done first.
     ///
@@ -100,6 +116,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         actions: &[f32],
         updates: u64,
     ) -> Result<(), RunError> {
+        let mut ahead = self.ahead.take();
         let envs = &mut self.envs.training;
         let (agent, metrics) = (self.agent.as_mut(), &mut self.metrics);
         let (replay, sampler, device) = (&self.replay, self.sampler, self.device);
@@ -108,7 +125,9 @@ impl<B: RescoreBackend> Run<'_, B> {
         rayon::in_place_scope(|scope| {
             scope.spawn(|_| step = Some(envs.step(actions).cloned()));
             while agent.updates() < updates {
-                let batch = draw::<B>(replay, sampler, batch_size, agent.updates(), device);
+                let batch = ahead.take().unwrap_or_else(|| {
+                    draw::<B>(replay, sampler, batch_size, agent.updates(), device)
+                });
                 metrics.merge(agent.update(&batch));
             }
         });

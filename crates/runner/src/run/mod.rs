@@ -7,7 +7,7 @@ mod report;
 
 use std::time::Instant;
 
-use rescore_agents::{Agent, Metrics};
+use rescore_agents::{Agent, Batch, Metrics};
 use rescore_kernels::RescoreBackend;
 
 use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, SimulatorWarnings};
@@ -28,6 +28,8 @@ pub struct Run<'a, B: RescoreBackend> {
     replay: Replay,
     segments: Segments,
     sampler: Sampler,
+    /// The batch of the next update, where it was drawn already.
+    ahead: Option<Batch<B>>,
     /// Environment steps since the end of warm-up.
     pub(crate) step: u64,
     /// What the iteration at hand still has to do.
@@ -125,6 +127,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             replay: moment.replay,
             segments: moment.segments,
             sampler: Sampler::new(config.seed),
+            ahead: None,
             step: moment.step,
             due: progress.due,
             metrics: Metrics::default(),
