@@ -256,3 +256,17 @@ fn what_cannot_be_stepped_together_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn environments_are_looked_at_between_steps() {
+    let envs = vec![Countdown::env(9, 9), Countdown::env(9, 9)];
+    let mut envs = VecEnv::from_envs(envs, 0).expect("equal dimensions");
+    envs.step(&[1.0, 2.0]).expect("valid actions");
+    let looked: Vec<_> = envs.envs().map(|env| env.observation().to_vec()).collect();
+    let given: Vec<Vec<f64>> = envs
+        .observations()
+        .chunks(2)
+        .map(|row| row.iter().map(|x| f64::from(*x)).collect())
+        .collect();
+    assert_eq!(looked, given);
+}
