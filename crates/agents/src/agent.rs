@@ -24,10 +24,45 @@ pub struct Batch<B: Backend> {
 
 /// Named scalar metrics of one update, still on the device.
 ///
-/// Reading them synchronises the device, so the training loop does it only when it logs.
+/// Reading them synchronises the device, so the training loop does it only when it logs; and what
+/// only a reader needs, such as a mean, is computed then: most updates are never read.
 #[derive(Debug, Clone)]
 pub struct Metrics<B: Backend> {
-    entries: Vec<(&'static str, Tensor<B, 1>)>,
+    entries: Vec<Entry<B>>,
+}
+
+#[derive(Debug, Clone)]
+enum Entry<B: Backend> {
+    /// A value of shape `[1]`.
+    Value(&'static str, Tensor<B, 1>),
+    /// The mean of values.
+    Mean(&'static str, Tensor<B, 1>),
+    /// Mean, population standard deviation, minimum and maximum of values.
+    Distribution([&'static str; 4], Tensor<B, 1>),
+}
+
+impl<B: Backend> Entry<B> {
+    /// The name of the entry, or of the first of its numbers.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Value(name, _) | Self::Mean(name, _) | Self::Distribution([name, ..], _) => name,
+        }
+    }
+
+    /// Its numbers, `[1]` each, by name.
+    fn numbers(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        match self {
+            Self::Value(name, value) => vec![(name, value.clone())],
+            Self::Mean(name, values) => vec![(name, values.clone().mean())],
+            Self::Distribution(names, values) => {
+                let mean = values.clone().mean();
+                let deviation = values.clone() - mean.clone();
+                let std = (deviation.clone() * deviation).mean().sqrt();
+                let numbers = [mean, std, values.clone().min(), values.clone().max()];
+                names.iter().copied().zip(numbers).collect()
+            }
+        }
+    }
 }
 
 impl<B: Backend> Default for Metrics<B> {
@@ -41,34 +76,38 @@ impl<B: Backend> Default for Metrics<B> {
 impl<B: Backend> Metrics<B> {
     /// Adds the metric `name`; `value` has shape `[1]`.
     pub fn push(&mut self, name: &'static str, value: Tensor<B, 1>) {
-        self.entries.push((name, value));
+        self.entries.push(Entry::Value(name, value));
+    }
+
+    /// Adds the mean of `values` under `name`.
+    pub fn push_mean(&mut self, name: &'static str, values: Tensor<B, 1>) {
+        self.entries.push(Entry::Mean(name, values));
     }
 
     /// Adds mean, population standard deviation, minimum and maximum of `values` under `names`.
     pub fn push_distribution(&mut self, names: [&'static str; 4], values: Tensor<B, 1>) {
-        let mean = values.clone().mean();
-        let deviation = values.clone() - mean.clone();
-        let std = (deviation.clone() * deviation).mean().sqrt();
-        let entries = [mean, std, values.clone().min(), values.max()];
-        self.entries.extend(names.into_iter().zip(entries));
+        self.entries.push(Entry::Distribution(names, values));
     }
 
     /// Takes over the values of `newer` and keeps what it does not have: an update on which the
     /// policy does not learn has no policy loss, for example.
     pub fn merge(&mut self, newer: Self) {
-        for (name, value) in newer.entries {
-            match self.entries.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, old)) => *old = value,
-                None => self.entries.push((name, value)),
+        for entry in newer.entries {
+            let known = self.entries.iter_mut();
+            match known.into_iter().find(|known| known.name() == entry.name()) {
+                Some(old) => *old = entry,
+                None => self.entries.push(entry),
             }
         }
     }
 
     /// Reads all values back from the device, in the order in which they were added.
     pub fn read(&self) -> Vec<(&'static str, f32)> {
-        self.entries
-            .iter()
-            .map(|(name, value)| (*name, value.clone().into_scalar().elem()))
+        // All are computed before the first is waited for.
+        let numbers: Vec<_> = self.entries.iter().flat_map(Entry::numbers).collect();
+        numbers
+            .into_iter()
+            .map(|(name, value)| (name, value.into_scalar().elem()))
             .collect()
     }
 }

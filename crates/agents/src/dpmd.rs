@@ -253,8 +253,8 @@ impl<B: RescoreBackend> Agent<B> for Dpmd<B> {
         let [loss1, loss2] = update.critic_losses;
         metrics.push("q1_loss", loss1);
         metrics.push("q2_loss", loss2);
-        metrics.push("target_mean", update.targets.mean());
-        metrics.push("q_min_mean", update.q_min.mean());
+        metrics.push_mean("target_mean", update.targets);
+        metrics.push_mean("q_min_mean", update.q_min);
         if let Some((loss, weights)) = update.policy {
             metrics.push("policy_loss", loss);
             metrics.push_distribution(

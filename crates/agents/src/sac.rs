@@ -323,9 +323,9 @@ impl<B: RescoreBackend> Agent<B> for Sac<B> {
         let [loss1, loss2] = update.critic_losses;
         metrics.push("q1_loss", loss1);
         metrics.push("q2_loss", loss2);
-        metrics.push("target_mean", update.targets.mean());
+        metrics.push_mean("target_mean", update.targets);
         metrics.push("policy_loss", update.policy_loss);
-        metrics.push("entropy", update.log_probabilities.mean().neg());
+        metrics.push_mean("entropy", update.log_probabilities.neg());
         metrics.push("temperature", temperature);
         metrics
     }

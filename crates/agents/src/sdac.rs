@@ -310,10 +310,10 @@ impl<B: RescoreBackend> Agent<B> for Sdac<B> {
         let [loss1, loss2] = update.critic_losses;
         metrics.push("q1_loss", loss1);
         metrics.push("q2_loss", loss2);
-        metrics.push("target_mean", update.targets.mean());
+        metrics.push_mean("target_mean", update.targets);
         if let Some(policy) = update.policy {
             metrics.push("policy_loss", policy.loss);
-            metrics.push("scaled_q_mean", policy.scaled_q.mean());
+            metrics.push_mean("scaled_q_mean", policy.scaled_q.flatten(0, 1));
             metrics.push_distribution(
                 ["weight_mean", "weight_std", "weight_min", "weight_max"],
                 policy.weights.flatten(0, 1),

@@ -4,7 +4,7 @@
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
-use rescore_agents::{Agent, AgentConfig, Algorithm, Array, Batch, StateDict, StateError};
+use rescore_agents::{Agent, AgentConfig, Algorithm, Array, Batch, Metrics, StateDict, StateError};
 use rescore_kernels::NoiseKey;
 
 const OBSERVATION_DIM: usize = 3;
@@ -266,6 +266,31 @@ fn one_particle_is_enough() {
         let action = agent.act_deterministic(observations(3));
         assert_eq!(action.dims(), [3, ACTION_DIM]);
         assert!(to_vec(action).iter().all(|a| (-1.0..=1.0).contains(a)));
+    }
+}
+
+#[test]
+fn metrics_keep_what_newer_ones_do_not_have() {
+    let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_floats(values, &DEVICE);
+    let mut metrics = Metrics::default();
+    metrics.push("loss", tensor(&[7.0]));
+    metrics.push_distribution(["mean", "std", "min", "max"], tensor(&[1.0, 2.0, 6.0]));
+    metrics.push_mean("q", tensor(&[2.0, 4.0]));
+    let mut newer = Metrics::default();
+    newer.push_mean("q", tensor(&[-1.0, -2.0]));
+    newer.push("loss", tensor(&[8.0]));
+    newer.push("temperature", tensor(&[0.5]));
+    metrics.merge(newer);
+    let read = metrics.read();
+    let names: Vec<_> = read.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names,
+        ["loss", "mean", "std", "min", "max", "q", "temperature"]
+    );
+    let values: Vec<_> = read.iter().map(|(_, value)| *value).collect();
+    let std = (14.0_f32 / 3.0).sqrt();
+    for (value, expected) in values.iter().zip([8.0, 3.0, std, 1.0, 6.0, -1.5, 0.5]) {
+        assert!((value - expected).abs() < 1e-6, "{read:?}");
     }
 }
 

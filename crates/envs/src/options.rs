@@ -138,7 +138,7 @@ impl TaskOption {
 /// All options of one environment with their values.
 #[derive(Debug, Clone)]
 #[cfg_attr(
-    not(feature = "mujoco"),
+    not(any(feature = "mujoco", test)),
     expect(dead_code, reason = "only MuJoCo tasks have options")
 )]
 pub(crate) struct Options {
