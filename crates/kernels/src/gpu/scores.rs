@@ -99,8 +99,7 @@ fn evaluate(
 fn min_q_kernel(
     observations: &Array<f32>,
     actions: &Array<f32>,
-    first: &Critic,
-    second: &Critic,
+    critics: &Sequence<Critic>,
     scores: &mut Array<f32>,
     rows: usize,
     #[comptime] observation_dim: usize,
@@ -119,46 +118,42 @@ fn min_q_kernel(
     let mut q = SharedMemory::<f32>::new(tile);
     let mut partial = SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.vectors()));
 
-    load(
-        &mut a,
-        observations,
-        actions,
-        first_row,
-        rows,
-        observation_dim,
-        action_dim,
-        comptime!(plan.clone()),
-    );
-    sync_cube();
-    evaluate(
-        &mut q,
-        &mut partial,
-        &mut a,
-        first,
-        inputs,
-        comptime!(plan.clone()),
-    );
     let mut score = 0.0f32;
-    if unit < tile {
-        score = q[unit] + first.biases[layers][0];
+    #[unroll]
+    for critic in 0..2usize {
+        load(
+            &mut a,
+            observations,
+            actions,
+            first_row,
+            rows,
+            observation_dim,
+            action_dim,
+            comptime!(plan.clone()),
+        );
+        sync_cube();
+        let network = critics.index(critic);
+        evaluate(
+            &mut q,
+            &mut partial,
+            &mut a,
+            network,
+            inputs,
+            comptime!(plan.clone()),
+        );
+        if unit < tile {
+            let value = q[unit] + network.biases[layers][0];
+            if comptime!(critic == 0) {
+                score = value;
+            } else {
+                // A NaN of either stays one, whatever the device's own minimum makes of it.
+                let keep = score <= value || score.is_nan();
+                score = select(keep, score, value);
+            }
+        }
     }
-    load(
-        &mut a,
-        observations,
-        actions,
-        first_row,
-        rows,
-        observation_dim,
-        action_dim,
-        comptime!(plan.clone()),
-    );
-    sync_cube();
-    evaluate(&mut q, &mut partial, &mut a, second, inputs, plan);
     if unit < tile && first_row + unit < rows {
-        let other = q[unit] + second.biases[layers][0];
-        // A NaN of either stays one, whatever the device's own minimum makes of it.
-        let keep = score <= other || score.is_nan();
-        scores[first_row + unit] = select(keep, score, other);
+        scores[first_row + unit] = score;
     }
 }
 
@@ -239,8 +234,7 @@ where
             CubeDim::new_1d(UNITS),
             primitive(observations.clone()).into_array_arg(),
             primitive(actions.clone()).into_array_arg(),
-            critic(critics[0]),
-            critic(critics[1]),
+            critics.into_iter().map(critic).collect(),
             scores.clone().into_array_arg(),
             rows,
             observation_dim,
