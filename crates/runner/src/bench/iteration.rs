@@ -27,6 +27,11 @@ const PARTS: [&str; 5] = [
     "update",
 ];
 
+/// How many times the device acts in a measurement of it.
+const ACTS: u32 = 8;
+/// How many updates it makes in one: an even number, because the policy learns on every second.
+const UPDATES: u32 = 4;
+
 /// Milliseconds of an iteration (one step of all environments and the updates due for it; two
 /// iterations a repetition, because the policy learns on every second update) and of its parts.
 /// Runs in a folder of its own, which is removed.
@@ -115,26 +120,31 @@ fn on_device<B: RescoreBackend>(
 ) -> Result<DeviceTimes, RunError> {
     let total: f64 = parts.iter().sum();
     let observations = run.observe()?;
-    // Longer than the host takes to hand over what is measured.
-    let plug = Plug::<B>::new(3.0 * total, device);
-    let act_ms = plug.device_ms(|| drop(run.act(&observations)));
+    // Longer than the host takes to hand over what is measured, which is several of each, because
+    // the plug's own time varies.
+    let plug = Plug::<B>::new(6.0 * total, device);
+    let several = plug.device_ms(|| {
+        for _ in 0..ACTS {
+            drop(run.act(&observations));
+        }
+    });
+    let act_ms = several / f64::from(ACTS);
     let mut failed = Ok(());
-    // Two, because the policy learns on every second one.
-    let two = plug.device_ms(|| {
-        for _ in 0..2 {
+    let several = plug.device_ms(|| {
+        for _ in 0..UPDATES {
             if failed.is_ok() {
                 failed = run.learn();
             }
         }
     });
     failed?;
+    let update_ms = updates * several / f64::from(UPDATES);
     let actions = run.read(run.act(&observations))?;
     wait::<B>(device);
     let start = Instant::now();
     run.interact(&observations, &actions)?;
     let stepping = start.elapsed().as_secs_f64() * 1e3;
 
-    let update_ms = updates * two / 2.0;
     let busy = (act_ms + update_ms) / total;
     let mut begin = [0.0; PARTS.len()];
     for part in 1..PARTS.len() {
