@@ -105,12 +105,21 @@ pub(super) fn draw(total: f64, lanes: &[(&str, Vec<Span>)]) -> String {
     );
     for (name, spans) in lanes {
         let mut line = vec![' '; COLUMNS];
-        for span in spans {
+        let mut spans: Vec<_> = spans.iter().collect();
+        spans.sort_by(|a, b| a.begin.total_cmp(&b.begin));
+        let mut free = 0;
+        for (index, span) in spans.iter().enumerate() {
             let column = |ms: f64| (ms / total * COLUMNS as f64).round() as usize;
-            let (begin, end) = (column(span.begin), column(span.begin + span.ms));
-            // Everything is seen, however short.
-            for place in begin..end.max(begin + 1).min(begin + COLUMNS) {
-                line[place % COLUMNS] = span.letter;
+            // Each begins in a column of its own: everything is seen, however short.
+            let last = COLUMNS.saturating_sub(spans.len() - index);
+            let begin = column(span.begin).clamp(free.min(last), last);
+            let end = column(span.begin + span.ms).max(begin + 1);
+            free = begin + 1;
+            for place in begin..end.min(begin + COLUMNS) {
+                // What goes on at the beginning hides nothing that is there.
+                if place < COLUMNS || line[place % COLUMNS] == ' ' {
+                    line[place % COLUMNS] = span.letter;
+                }
             }
         }
         let line: String = line.into_iter().collect();
@@ -142,6 +151,29 @@ mod tests {
         let device = lines[2].split('|').nth(1).unwrap_or_default();
         assert_eq!(device.trim_matches('u').len(), COLUMNS - 3, "{picture}");
         assert!(device.starts_with('u') && device.ends_with("uu"));
+    }
+
+    /// On a machine that is slow for a moment, acting is shorter than half a column.
+    #[test]
+    fn what_is_shorter_than_a_column_is_not_hidden() {
+        let span = |letter, begin, ms| Span { letter, begin, ms };
+        let host = vec![
+            span('a', 0.0, 0.32),
+            span('d', 0.32, 0.01),
+            span('w', 0.33, 5.9),
+            span('u', 6.23, 43.2),
+        ];
+        let end = vec![span('x', 49.3, 0.01), span('y', 49.4, 0.01)];
+        let device = vec![span('u', 6.2, 61.2), span('a', 1.2, 5.0)];
+        let picture = draw(49.47, &[("host", host), ("end", end), ("device", device)]);
+        let lane = |name: &str| {
+            let line = picture.lines().find(|line| line.contains(name));
+            line.and_then(|line| line.split('|').nth(1)).unwrap_or("")
+        };
+        assert!(lane("host").starts_with("adwwwwwwu"), "{picture}");
+        assert!(lane("end").ends_with(" xy"), "{picture}");
+        assert!(lane("device").starts_with("uuaaaaaau"), "{picture}");
+        assert_eq!(lane("device").chars().count(), COLUMNS);
     }
 
     #[test]
