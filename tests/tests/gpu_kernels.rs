@@ -389,17 +389,19 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let moved = B::lerp(arrays("target", 1.0), arrays("online", 1.0), 0.3);
         // A value that is still needed must not be written to.
         let shared = x();
-        let mish = B::mish(shared.clone());
-        let [before, output] = B::dense_mish(x(), weight(), bias.clone());
-        let one_by_one = vec![
-            back(shared),
-            back(mish),
-            back(B::mish_backward(x(), raw("grad", shape, 1.0))),
-            back(B::dense(x(), weight(), bias.clone(), true)),
-            back(B::dense(x(), weight(), bias, false)),
-            back(before),
-            back(output),
-        ];
+        let mut one_by_one = vec![back(B::dense(x(), weight(), bias.clone(), None))];
+        for activation in [Activation::Mish, Activation::Gelu] {
+            let output = B::activate(shared.clone(), activation);
+            let grad = raw("grad", shape, 1.0);
+            let both = B::dense_activated(x(), weight(), bias.clone(), activation);
+            one_by_one.extend([
+                back(output),
+                back(B::activate_backward(x(), grad, activation)),
+                back(B::dense(x(), weight(), bias.clone(), Some(activation))),
+            ]);
+            one_by_one.extend(both.map(back));
+        }
+        one_by_one.push(back(shared));
         let many = stepped.chain(moved).map(back);
         one_by_one.into_iter().chain(many).collect()
     }

@@ -6,17 +6,18 @@ use burn::{
 };
 
 use crate::{
-    ChainNetwork, ChainNoise, Mlp, Noise, Precision, Sampled, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Mlp, Noise, Precision, Sampled, StepCoefficients,
+    activation,
     adam::{self, AdamStep, Optimized},
     chain,
     dense::{self, DenseGradients, Wanted},
-    mish, scoring,
+    scoring,
 };
 
 /// A Burn backend with the operations that this project adds.
 ///
 /// The default bodies are plain tensor code, run on any backend, and are what a replacement is
-/// checked against. Mish and the linear layer have derivatives; sampling is never differentiated.
+/// checked against. Activations and the linear layer have derivatives; sampling is never differentiated.
 pub trait RescoreBackend: Backend {
     /// Whether `device` samples the chain in this precision for networks with hidden layers of
     /// these widths; every one does in `f32`.
@@ -35,14 +36,18 @@ pub trait RescoreBackend: Backend {
         Self::float_from_data(noise.normal_on_host(shape), device)
     }
 
-    /// `x tanh(softplus(x))` of every element.
-    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        mish::forward::<Self>(x)
+    /// `activation` of every element.
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        activation::forward::<Self>(x, activation)
     }
 
-    /// `grad * d mish(x) / dx` of every element.
-    fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        mish::backward::<Self>(x, grad)
+    /// `grad` times the derivative of `activation` at every element.
+    fn activate_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        activation::backward::<Self>(x, grad, activation)
     }
 
     /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout: a backend's own
@@ -51,29 +56,34 @@ pub trait RescoreBackend: Backend {
         Self::float_matmul(a, b)
     }
 
-    /// `x W + b`, then Mish where `with_mish`: `x` `[rows, in]`, `weight` `[in, out]`, `bias`
-    /// `[out]`, result `[rows, out]`.
+    /// `x W + b`, then `activation` where there is one: `x` `[rows, in]`, `weight` `[in, out]`,
+    /// `bias` `[out]`, result `[rows, out]`.
     fn dense(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        with_mish: bool,
+        activation: Option<Activation>,
     ) -> FloatTensor<Self> {
         let z = dense::forward::<Self>(x, weight, bias);
-        if with_mish { Self::mish(z) } else { z }
+        match activation {
+            Some(activation) => Self::activate(z, activation),
+            None => z,
+        }
     }
 
-    /// [`RescoreBackend::dense`] with Mish, and before it what its derivative needs: `x W + b`.
-    fn dense_mish(
+    /// [`RescoreBackend::dense`] with an activation, and before it what its derivative needs:
+    /// `x W + b`.
+    fn dense_activated(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        activation: Activation,
     ) -> [FloatTensor<Self>; 2] {
-        let z = Self::dense(x, weight, bias, false);
-        [z.clone(), Self::mish(z)]
+        let z = Self::dense(x, weight, bias, None);
+        [z.clone(), Self::activate(z, activation)]
     }
 
-    /// Derivatives of [`RescoreBackend::dense`] without Mish, for `grad` `[rows, out]`.
+    /// Derivatives of [`RescoreBackend::dense`] without activation, for `grad` `[rows, out]`.
     fn dense_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -158,16 +168,16 @@ pub trait RescoreBackend: Backend {
 }
 
 impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C> {
-    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        mish::differentiable::<B, C>(x)
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        activation::differentiable::<B, C>(x, activation)
     }
 
     fn dense(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        with_mish: bool,
+        activation: Option<Activation>,
     ) -> FloatTensor<Self> {
-        dense::differentiable::<B, C>(x, weight, bias, with_mish)
+        dense::differentiable::<B, C>(x, weight, bias, activation)
     }
 }

@@ -1,4 +1,4 @@
-//! A linear layer, with or without Mish behind it, as one differentiable operation.
+//! A linear layer, with or without an activation behind it, as one differentiable operation.
 
 use burn::{
     backend::autodiff::{
@@ -10,7 +10,7 @@ use burn::{
     tensor::{Shape, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
-use crate::{Linear, RescoreBackend};
+use crate::{Activation, Linear, RescoreBackend};
 
 /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout.
 pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -18,20 +18,20 @@ pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 
     Tensor::from_primitive(TensorPrimitive::Float(product))
 }
 
-/// `x W + b`, then Mish where `with_mish`, for `x` of shape `[rows, in]`.
+/// `x W + b`, then `activation` where there is one, for `x` of shape `[rows, in]`.
 pub(crate) fn dense<B: RescoreBackend>(
     x: Tensor<B, 2>,
     layer: &Linear<B>,
-    with_mish: bool,
+    activation: Option<Activation>,
 ) -> Tensor<B, 2> {
     let raw = |x: Tensor<B, 2>| x.into_primitive().tensor();
     let (weight, bias) = (layer.weight.clone(), layer.bias.clone());
     let bias = bias.into_primitive().tensor();
-    let output = B::dense(raw(x), raw(weight), bias, with_mish);
+    let output = B::dense(raw(x), raw(weight), bias, activation);
     Tensor::from_primitive(TensorPrimitive::Float(output))
 }
 
-/// The default body of [`RescoreBackend::dense`] without Mish.
+/// The default body of [`RescoreBackend::dense`] without activation.
 pub(crate) fn forward<B: RescoreBackend>(
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
@@ -96,8 +96,8 @@ struct DenseBackward;
 struct Kept<B: Backend> {
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
-    /// The layer's output before Mish, where there is one.
-    before_mish: Option<FloatTensor<B>>,
+    /// The activation, where there is one, and the layer's output before it.
+    activated: Option<(Activation, FloatTensor<B>)>,
 }
 
 impl<B: RescoreBackend> Backward<B, 3> for DenseBackward {
@@ -107,8 +107,8 @@ impl<B: RescoreBackend> Backward<B, 3> for DenseBackward {
         let grad = grads.consume::<B>(&ops.node);
         let [x, weight, bias] = ops.parents;
         let kept = ops.state;
-        let grad = match kept.before_mish {
-            Some(z) => B::mish_backward(z, grad),
+        let grad = match kept.activated {
+            Some((activation, z)) => B::activate_backward(z, grad, activation),
             None => grad,
         };
         let wanted = Wanted {
@@ -131,23 +131,23 @@ pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B, C>>,
     weight: FloatTensor<Autodiff<B, C>>,
     bias: FloatTensor<Autodiff<B, C>>,
-    with_mish: bool,
+    activation: Option<Activation>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
     match DenseBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (x, weight) = (x.primitive, weight.primitive);
             let (input, factor, bias) = (x.clone(), weight.clone(), bias.primitive);
-            let (output, before_mish) = if with_mish {
-                let [z, output] = B::dense_mish(input, factor, bias);
-                (output, Some(z))
+            let (output, activated) = if let Some(activation) = activation {
+                let [z, output] = B::dense_activated(input, factor, bias, activation);
+                (output, Some((activation, z)))
             } else {
-                (B::dense(input, factor, bias, false), None)
+                (B::dense(input, factor, bias, None), None)
             };
             let kept = Kept {
                 x,
                 weight,
-                before_mish,
+                activated,
             };
             prep.finish(kept, output)
         }
@@ -155,7 +155,7 @@ pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
             x.primitive,
             weight.primitive,
             bias.primitive,
-            with_mish,
+            activation,
         )),
     }
 }

@@ -1,8 +1,8 @@
 //! Operations that Burn does not have and that this project exists for.
 //!
-//! * [`RescoreBackend`]: a Burn backend that also knows Mish, the denoising chain, scoring by the
-//!   smaller of two critics, best-of-K sampling and Adam as single operations. Every operation has
-//!   a default body of plain tensor code, which is the reference; a backend may replace it by a
+//! * [`RescoreBackend`]: a Burn backend that also knows the activations, the denoising chain, scoring
+//!   by the smaller of two critics, best-of-K sampling and Adam as single operations. Every
+//!   operation has a default body of plain tensor code, which is the reference; a backend may replace it by a
 //!   kernel that is checked against it.
 //! * [`Linear`] and [`Mlp`]: weights as plain tensors. All networks of the project are stacks of
 //!   linear layers, so that optimiser moments, target copies and gradients have the same type as
@@ -18,6 +18,7 @@ mod cpu;
 pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
+mod gelu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod mish;

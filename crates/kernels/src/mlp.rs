@@ -111,11 +111,8 @@ impl<B: RescoreBackend> Mlp<B> {
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let last = self.layers.len() - 1;
         let layers = self.layers.iter().enumerate();
-        layers.fold(x, |x, (i, layer)| match self.activation {
-            // One operation where the layer's activation is Mish.
-            Activation::Mish => dense(x, layer, i < last),
-            Activation::Gelu if i < last => Activation::Gelu.forward(dense(x, layer, false)),
-            Activation::Gelu => dense(x, layer, false),
+        layers.fold(x, |x, (i, layer)| {
+            dense(x, layer, (i < last).then_some(self.activation))
         })
     }
 
@@ -123,9 +120,9 @@ impl<B: RescoreBackend> Mlp<B> {
     ///
     /// For callers that put the first layer together from parts that they can reuse.
     pub fn forward_after_first(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.layers[1..].iter().fold(x, |x, layer| {
-            dense(self.activation.forward(x), layer, false)
-        })
+        self.layers[1..]
+            .iter()
+            .fold(x, |x, layer| dense(self.activation.forward(x), layer, None))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A linear layer for training: forward with Mish in the epilogue, and its derivatives.
+//! A linear layer for training, the activations behind it, and the derivatives of both.
 //!
 //! All three products, `x W`, `dz W^T` and `x^T dz`, are the one of [`super::product`]: what is
 //! transposed is transposed while it is packed or read.
@@ -12,8 +12,9 @@ use super::{
     network::{LayerView, VECTORS},
     precision::Single,
     product::{Matrix, Packed, Rows, Start, product},
-    simd::{Lanes, mish, mish_slope},
+    simd::{Function, Gelu, Lanes, Mish},
 };
+use crate::Activation;
 
 /// Rows of a task.
 const TASK_ROWS: usize = 48;
@@ -30,19 +31,32 @@ pub(crate) fn forward(set: InstructionSet, x: &[f32], layer: &LayerView<'_>) -> 
     multiply(set, x, [rows, depth], &weights, &bias, columns)
 }
 
-/// Mish of every value.
-pub(crate) fn mish_in_place(set: InstructionSet, values: &mut [f32]) {
+/// `activation` of every value.
+pub(crate) fn activate_in_place(set: InstructionSet, values: &mut [f32], activation: Activation) {
+    let function = match activation {
+        Activation::Mish => mish_values,
+        Activation::Gelu => gelu_values,
+    };
     values
         .par_chunks_mut(TASK_VALUES)
-        .for_each(|values| mish_values(set, values));
+        .for_each(|values| function(set, values));
 }
 
-/// `grads *= mish'(z)`
-pub(crate) fn mish_backward_in_place(set: InstructionSet, grads: &mut [f32], z: &[f32]) {
+/// `grads *= activation'(z)`
+pub(crate) fn activate_backward_in_place(
+    set: InstructionSet,
+    grads: &mut [f32],
+    z: &[f32],
+    activation: Activation,
+) {
+    let function = match activation {
+        Activation::Mish => mish_slopes,
+        Activation::Gelu => gelu_slopes,
+    };
     grads
         .par_chunks_mut(TASK_VALUES)
         .zip(z.par_chunks(TASK_VALUES))
-        .for_each(|(grads, z)| slope_values(set, grads, z));
+        .for_each(|(grads, z)| function(set, grads, z));
 }
 
 /// The derivative by `x`, `dz W^T`, `[rows, in]`, for `dz` `[rows, out]`.
@@ -121,9 +135,11 @@ compiled! {
         result: &mut [f32],
     ) = transposed_rows;
 
-    fn mish_values(values: &mut [f32]) = mish_of_values;
+    fn mish_values(values: &mut [f32]) = values_of::<Mish>;
+    fn gelu_values(values: &mut [f32]) = values_of::<Gelu>;
 
-    fn slope_values(grads: &mut [f32], z: &[f32]) = slope_of_values;
+    fn mish_slopes(grads: &mut [f32], z: &[f32]) = slopes_of::<Mish>;
+    fn gelu_slopes(grads: &mut [f32], z: &[f32]) = slopes_of::<Gelu>;
 }
 
 /// # Safety
@@ -236,16 +252,16 @@ unsafe fn into_dense<L: Lanes, const ROWS: usize, const TRANSPOSED: bool>(
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn mish_of_values<L: Lanes, const ROWS: usize>(values: &mut [f32]) {
+unsafe fn values_of<L: Lanes, F: Function, const ROWS: usize>(values: &mut [f32]) {
     let mut chunks = values.chunks_exact_mut(L::COUNT);
     for chunk in &mut chunks {
         // SAFETY: the chunk has COUNT values; the instruction set is the caller's promise.
-        unsafe { mish(L::load(chunk.as_ptr())).store(chunk.as_mut_ptr()) }
+        unsafe { F::value(L::load(chunk.as_ptr())).store(chunk.as_mut_ptr()) }
     }
     let rest = chunks.into_remainder();
     let mut last = Buffer::padded(rest, L::COUNT);
     // SAFETY: the buffer has COUNT values; the instruction set is the caller's promise.
-    unsafe { mish(L::load(last.as_ptr())).store(last.as_mut_ptr()) }
+    unsafe { F::value(L::load(last.as_ptr())).store(last.as_mut_ptr()) }
     let count = rest.len();
     rest.copy_from_slice(&last[..count]);
 }
@@ -253,13 +269,13 @@ unsafe fn mish_of_values<L: Lanes, const ROWS: usize>(values: &mut [f32]) {
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn slope_of_values<L: Lanes, const ROWS: usize>(grads: &mut [f32], z: &[f32]) {
+unsafe fn slopes_of<L: Lanes, F: Function, const ROWS: usize>(grads: &mut [f32], z: &[f32]) {
     let mut chunks = grads.chunks_exact_mut(L::COUNT);
     let mut arguments = z.chunks_exact(L::COUNT);
     for (grad, z) in (&mut chunks).zip(&mut arguments) {
         // SAFETY: both chunks have COUNT values; the instruction set is the caller's promise.
         unsafe {
-            let slope = mish_slope(L::load(z.as_ptr()));
+            let slope = F::slope(L::load(z.as_ptr()));
             slope.mul(L::load(grad.as_ptr())).store(grad.as_mut_ptr());
         }
     }
@@ -267,7 +283,7 @@ unsafe fn slope_of_values<L: Lanes, const ROWS: usize>(grads: &mut [f32], z: &[f
     let (mut last, z) = (Buffer::padded(rest, L::COUNT), Buffer::padded(z, L::COUNT));
     // SAFETY: both buffers have COUNT values; the instruction set is the caller's promise.
     unsafe {
-        let slope = mish_slope(L::load(z.as_ptr()));
+        let slope = F::slope(L::load(z.as_ptr()));
         slope.mul(L::load(last.as_ptr())).store(last.as_mut_ptr());
     }
     let count = rest.len();

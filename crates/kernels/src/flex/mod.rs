@@ -90,17 +90,22 @@ impl RescoreBackend for Flex {
         best_of(&actions, scores, shape)
     }
 
-    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
         let mut x = contiguous(x);
         // The storage is copied first if somebody else still needs it.
-        layer::mish_in_place(InstructionSet::detect(), x.storage_mut());
+        layer::activate_in_place(InstructionSet::detect(), x.storage_mut(), activation);
         x
     }
 
-    fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn activate_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         let x = contiguous(x);
         let mut grad = contiguous(grad);
-        layer::mish_backward_in_place(InstructionSet::detect(), grad.storage_mut(), x.storage());
+        let (set, grads) = (InstructionSet::detect(), grad.storage_mut());
+        layer::activate_backward_in_place(set, grads, x.storage(), activation);
         grad
     }
 
@@ -108,7 +113,7 @@ impl RescoreBackend for Flex {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        with_mish: bool,
+        activation: Option<Activation>,
     ) -> FloatTensor<Self> {
         let set = InstructionSet::detect();
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
@@ -120,8 +125,8 @@ impl RescoreBackend for Flex {
             dims,
         };
         let mut output = layer::forward(set, x.storage(), &view);
-        if with_mish {
-            layer::mish_in_place(set, &mut output);
+        if let Some(activation) = activation {
+            layer::activate_in_place(set, &mut output, activation);
         }
         flex_tensor(output, [rows, dims[1]])
     }

@@ -5,7 +5,12 @@ use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, client::ComputeClient, prelude::*};
 
 use super::{UNITS, empty};
-use crate::{adam::AdamStep, mish::SATURATION};
+use crate::{
+    Activation,
+    adam::AdamStep,
+    gelu::{INV_SQRT_TAU, TAIL, TAIL_SLOPE},
+    mish::SATURATION,
+};
 
 /// Items that one launch takes at most: a kernel is as long as they are many.
 const MOST_ITEMS: usize = 16;
@@ -24,47 +29,109 @@ pub(super) fn mish_of(x: f32) -> f32 {
     x * (n / (n + 2.0))
 }
 
+/// `mish'(x) = th + x (1 - th^2) sigmoid(x)`, `th = n / (n + 2)`
+#[cube]
+fn mish_slope(x: f32) -> f32 {
+    let (e, n) = exponentials(x);
+    let th = n / (n + 2.0);
+    th + x * (1.0 - th * th) * (e / (e + 1.0))
+}
+
+/// `e^(-x^2 / 2)` and the tail `Phi(-|x|)`, see [`TAIL_SLOPE`].
+#[cube]
+fn normal_tail(x: f32) -> (f32, f32) {
+    let e = f32::exp(x * x * -0.5);
+    let t = 1.0 / (1.0 + f32::abs(x) * TAIL_SLOPE);
+    let mut p = f32::new(comptime!(TAIL[0]));
+    #[unroll]
+    for power in 1..TAIL.len() {
+        p = p * t + comptime!(TAIL[power]);
+    }
+    (e, e * p)
+}
+
+/// `x Phi(x) = max(x, 0) - |x| Phi(-|x|)`
+#[cube]
+fn gelu_of(x: f32) -> f32 {
+    let (_, tail) = normal_tail(x);
+    select(x < 0.0, x * tail, x - x * tail)
+}
+
+/// `gelu'(x) = Phi(x) + x phi(x)`
+#[cube]
+fn gelu_slope(x: f32) -> f32 {
+    let (e, tail) = normal_tail(x);
+    select(x < 0.0, tail, 1.0 - tail) + x * e * comptime!(INV_SQRT_TAU as f32)
+}
+
+#[cube]
+fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
+    if comptime!(activation == Activation::Mish) {
+        mish_of(x)
+    } else {
+        gelu_of(x)
+    }
+}
+
+#[cube]
+fn slope_of(x: f32, #[comptime] activation: Activation) -> f32 {
+    if comptime!(activation == Activation::Mish) {
+        mish_slope(x)
+    } else {
+        gelu_slope(x)
+    }
+}
+
 #[cube(launch)]
-fn mish_kernel(x: &mut Array<f32>) {
+fn activate_kernel(x: &mut Array<f32>, #[comptime] activation: Activation) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
-        x[i] = mish_of(x[i]);
+        x[i] = value_of(x[i], activation);
     }
 }
 
 #[cube(launch)]
-fn mish_backward_kernel(x: &Array<f32>, grad: &mut Array<f32>) {
+fn activate_backward_kernel(
+    x: &Array<f32>,
+    grad: &mut Array<f32>,
+    #[comptime] activation: Activation,
+) {
     let i = ABSOLUTE_POS;
     if i < grad.len() {
-        let value = x[i];
-        let (e, n) = exponentials(value);
-        let th = n / (n + 2.0);
-        let slope = th + value * (1.0 - th * th) * (e / (e + 1.0));
-        grad[i] = grad[i] * slope;
+        grad[i] = grad[i] * slope_of(x[i], activation);
     }
 }
 
 #[cube(launch)]
-fn add_bias_kernel(x: &mut Array<f32>, bias: &Array<f32>, #[comptime] with_mish: bool) {
+fn add_bias_kernel(
+    x: &mut Array<f32>,
+    bias: &Array<f32>,
+    #[comptime] activation: Option<Activation>,
+) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
         let z = x[i] + bias[i % bias.len()];
-        if with_mish {
-            x[i] = mish_of(z);
+        if comptime!(activation.is_some()) {
+            x[i] = value_of(z, comptime!(activation.unwrap_or(Activation::Mish)));
         } else {
             x[i] = z;
         }
     }
 }
 
-/// As [`add_bias_kernel`] with Mish, whose result goes elsewhere.
+/// As [`add_bias_kernel`] with an activation, whose result goes elsewhere.
 #[cube(launch)]
-fn add_bias_mish_kernel(x: &mut Array<f32>, bias: &Array<f32>, output: &mut Array<f32>) {
+fn add_bias_activated_kernel(
+    x: &mut Array<f32>,
+    bias: &Array<f32>,
+    output: &mut Array<f32>,
+    #[comptime] activation: Activation,
+) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
         let z = x[i] + bias[i % bias.len()];
         x[i] = z;
-        output[i] = mish_of(z);
+        output[i] = value_of(z, activation);
     }
 }
 
@@ -170,36 +237,44 @@ fn grid<R: CubeRuntime>(x: &CubeTensor<R>) -> (CubeCount, CubeDim) {
     )
 }
 
-/// [`crate::RescoreBackend::mish`]
-pub(super) fn mish<R: CubeRuntime>(x: CubeTensor<R>) -> CubeTensor<R> {
+/// [`crate::RescoreBackend::activate`]
+pub(super) fn activate<R: CubeRuntime>(x: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {
     let x = own(x);
     let (cubes, units) = grid(&x);
-    mish_kernel::launch::<R>(&x.client.clone(), cubes, units, x.clone().into_array_arg());
+    activate_kernel::launch::<R>(
+        &x.client.clone(),
+        cubes,
+        units,
+        x.clone().into_array_arg(),
+        activation,
+    );
     x
 }
 
-/// [`crate::RescoreBackend::mish_backward`]
-pub(super) fn mish_backward<R: CubeRuntime>(
+/// [`crate::RescoreBackend::activate_backward`]
+pub(super) fn activate_backward<R: CubeRuntime>(
     x: CubeTensor<R>,
     grad: CubeTensor<R>,
+    activation: Activation,
 ) -> CubeTensor<R> {
     let (x, grad) = (into_contiguous(x), own(grad));
     let (cubes, units) = grid(&grad);
-    mish_backward_kernel::launch::<R>(
+    activate_backward_kernel::launch::<R>(
         &grad.client.clone(),
         cubes,
         units,
         x.into_array_arg(),
         grad.clone().into_array_arg(),
+        activation,
     );
     grad
 }
 
-/// Adds `bias` to every row of `x`, then Mish where `with_mish`.
+/// Adds `bias` to every row of `x`, then takes the `activation` where there is one.
 pub(super) fn add_bias<R: CubeRuntime>(
     x: CubeTensor<R>,
     bias: CubeTensor<R>,
-    with_mish: bool,
+    activation: Option<Activation>,
 ) -> CubeTensor<R> {
     let (x, bias) = (own(x), into_contiguous(bias));
     let (cubes, units) = grid(&x);
@@ -209,26 +284,28 @@ pub(super) fn add_bias<R: CubeRuntime>(
         units,
         x.clone().into_array_arg(),
         bias.into_array_arg(),
-        with_mish,
+        activation,
     );
     x
 }
 
-/// [`crate::RescoreBackend::dense_mish`] after the product `x`.
-pub(super) fn add_bias_mish<R: CubeRuntime>(
+/// [`crate::RescoreBackend::dense_activated`] after the product `x`.
+pub(super) fn add_bias_activated<R: CubeRuntime>(
     x: CubeTensor<R>,
     bias: CubeTensor<R>,
+    activation: Activation,
 ) -> [CubeTensor<R>; 2] {
     let (x, bias) = (own(x), into_contiguous(bias));
     let output = empty(&x.client, &x.device, x.shape());
     let (cubes, units) = grid(&x);
-    add_bias_mish_kernel::launch::<R>(
+    add_bias_activated_kernel::launch::<R>(
         &x.client.clone(),
         cubes,
         units,
         x.clone().into_array_arg(),
         bias.into_array_arg(),
         output.clone().into_array_arg(),
+        activation,
     );
     [x, output]
 }

@@ -44,7 +44,8 @@ use burn_cubecl::{
 use cubecl::client::ComputeClient;
 
 use crate::{
-    ChainNetwork, ChainNoise, Mlp, Noise, Precision, RescoreBackend, Sampled, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Mlp, Noise, Precision, RescoreBackend, Sampled,
+    StepCoefficients,
     adam::{AdamStep, Optimized},
     scoring,
 };
@@ -87,29 +88,34 @@ where
         chain::denoise(network, observations, particles, steps, noise)
     }
 
-    fn mish(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        elementwise::mish(x)
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        elementwise::activate(x, activation)
     }
 
-    fn mish_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        elementwise::mish_backward(x, grad)
+    fn activate_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        elementwise::activate_backward(x, grad, activation)
     }
 
     fn dense(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        with_mish: bool,
+        activation: Option<Activation>,
     ) -> FloatTensor<Self> {
-        elementwise::add_bias(product::product(x, weight), bias, with_mish)
+        elementwise::add_bias(product::product(x, weight), bias, activation)
     }
 
-    fn dense_mish(
+    fn dense_activated(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        activation: Activation,
     ) -> [FloatTensor<Self>; 2] {
-        elementwise::add_bias_mish(product::product(x, weight), bias)
+        elementwise::add_bias_activated(product::product(x, weight), bias, activation)
     }
 
     fn min_q(

@@ -12,12 +12,14 @@ use crate::{assert_close, normals, reference, tensor, to_vec};
 /// Roundings of sums of up to a hundred terms near 1.
 const TOLERANCE: f64 = 1e-5;
 
+const ACTIVATIONS: [Option<Activation>; 3] = [None, Some(Activation::Mish), Some(Activation::Gelu)];
+
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     rows: usize,
     depth: usize,
     columns: usize,
-    with_mish: bool,
+    activation: Option<Activation>,
 }
 
 /// `a^T`, where `a` has rows of `columns` values.
@@ -39,14 +41,14 @@ fn product(a: &[f64], b: &[f64], depth: usize, columns: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A layer followed by Mish is the first of a network of two; the second passes its input on, so
+/// A layer with an activation is the first of a network of two; the second passes its input on, so
 /// that what is seen is the first layer's output, and what it gets back are its own derivatives.
 fn check<B: RescoreBackend>(sizes: Sizes) {
     let Sizes {
         rows,
         depth,
         columns,
-        with_mish,
+        activation,
     } = sizes;
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
     let x = normals("x", rows * depth, 1.0);
@@ -58,7 +60,7 @@ fn check<B: RescoreBackend>(sizes: Sizes) {
         weight: tensor::<B, 2>(w.clone(), [depth, columns]),
         bias: tensor(b.clone(), [columns]),
     }];
-    if with_mish {
+    if activation.is_some() {
         layers.push(Linear {
             weight: Tensor::eye(columns, &B::Device::default()),
             bias: tensor(vec![0.0; columns], [columns]),
@@ -66,7 +68,7 @@ fn check<B: RescoreBackend>(sizes: Sizes) {
     }
     let network = Mlp {
         layers,
-        activation: Activation::Mish,
+        activation: activation.unwrap_or(Activation::Mish),
     };
     let input = tensor::<Autodiff<B>, 2>(x.clone(), [rows, depth]).require_grad();
     let sum = |output: Tensor<Autodiff<B>, 2>| {
@@ -85,7 +87,7 @@ fn check<B: RescoreBackend>(sizes: Sizes) {
         .chunks(columns)
         .flat_map(|row| row.iter().zip(&b).map(|(z, b)| z + f64::from(*b)))
         .collect();
-    let act = |z: f64| if with_mish { reference::mish(z) } else { z };
+    let act = |z: f64| activation.map_or(z, |activation| reference::activate(activation, z));
     let expected: Vec<f64> = z.iter().map(|z| act(*z)).collect();
     assert_close(&to_vec(output), &expected, TOLERANCE, "output");
 
@@ -108,14 +110,16 @@ fn check<B: RescoreBackend>(sizes: Sizes) {
 
 #[test]
 fn whole_tiles_agree_with_f64() {
-    let sizes = Sizes {
-        rows: 96,
-        depth: 64,
-        columns: 64,
-        with_mish: true,
-    };
-    check::<Flex>(sizes);
-    check::<NdArray>(sizes);
+    for activation in ACTIVATIONS {
+        let sizes = Sizes {
+            rows: 96,
+            depth: 64,
+            columns: 64,
+            activation,
+        };
+        check::<Flex>(sizes);
+        check::<NdArray>(sizes);
+    }
 }
 
 proptest! {
@@ -126,9 +130,9 @@ proptest! {
         rows in 1_usize..120,
         depth in 1_usize..70,
         columns in 1_usize..70,
-        with_mish: bool,
+        activation in prop::sample::select(&ACTIVATIONS[..]),
     ) {
-        let sizes = Sizes { rows, depth, columns, with_mish };
+        let sizes = Sizes { rows, depth, columns, activation };
         check::<Flex>(sizes);
         check::<NdArray>(sizes);
     }

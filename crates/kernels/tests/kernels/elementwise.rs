@@ -173,33 +173,36 @@ on_both_backends!(
 
 /// Flex has loops of its own where `NdArray` runs the default bodies.
 #[test]
-fn the_fused_mish_agrees_with_the_default_body() {
+fn the_fused_activations_agree_with_the_default_bodies() {
     let x = arguments();
     let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
-    let default = widen(apply::<NdArray>(Activation::Mish, &x));
-    assert_close(
-        &apply::<Flex>(Activation::Mish, &x),
-        &default,
-        1e-6,
-        "value",
-    );
     let ones = vec![1.0; x.len()];
-    let default = widen(slopes::<NdArray>(Activation::Mish, &x, &ones));
-    assert_close(
-        &slopes::<Flex>(Activation::Mish, &x, &ones),
-        &default,
-        SLOPE_TOLERANCE,
-        "slope",
-    );
+    for activation in [Activation::Mish, Activation::Gelu] {
+        let (fused, default) = (
+            apply::<Flex>(activation, &x),
+            apply::<NdArray>(activation, &x),
+        );
+        assert_close(&fused, &widen(default), 1e-6, "value");
+        let (fused, default) = (
+            slopes::<Flex>(activation, &x, &ones),
+            slopes::<NdArray>(activation, &x, &ones),
+        );
+        assert_close(&fused, &widen(default), SLOPE_TOLERANCE, "slope");
+    }
 }
 
 /// The value of an element does not depend on where in the array it stands.
 #[test]
-fn the_fused_mish_treats_all_positions_alike() {
+fn the_fused_activations_treat_all_positions_alike() {
     let x = arguments();
-    let all = apply::<Flex>(Activation::Mish, &x);
-    for start in [1, 3, 8191, 8192] {
-        let part = apply::<Flex>(Activation::Mish, &x[start..]);
-        assert_eq!(bits(&part), bits(&all[start..]), "from {start}");
+    for activation in [Activation::Mish, Activation::Gelu] {
+        let all = apply::<Flex>(activation, &x);
+        let slope = slopes::<Flex>(activation, &x, &vec![1.0; x.len()]);
+        for start in [1, 3, 8191, 8192] {
+            let part = apply::<Flex>(activation, &x[start..]);
+            assert_eq!(bits(&part), bits(&all[start..]), "from {start}");
+            let part = slopes::<Flex>(activation, &x[start..], &vec![1.0; x.len() - start]);
+            assert_eq!(bits(&part), bits(&slope[start..]), "from {start}");
+        }
     }
 }
