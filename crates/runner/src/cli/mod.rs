@@ -1,0 +1,185 @@
+//! The command line of the program `rescore`: a file for each command that is more than a call.
+
+mod eval;
+mod render;
+mod train;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::bench::BenchArgs;
+use crate::checkpoint::Which;
+use crate::soak::Soak;
+use crate::{RunError, backend, plot};
+use eval::EvalArgs;
+use render::RenderArgs;
+use train::TrainArgs;
+
+const EXIT_CODES: &str = "Exit codes:
+  0   done
+  2   usage or configuration
+  73  the run folder is held by another process
+  74  input or output failed
+  75  interrupted after a checkpoint
+  1   anything else";
+
+/// Online reinforcement learning with diffusion policies.
+#[derive(Debug, Parser)]
+#[command(name = "rescore", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a policy; prints the run folder
+    #[command(after_help = EXIT_CODES)]
+    Train(TrainArgs),
+    /// Play evaluation episodes with a trained policy
+    #[command(after_help = EXIT_CODES)]
+    Eval(EvalArgs),
+    /// List the tasks with their dimensions
+    #[command(after_help = EXIT_CODES)]
+    Envs {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what this program could compute on
+    #[command(after_help = EXIT_CODES)]
+    Devices {
+        /// Only those of this backend
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
+    },
+    /// Measure milliseconds per update or per act, or steps per second of the tasks
+    #[command(after_help = EXIT_CODES)]
+    Bench(BenchArgs),
+    /// Film a policy, or random actions, as GIF or MP4
+    #[command(after_help = EXIT_CODES)]
+    Render(RenderArgs),
+    /// Kill runs again and again, and watch the memory of one for hours
+    #[command(after_help = EXIT_CODES)]
+    Soak(SoakArgs),
+    /// Draw learning curves as SVG
+    #[command(after_help = EXIT_CODES)]
+    Plot {
+        /// Run folders
+        #[arg(required = true, value_name = "RUN_DIR")]
+        runs: Vec<PathBuf>,
+        /// The drawing
+        #[arg(long, value_name = "FILE.svg")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SoakArgs {
+    /// Hours over which memory and open files are watched
+    #[arg(long, value_name = "H", default_value_t = 1.0, value_parser = parse_hours)]
+    hours: f64,
+    /// How often runs of each algorithm are killed
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    kills: u32,
+    /// Folder for the runs; removed when all is well
+    #[arg(long, value_name = "DIR", default_value = "runs/soak")]
+    out: PathBuf,
+}
+
+fn parse_hours(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|hours| (0.0..=1000.0).contains(hours))
+        .ok_or_else(|| format!("`{text}` is not a number of hours from 0 to 1000"))
+}
+
+fn parse_which(text: &str) -> Result<Which, String> {
+    match text {
+        "best" => Ok(Which::Best),
+        step => step
+            .parse()
+            .map(Which::Step)
+            .map_err(|_| "expected `best` or the step of a checkpoint".into()),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever ends the command early; [`RunError::exit_code`] says how the program should end.
+pub fn run(cli: Cli) -> Result<(), RunError> {
+    match cli.command {
+        Command::Train(args) => args.run(),
+        Command::Eval(args) => args.run(),
+        Command::Envs { json } => list_tasks(json),
+        Command::Devices { backend } => {
+            for line in backend::list_devices(backend.as_deref())? {
+                print(&line)?;
+            }
+            Ok(())
+        }
+        Command::Bench(args) => args.run(print),
+        Command::Render(args) => args.run(),
+        Command::Soak(args) => Soak {
+            hours: args.hours,
+            kills: args.kills,
+            out: args.out,
+        }
+        .run(&mut print),
+        Command::Plot { runs, out } => plot::plot(&runs, &out),
+    }
+}
+
+fn list_tasks(json: bool) -> Result<(), RunError> {
+    let tasks = rescore_envs::list();
+    if json {
+        return print_json(&tasks);
+    }
+    print(&format!(
+        "{:<34} {:>11} {:>6} {:>10}  description",
+        "task", "observation", "action", "time limit"
+    ))?;
+    for task in tasks {
+        let limit = task
+            .time_limit
+            .map_or_else(|| "-".into(), |n| n.to_string());
+        print(&format!(
+            "{:<34} {:>11} {:>6} {:>10}  {}",
+            task.name, task.observation_dim, task.action_dim, limit, task.description
+        ))?;
+    }
+    Ok(())
+}
+
+/// Writes a line to stdout. A reader that has gone away (`| head`) is an I/O error, not a panic.
+fn print(line: &str) -> Result<(), RunError> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{line}").map_err(RunError::io("write", Path::new("stdout")))
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), RunError> {
+    let text = serde_json::to_string(value).map_err(std::io::Error::from);
+    print(&text.map_err(RunError::io("encode", Path::new("stdout")))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_checkpoint_is_best_or_a_step() {
+        assert_eq!(parse_which("best"), Ok(Which::Best));
+        assert_eq!(parse_which("500"), Ok(Which::Step(500)));
+        assert!(parse_which("first").is_err());
+    }
+}
