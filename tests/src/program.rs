@@ -133,3 +133,14 @@ pub fn trains(folder: &Path, arguments: &[&str]) -> Output {
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
+
+/// Sends the process `signals` (`"-TERM"`), one right after the other. By the shell's own `kill`:
+/// not every machine has a program of that name. Gives whether there was such a process.
+pub fn signal(process: &str, signals: &[&str]) -> bool {
+    let kill = |signal: &&str| format!("kill {signal} {process}");
+    let commands: Vec<_> = signals.iter().map(kill).collect();
+    let status = Command::new("sh")
+        .args(["-c", &commands.join(" && ")])
+        .status();
+    status.expect("sh exists").success()
+}

@@ -70,6 +70,14 @@ fn one_of_eight_proceeds_and_the_others_name_it() {
             assert_eq!(output.status.code(), Some(73), "{}", stderr(&output));
             assert!(stderr(&output).contains(&holder), "{}", stderr(&output));
         }
+        let config = folder.join(run).join("config.toml");
+        while !config.exists() {
+            assert!(
+                started.elapsed() < Duration::from_mins(2),
+                "it writes no configuration"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
         // The lock of a dead holder is in nobody's way.
         children[0].kill().expect("our own child");
         end(children);

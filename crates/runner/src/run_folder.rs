@@ -56,7 +56,8 @@ impl RunFolder {
         };
         // A folder that has files but no lock is somebody's data: leave no file behind in it.
         // The lock itself does not count: another process may create it at this very moment.
-        if !path.join(LOCK).exists() && has_files(&path)? {
+        // In this order: whoever has written a file had created the lock before.
+        if has_files(&path)? && !path.join(LOCK).exists() {
             return Err(RunError::FolderNotEmpty(path));
         }
         let lock = Lock::take(&path)?;

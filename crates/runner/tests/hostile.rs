@@ -1,4 +1,4 @@
-//! Checkpoints made to do harm: each is refused within 100 ms and 64 MiB, and nothing outside the
+//! Checkpoints made to do harm: each is refused at once and within 64 MiB, and nothing outside the
 //! run folder is touched.
 
 use std::fs;
@@ -18,7 +18,9 @@ use rescore_runner::run_folder::RunFolder;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-const TIME: Duration = Duration::from_millis(100);
+/// A few milliseconds are taken; a disk that stalls is allowed for, work that was asked for by the
+/// file is not.
+const TIME: Duration = Duration::from_secs(2);
 const BYTES: usize = 64 << 20;
 
 fn description() -> Description {

@@ -254,6 +254,8 @@ mod tests {
     fn warnings_go_to_tracing_and_not_into_a_file() {
         let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
         let _model = load_model(&path, Variant::AsWritten).expect("a valid model");
+        // What somebody else left behind; none is there as a rule.
+        let _ = std::fs::remove_file("MUJOCO_LOG.TXT");
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {

@@ -1,7 +1,6 @@
 //! A whole iteration of training, in parts.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use rescore_kernels::RescoreBackend;
@@ -36,8 +35,8 @@ const UPDATES: u32 = 4;
 /// iterations a repetition, because the policy learns on every second update) and of its parts.
 /// Runs in a folder of its own, which is removed.
 pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result<Times, RunError> {
-    let folder = Scratch::new();
-    let run_folder = RunFolder::create(Some(&folder.0), config)?;
+    let folder = tempfile::tempdir().map_err(RunError::io("create", &std::env::temp_dir()))?;
+    let run_folder = RunFolder::create(Some(folder.path()), config)?;
     let envs = Environments::new(config)?;
     let mut run = Run::<B>::new(config, envs, &run_folder, device)?;
     run.warm_up(&Interrupt::default())?;
@@ -184,21 +183,4 @@ fn on_device<B: RescoreBackend>(
         busy,
         picture,
     })
-}
-
-/// A folder that is removed in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let name = format!("rescore-bench-{}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left of it lies among the system's temporary files, which it clears itself.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
