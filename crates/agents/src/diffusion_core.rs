@@ -14,7 +14,9 @@ use crate::{
     agent::Batch,
     config::{ActorCriticConfig, BehaviourPolicy, DiffusionConfig},
     guard::parameter_sum,
-    state::{Array, StateDict, StateError, load_network, save_network},
+    state::{
+        Array, StateDict, StateError, load_network, load_optimizer, save_network, save_optimizer,
+    },
     temperature::Temperature,
 };
 
@@ -329,17 +331,9 @@ impl<B: RescoreBackend> DiffusionCore<B> {
         save_network(state, "target_policy", &self.target_policy);
         save_network(state, "critics", &self.critics);
         save_network(state, "target_critics", &self.target_critics);
-        save_network(state, "policy_optimizer.mu", &self.policy_optimizer.mu);
-        save_network(state, "policy_optimizer.nu", &self.policy_optimizer.nu);
-        save_network(state, "critic_optimizer.mu", &self.critic_optimizer.mu);
-        save_network(state, "critic_optimizer.nu", &self.critic_optimizer.nu);
-        for (name, count) in [
-            ("policy_optimizer.count", self.policy_optimizer.count),
-            ("critic_optimizer.count", self.critic_optimizer.count),
-            ("updates", self.updates),
-        ] {
-            state.insert(name, Array::U64(count));
-        }
+        save_optimizer(state, "policy_optimizer", &self.policy_optimizer);
+        save_optimizer(state, "critic_optimizer", &self.critic_optimizer);
+        state.insert("updates", Array::U64(self.updates));
         self.temperature.save(state);
     }
 
@@ -357,16 +351,8 @@ impl<B: RescoreBackend> DiffusionCore<B> {
             policy("target_policy")?,
             critics("critics")?,
             critics("target_critics")?,
-            Adam {
-                count: state.counter("policy_optimizer.count")?,
-                mu: policy("policy_optimizer.mu")?,
-                nu: policy("policy_optimizer.nu")?,
-            },
-            Adam {
-                count: state.counter("critic_optimizer.count")?,
-                mu: critics("critic_optimizer.mu")?,
-                nu: critics("critic_optimizer.nu")?,
-            },
+            load_optimizer(state, "policy_optimizer", &self.policy, &device)?,
+            load_optimizer(state, "critic_optimizer", &self.critics, &device)?,
             Temperature::load(state, &device)?,
             state.counter("updates")?,
         );

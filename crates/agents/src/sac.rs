@@ -16,7 +16,9 @@ use crate::{
     agent::{Agent, Batch, Metrics},
     config::{ActorCriticConfig, InitializerKind, RangeCheck, RangeError},
     guard::parameter_sum,
-    state::{Array, StateDict, StateError, load_network, save_network},
+    state::{
+        Array, StateDict, StateError, load_network, load_optimizer, save_network, save_optimizer,
+    },
     temperature::Temperature,
 };
 
@@ -344,17 +346,9 @@ impl<B: RescoreBackend> Agent<B> for Sac<B> {
         save_network(&mut state, "policy", &self.policy);
         save_network(&mut state, "critics", &self.critics);
         save_network(&mut state, "target_critics", &self.target_critics);
-        save_network(&mut state, "policy_optimizer.mu", &self.policy_optimizer.mu);
-        save_network(&mut state, "policy_optimizer.nu", &self.policy_optimizer.nu);
-        save_network(&mut state, "critic_optimizer.mu", &self.critic_optimizer.mu);
-        save_network(&mut state, "critic_optimizer.nu", &self.critic_optimizer.nu);
-        for (name, count) in [
-            ("policy_optimizer.count", self.policy_optimizer.count),
-            ("critic_optimizer.count", self.critic_optimizer.count),
-            ("updates", self.updates),
-        ] {
-            state.insert(name, Array::U64(count));
-        }
+        save_optimizer(&mut state, "policy_optimizer", &self.policy_optimizer);
+        save_optimizer(&mut state, "critic_optimizer", &self.critic_optimizer);
+        state.insert("updates", Array::U64(self.updates));
         self.temperature.save(&mut state);
         state
     }
@@ -369,16 +363,8 @@ impl<B: RescoreBackend> Agent<B> for Sac<B> {
             policy: policy("policy")?,
             critics: critics("critics")?,
             target_critics: critics("target_critics")?,
-            policy_optimizer: Adam {
-                count: state.counter("policy_optimizer.count")?,
-                mu: policy("policy_optimizer.mu")?,
-                nu: policy("policy_optimizer.nu")?,
-            },
-            critic_optimizer: Adam {
-                count: state.counter("critic_optimizer.count")?,
-                mu: critics("critic_optimizer.mu")?,
-                nu: critics("critic_optimizer.nu")?,
-            },
+            policy_optimizer: load_optimizer(state, "policy_optimizer", &self.policy, &device)?,
+            critic_optimizer: load_optimizer(state, "critic_optimizer", &self.critics, &device)?,
             temperature: Temperature::load(state, &device)?,
             updates: state.counter("updates")?,
             config: self.config.clone(),

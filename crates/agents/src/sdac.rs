@@ -14,7 +14,7 @@ use crate::{
     agent::{Agent, Batch, Metrics},
     config::{ActorCriticConfig, DiffusionConfig, InitializerKind, RangeCheck, RangeError},
     diffusion_core::{DiffusionCore, SampleNoise},
-    state::{StateDict, StateError},
+    state::{StateDict, StateError, load_statistics, save_statistics},
 };
 
 /// Hyper-parameters of SDAC. [`SdacConfig::reference`] documents the defaults.
@@ -334,18 +334,13 @@ impl<B: RescoreBackend> Agent<B> for Sdac<B> {
     fn state(&self) -> StateDict {
         let mut state = StateDict::default();
         self.core.save(&mut state);
-        state.insert_tensor("q_statistics.mean", &self.q_statistics.mean);
-        state.insert_tensor("q_statistics.std", &self.q_statistics.std);
+        save_statistics(&mut state, &self.q_statistics);
         state
     }
 
     fn load_state(&mut self, state: &StateDict) -> Result<(), StateError> {
         state.check_names(&self.state())?;
-        let device = self.core.device().clone();
-        let statistics = QStatistics {
-            mean: state.tensor("q_statistics.mean", [1], &device)?,
-            std: state.tensor("q_statistics.std", [1], &device)?,
-        };
+        let statistics = load_statistics(state, self.core.device())?;
         self.core.load(state)?;
         self.q_statistics = statistics;
         Ok(())

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use rescore_kernels::{Linear, Parameters};
+use rescore_kernels::{Linear, Parameters, adam::Adam};
+use rescore_objectives::rsm::QStatistics;
 use thiserror::Error;
 
 /// One array of a [`StateDict`].
@@ -178,4 +179,50 @@ where
         }
     });
     error.map_or(Ok(loaded), Err)
+}
+
+/// Adds the moments and the steps of an optimiser as `prefix.mu`, `prefix.nu` and `prefix.count`.
+pub(crate) fn save_optimizer<B: Backend, N: Parameters<B>>(
+    state: &mut StateDict,
+    prefix: &str,
+    optimizer: &Adam<N>,
+) {
+    save_network(state, &format!("{prefix}.mu"), &optimizer.mu);
+    save_network(state, &format!("{prefix}.nu"), &optimizer.nu);
+    state.insert(format!("{prefix}.count"), Array::U64(optimizer.count));
+}
+
+/// The optimiser of a network of the shape of `like` from what [`save_optimizer`] wrote under
+/// `prefix`.
+pub(crate) fn load_optimizer<B: Backend, N>(
+    state: &StateDict,
+    prefix: &str,
+    like: &N,
+    device: &B::Device,
+) -> Result<Adam<N>, StateError>
+where
+    N: Parameters<B, On<B> = N>,
+{
+    Ok(Adam {
+        count: state.counter(&format!("{prefix}.count"))?,
+        mu: load_network(state, &format!("{prefix}.mu"), like, device)?,
+        nu: load_network(state, &format!("{prefix}.nu"), like, device)?,
+    })
+}
+
+/// Adds the running statistics of Q.
+pub(crate) fn save_statistics<B: Backend>(state: &mut StateDict, statistics: &QStatistics<B>) {
+    state.insert_tensor("q_statistics.mean", &statistics.mean);
+    state.insert_tensor("q_statistics.std", &statistics.std);
+}
+
+/// What [`save_statistics`] wrote.
+pub(crate) fn load_statistics<B: Backend>(
+    state: &StateDict,
+    device: &B::Device,
+) -> Result<QStatistics<B>, StateError> {
+    Ok(QStatistics {
+        mean: state.tensor("q_statistics.mean", [1], device)?,
+        std: state.tensor("q_statistics.std", [1], device)?,
+    })
 }
