@@ -136,6 +136,9 @@ pub fn read(path: &Path) -> String {
 
 /// Sends the process `signals` (`"-TERM"`), one right after the other. By the shell's own `kill`:
 /// not every machine has a program of that name. Gives whether there was such a process.
+///
+/// # Panics
+/// Where there is no shell.
 pub fn signal(process: &str, signals: &[&str]) -> bool {
     let kill = |signal: &&str| format!("kill {signal} {process}");
     let commands: Vec<_> = signals.iter().map(kill).collect();

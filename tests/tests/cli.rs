@@ -242,6 +242,21 @@ fn plot_overlays_runs() {
     assert!(output.status.success(), "{}", stderr(&output));
     let svg = read(&folder.join("curve.svg"));
     assert!(svg.starts_with("<svg") && svg.contains("one") && svg.contains("two"));
+    let over_seeds = ["plot", "one", "two", "--over-seeds", "--out", "seeds.svg"];
+    let output = rescore(folder, &over_seeds);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary = stdout(&output);
+    assert!(
+        summary.starts_with("dpmd on Pendulum-v1, 2 seeds: best "),
+        "{summary}"
+    );
+    assert!(read(&folder.join("seeds.svg")).contains("2 seeds"));
+    fails(
+        folder,
+        &["plot", "one", "one", "--over-seeds", "--out", "x.svg"],
+        2,
+        &["same seed"],
+    );
     fails(folder, &["plot", "three", "--out", "x.svg"], 74, &["three"]);
     fails(
         folder,

@@ -37,15 +37,20 @@ fn mish_slope(x: f32) -> f32 {
     th + x * (1.0 - th * th) * (e / (e + 1.0))
 }
 
+/// Of [`TAIL`], for a kernel, whose loops are over numbers.
+fn tail_coefficient(index: usize) -> f32 {
+    TAIL[index]
+}
+
 /// `e^(-x^2 / 2)` and the tail `Phi(-|x|)`, see [`TAIL_SLOPE`].
 #[cube]
 fn normal_tail(x: f32) -> (f32, f32) {
     let e = f32::exp(x * x * -0.5);
     let t = 1.0 / (1.0 + f32::abs(x) * TAIL_SLOPE);
-    let mut p = f32::new(comptime!(TAIL[0]));
+    let mut p = f32::new(comptime!(tail_coefficient(0)));
     #[unroll]
     for power in 1..TAIL.len() {
-        p = p * t + comptime!(TAIL[power]);
+        p = p * t + comptime!(tail_coefficient(power));
     }
     (e, e * p)
 }

@@ -73,6 +73,9 @@ enum Command {
         /// The drawing
         #[arg(long, value_name = "FILE.svg")]
         out: PathBuf,
+        /// Runs that differ in nothing but their seed are one curve; prints best and last returns
+        #[arg(long)]
+        over_seeds: bool,
     },
 }
 
@@ -129,7 +132,15 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
             out: args.out,
         }
         .run(&mut print),
-        Command::Plot { runs, out } => plot::plot(&runs, &out),
+        Command::Plot {
+            runs,
+            out,
+            over_seeds: false,
+        } => plot::plot(&runs, &out),
+        Command::Plot { runs, out, .. } => {
+            let summaries = plot::plot_over_seeds(&runs, &out)?;
+            summaries.iter().try_for_each(|line| print(line))
+        }
     }
 }
 

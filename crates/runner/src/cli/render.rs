@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{parse_which, print};
+use super::parse_which;
 use crate::RunError;
 use crate::checkpoint::Which;
 
@@ -49,6 +49,7 @@ impl RenderArgs {
     /// Films what was asked for.
     #[cfg(feature = "render")]
     pub(super) fn run(&self) -> Result<(), RunError> {
+        use super::print;
         use crate::backend;
         use crate::checkpoint::Checkpoints;
         use crate::config::{Request, resolve};

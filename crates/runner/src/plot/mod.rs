@@ -1,11 +1,16 @@
 //! Learning curves as SVG.
 
+mod curve;
+mod seeds;
+
 use std::path::{Path, PathBuf};
 
 use plotters::prelude::*;
 
 use crate::RunError;
 use crate::durable::write_whole;
+pub use curve::Curve;
+pub use seeds::Group;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), without yellow.
 const PALETTE: [RGBColor; 7] = [
@@ -18,84 +23,39 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// The learning curve of one run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Curve {
-    /// Name of the run folder.
-    pub name: String,
-    /// Step, mean return and standard deviation of each evaluation.
-    pub points: Vec<(f64, f64, f64)>,
-}
-
-impl Curve {
-    /// Reads `eval.csv` of the run folder `run`.
-    ///
-    /// # Errors
-    /// When the file is missing, damaged or holds no evaluation yet.
-    pub fn read(run: &Path) -> Result<Self, RunError> {
-        let path = run.join("eval.csv");
-        let text = std::fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
-        let corrupt = |message: String| RunError::Corrupt {
-            path: path.clone(),
-            message,
-        };
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let header = reader.headers().map_err(|e| corrupt(e.to_string()))?;
-        let column = |name: &str| {
-            let place = header.iter().position(|column| column == name);
-            place.ok_or_else(|| corrupt(format!("it has no column `{name}`")))
-        };
-        let columns = [
-            column("step")?,
-            column("mean_return")?,
-            column("std_return")?,
-        ];
-        let mut points = Vec::new();
-        for (row, record) in reader.records().enumerate() {
-            let record = record.map_err(|e| corrupt(e.to_string()))?;
-            let mut values = [0.0; 3];
-            for (value, column) in values.iter_mut().zip(columns) {
-                let text = record.get(column).unwrap_or_default();
-                *value = text
-                    .parse()
-                    .ok()
-                    .filter(|v: &f64| v.is_finite())
-                    .ok_or_else(|| corrupt(format!("line {}: `{text}` is no number", row + 2)))?;
-            }
-            points.push((values[0], values[1], values[2]));
-        }
-        if points.is_empty() {
-            return Err(corrupt("it holds no evaluation yet".into()));
-        }
-        let name = std::fs::canonicalize(run)
-            .ok()
-            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        Ok(Self {
-            name: name.unwrap_or_else(|| run.display().to_string()),
-            points,
-        })
-    }
-}
-
 /// Draws the curves of `runs` over each other into `out`: mean return of the evaluations against
 /// environment steps, with a band of one standard deviation over the episodes.
 ///
 /// # Errors
 /// When a run cannot be read or the file cannot be written.
 pub fn plot(runs: &[PathBuf], out: &Path) -> Result<(), RunError> {
-    let curves = runs
-        .iter()
-        .map(|run| Curve::read(run))
-        .collect::<Result<Vec<_>, _>>()?;
-    let svg = draw(&curves).map_err(|error| RunError::Plot {
+    let curves = runs.iter().map(|run| Curve::read(run));
+    write(&curves.collect::<Result<Vec<_>, _>>()?, "episodes", out)
+}
+
+/// As [`plot`], but runs that differ in nothing but their seed are one curve: their mean, with a
+/// band of one standard deviation over them. Gives what [`Group::summary`] says of each.
+///
+/// # Errors
+/// Also when two such runs have the same seed, or no evaluation at a step that all have.
+pub fn plot_over_seeds(runs: &[PathBuf], out: &Path) -> Result<Vec<String>, RunError> {
+    let groups = Group::of(runs)?;
+    let curves = groups.iter().map(Group::curve);
+    write(&curves.collect::<Result<Vec<_>, _>>()?, "seeds", out)?;
+    Ok(groups.iter().map(Group::summary).collect())
+}
+
+/// Draws the curves, whose bands are over `what`, into `out`.
+fn write(curves: &[Curve], what: &str, out: &Path) -> Result<(), RunError> {
+    let svg = draw(curves, what).map_err(|error| RunError::Plot {
         path: out.to_owned(),
         message: error.to_string(),
     })?;
     write_whole(out, svg.as_bytes())
 }
 
-/// The SVG text of the curves.
-fn draw(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
+/// The SVG text of the curves, whose bands are over `what`.
+fn draw(curves: &[Curve], what: &str) -> Result<String, Box<dyn std::error::Error>> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (880, 520)).into_drawing_area();
@@ -111,7 +71,9 @@ fn draw(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
             .light_line_style(WHITE)
             .bold_line_style(RGBColor(225, 225, 225))
             .x_desc("environment steps")
-            .y_desc("evaluation return (mean, band: one standard deviation over episodes)")
+            .y_desc(format!(
+                "evaluation return (mean, band: one standard deviation over {what})"
+            ))
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
             .label_style(("sans-serif", 14))
@@ -199,26 +161,6 @@ mod tests {
             "<polyline",
         ] {
             assert!(svg.contains(text), "no {text} in the drawing");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_a_table_of_evaluations_is_named() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for (text, complaint) in [
-            ("a,b\n1,2\n", "no column `step`"),
-            (
-                "step,mean_return,std_return\n1,x,0\n",
-                "line 2: `x` is no number",
-            ),
-            ("step,mean_return,std_return\n", "no evaluation yet"),
-        ] {
-            let run = write_run(folder.path(), text);
-            let error = Curve::read(&run).expect_err("damaged").to_string();
-            assert!(
-                error.contains("eval.csv") && error.contains(complaint),
-                "{error}"
-            );
         }
     }
 
