@@ -7,12 +7,13 @@ use rayon::prelude::*;
 
 use super::{
     InstructionSet,
+    activation::{Function, Gelu, Mish},
     buffer::Buffer,
     compiled::compiled,
     network::{LayerView, VECTORS},
     precision::Single,
     product::{Matrix, Packed, Rows, Start, product},
-    simd::{Function, Gelu, Lanes, Mish},
+    simd::Lanes,
 };
 use crate::Activation;
 

@@ -1,14 +1,16 @@
 //! Kernels for the CPU.
 //!
 //! * [`simd`]: the few vector operations that the kernels need, for each instruction set;
-//!   [`precision`]: `f32` and bf16.
-//! * [`product`]: a product of a few rows with packed weights, bias and Mish in its epilogue.
+//!   [`activation`]: Mish and GELU made of them; [`precision`]: `f32` and bf16.
+//! * [`product`]: a product of a few rows with packed weights, bias and Mish in its epilogue;
+//!   [`layer`]: a linear layer and an activation for training, with their derivatives.
 //! * [`network`]: a network on a tile of rows that stays in cache; [`chain`]: the denoising chain
 //!   made of it; [`score`]: the smaller of two critics.
 //!
 //! A kernel is generic over the vector type and [`compiled`] once for every instruction set;
 //! [`InstructionSet::detect`] picks one when the program runs.
 
+mod activation;
 mod buffer;
 pub(crate) mod chain;
 mod compiled;

@@ -9,8 +9,9 @@ use std::arch::x86_64::{
 #[cfg(target_arch = "x86_64")]
 use super::simd::Avx512;
 use super::{
+    activation::{mish, mish_roughly},
     buffer::Plain,
-    simd::{Lanes, mish, mish_roughly},
+    simd::Lanes,
 };
 
 /// A way to hold values.
