@@ -90,13 +90,13 @@ fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learn
         AgentConfig::Dpmd(config) => {
             let mut agent = Dpmd::<Flex>::new(config, dims, 0, &DEVICE);
             agent.load_state(state)?;
-            config.diffusion.particles = 1;
+            config.diffusion.act_particles = 1;
             (agent.core.critics, &config.base)
         }
         AgentConfig::Sdac(config) => {
             let mut agent = Sdac::<Flex>::new(config, dims, 0, &DEVICE);
             agent.load_state(state)?;
-            config.diffusion.particles = 1;
+            config.diffusion.act_particles = 1;
             (agent.core.critics, &config.base)
         }
         AgentConfig::Sac(config) => {

@@ -200,8 +200,16 @@ pub enum BehaviourPolicy {
 /// What the agents with a diffusion policy share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffusionConfig {
-    /// Candidate actions an observation, of which the one with the largest minimum Q is taken.
+    /// Candidate actions an observation in updates, of which the one with the largest minimum Q is
+    /// taken. Set by the preset.
     pub particles: usize,
+    /// Candidate actions an observation for acting and evaluating, which cost little beside an
+    /// update's; 0 for as many as `particles`. Set by the preset.
+    pub act_particles: usize,
+    /// Whether exploration noise is added to every particle before the choice: the critics then
+    /// score the noisy action, clipped to [-1, 1], and the choice undoes noise that does harm. The
+    /// reference implementation adds it to the particle that was chosen. Set by the preset.
+    pub noise_before_choice: bool,
     /// Denoising steps T.
     pub denoising_steps: usize,
     /// Noise schedule.
@@ -210,9 +218,12 @@ pub struct DiffusionConfig {
     pub schedule_scale: f64,
     /// Standard deviation of the additive exploration noise over the temperature.
     pub noise_scale: f64,
-    /// The policy, its learning rate schedule and the targets step on every update whose number is
-    /// a multiple of this.
+    /// The policy and its learning rate schedule step on every update whose number is a multiple of
+    /// this.
     pub policy_delay: u64,
+    /// The target critics and the moving average of the policy step on every update whose number is
+    /// a multiple of this. Set by the preset.
+    pub target_delay: u64,
     /// Learning rate of the policy at the end of its linear decay.
     pub policy_lr_end: f64,
     /// Policy steps before the decay begins.
@@ -225,7 +236,8 @@ pub struct DiffusionConfig {
     /// reference implementation starts from 0.5. Set by the preset.
     pub start_scale: f64,
     /// Clip actions to [-1, 1] after exploration noise was added. The reference implementation
-    /// does not, neither when it acts nor in targets. Set by the preset.
+    /// does not, neither when it acts nor in targets. With `noise_before_choice` they always are.
+    /// Set by the preset.
     pub clip_exploration: bool,
     /// Whether the actions that an update samples, for its TD targets and as what the policy
     /// regresses on, carry exploration noise as well. In the reference implementation they do. Set
@@ -244,6 +256,14 @@ pub struct DiffusionConfig {
 }
 
 impl DiffusionConfig {
+    /// Candidate actions an observation for acting and evaluating.
+    pub const fn particles_to_act(&self) -> usize {
+        match self.act_particles {
+            0 => self.particles,
+            particles => particles,
+        }
+    }
+
     /// Whether all coefficients of the chain are finite in `f32`: a long schedule with large betas
     /// overflows.
     fn schedule_is_finite(&self) -> bool {
@@ -267,6 +287,12 @@ impl DiffusionConfig {
                 "in 1..=65536",
             )
             .require(
+                "act_particles",
+                self.act_particles,
+                self.act_particles <= 65_536,
+                "in 0..=65536",
+            )
+            .require(
                 "denoising_steps",
                 self.denoising_steps,
                 (1..=1000).contains(&self.denoising_steps),
@@ -287,6 +313,7 @@ impl DiffusionConfig {
             )
             .non_negative("noise_scale", self.noise_scale)
             .at_least_one("policy_delay", self.policy_delay)
+            .at_least_one("target_delay", self.target_delay)
             .positive("policy_lr_end", self.policy_lr_end)
             .at_least_one("policy_lr_length", self.policy_lr_length)
             .at_least_one("temperature_every", self.temperature_every)
@@ -313,16 +340,30 @@ impl ActorCriticConfig {
     }
 }
 
+impl ActorCriticConfig {
+    /// As the reference, with targets that follow as fast as 0.2 updates an environment step ask
+    /// for: at that ratio a `tau` of 0.05 averages over 100 steps, where 0.005 would over 1,000.
+    pub fn fast_diffusion() -> Self {
+        Self {
+            tau: 0.05,
+            ..Self::reference_diffusion()
+        }
+    }
+}
+
 impl DiffusionConfig {
     /// The values that DPMD and SDAC have in the reference implementation.
     pub fn reference() -> Self {
         Self {
             particles: 32,
+            act_particles: 0,
+            noise_before_choice: false,
             denoising_steps: 20,
             schedule: ScheduleKind::Linear,
             schedule_scale: 0.8,
             noise_scale: 0.1,
             policy_delay: 2,
+            target_delay: 2,
             policy_lr_end: 3e-5,
             policy_lr_begin: 25_000,
             policy_lr_length: 50_000,
@@ -334,6 +375,18 @@ impl DiffusionConfig {
             behaviour_policy: BehaviourPolicy::Target,
             skip_unused: true,
             precision: SamplingPrecision::F32,
+        }
+    }
+
+    /// Few particles in updates, where they are the cost, and many for acting; exploration noise
+    /// before the choice; targets that move in every update.
+    pub fn fast() -> Self {
+        Self {
+            particles: 4,
+            act_particles: 32,
+            noise_before_choice: true,
+            target_delay: 1,
+            ..Self::reference()
         }
     }
 

@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 use rescore_critics::TwinQ;
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler};
 use rescore_kernels::{
-    Activation, ChainNoise, Noise, NoiseKey, RescoreBackend, adam::Adam, polyak, value_and_grad,
+    Activation, ChainNoise, Noise, NoiseKey, RescoreBackend, adam::Adam, best_of, polyak,
+    value_and_grad,
 };
 use rescore_objectives::{entropy, td};
 
@@ -41,8 +42,10 @@ pub struct DiffusionCore<B: RescoreBackend> {
     pub updates: u64,
     /// Noise schedule of the diffusion.
     pub schedule: NoiseSchedule,
-    /// How the policy is sampled.
+    /// How updates sample the policy.
     pub sampler: Sampler,
+    /// How the policy is sampled to act and to be evaluated.
+    pub act_sampler: Sampler,
     base: ActorCriticConfig,
     diffusion: DiffusionConfig,
     streams: Streams,
@@ -63,7 +66,8 @@ struct Streams {
 pub struct SampleNoise<B: RescoreBackend> {
     /// Noise of the denoising chain.
     pub chain: ChainNoise<B>,
-    /// Unit normals of the exploration, `[states, action_dim]`.
+    /// Unit normals of the exploration: `[states, action_dim]`, or with `noise_before_choice`
+    /// `[states * particles, action_dim]`.
     pub exploration: Tensor<B, 2>,
 }
 
@@ -99,12 +103,10 @@ impl<B: RescoreBackend> DiffusionCore<B> {
             diffusion.denoising_steps,
             diffusion.schedule_scale,
         );
-        let sampler = Sampler::new(
-            &schedule,
-            diffusion.particles,
-            diffusion.start_scale as f32,
-            diffusion.precision.into(),
-        );
+        let sampler = |particles| {
+            let (start_scale, precision) = (diffusion.start_scale as f32, diffusion.precision);
+            Sampler::new(&schedule, particles, start_scale, precision.into())
+        };
         Self {
             target_policy: policy.clone(),
             target_critics: critics.clone(),
@@ -114,8 +116,9 @@ impl<B: RescoreBackend> DiffusionCore<B> {
             updates: 0,
             policy,
             critics,
+            sampler: sampler(diffusion.particles),
+            act_sampler: sampler(diffusion.particles_to_act()),
             schedule,
-            sampler,
             base: base.clone(),
             diffusion: diffusion.clone(),
             streams: Streams {
@@ -146,43 +149,68 @@ impl<B: RescoreBackend> DiffusionCore<B> {
     pub fn sample_noise(&self, name: &str, states: usize) -> SampleNoise<B> {
         let chain = self.noise(&format!("{name}/chain"));
         let exploration = self.noise(&format!("{name}/exploration"));
+        self.draw(&self.sampler, chain, exploration, states)
+    }
+
+    /// Random numbers for one call of `sampler`.
+    fn draw(
+        &self,
+        sampler: &Sampler,
+        chain: Noise,
+        exploration: Noise,
+        states: usize,
+    ) -> SampleNoise<B> {
+        let noisy = if self.diffusion.noise_before_choice {
+            sampler.particles()
+        } else {
+            1
+        };
         SampleNoise {
-            chain: self.sampler.noise(chain.key, chain.counter),
-            exploration: exploration.normal([states, self.policy.action_dim()], &self.device),
+            chain: sampler.noise(chain.key, chain.counter),
+            exploration: exploration
+                .normal([states * noisy, self.policy.action_dim()], &self.device),
         }
     }
 
-    /// The actions that an update samples from the policy it trains: with exploration noise, as
-    /// [`DiffusionCore::sample`], or without, as `target_exploration` says.
+    /// The actions that an update samples from the policy it trains: with exploration noise or
+    /// without, as `target_exploration` says.
     pub fn sample_for_update(
         &self,
         observations: Tensor<B, 2>,
         noise: &SampleNoise<B>,
     ) -> Tensor<B, 2> {
         if self.diffusion.target_exploration {
-            return self.sample(&self.policy, observations, noise);
+            return self.explore(&self.sampler, &self.policy, observations, noise);
         }
         let critics = self.critics.networks();
         self.sampler
             .best(&self.policy, critics, observations, &noise.chain)
     }
 
-    /// Actions of `policy`: the best of K particles by the critics that are trained, plus
-    /// exploration noise of standard deviation `noise_scale * temperature`.
-    pub fn sample(
+    /// Actions of `policy` with exploration noise of standard deviation `noise_scale *
+    /// temperature`: the best of K particles by the critics that are trained, with the noise added
+    /// after the choice or, with `noise_before_choice`, before it.
+    fn explore(
         &self,
+        sampler: &Sampler,
         policy: &Denoiser<B>,
         observations: Tensor<B, 2>,
         noise: &SampleNoise<B>,
     ) -> Tensor<B, 2> {
-        let best = self
-            .sampler
-            .best(policy, self.critics.networks(), observations, &noise.chain);
         let scale = self
             .temperature
             .value()
             .mul_scalar(self.diffusion.noise_scale);
-        let actions = best + noise.exploration.clone() * scale.unsqueeze();
+        let exploration = noise.exploration.clone() * scale.unsqueeze();
+        let critics = self.critics.networks();
+        if self.diffusion.noise_before_choice {
+            let particles = sampler.all(policy, observations.clone(), &noise.chain);
+            let exploration = exploration.reshape(particles.dims());
+            let noisy = (particles + exploration).clamp(-1.0, 1.0);
+            return best_of(critics, observations, noisy);
+        }
+        let best = sampler.best(policy, critics, observations, &noise.chain);
+        let actions = best + exploration;
         if self.diffusion.clip_exploration {
             actions.clamp(-1.0, 1.0)
         } else {
@@ -201,24 +229,23 @@ impl<B: RescoreBackend> DiffusionCore<B> {
     /// See [`crate::Agent::act`].
     pub fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let [states, _] = observations.dims();
-        let exploration = Noise {
-            key: self.streams.act_exploration,
-            counter,
-        };
-        let noise = SampleNoise {
-            chain: self.sampler.noise(self.streams.act_chain, counter),
-            exploration: exploration.normal([states, self.policy.action_dim()], &self.device),
-        };
-        self.sample(self.behaviour(), observations, &noise)
+        let stream = |key| Noise { key, counter };
+        let noise = self.draw(
+            &self.act_sampler,
+            stream(self.streams.act_chain),
+            stream(self.streams.act_exploration),
+            states,
+        );
+        self.explore(&self.act_sampler, self.behaviour(), observations, &noise)
     }
 
     /// See [`crate::Agent::act_deterministic`]: the noise of the chain is a function of the
     /// observation.
     pub fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
         let noise = self
-            .sampler
+            .act_sampler
             .noise_of_observations(self.streams.deterministic, &observations);
-        self.sampler.best(
+        self.act_sampler.best(
             self.behaviour(),
             self.critics.networks(),
             observations,
@@ -264,9 +291,14 @@ impl<B: RescoreBackend> DiffusionCore<B> {
             .step(&mut self.critics, gradient, self.base.critic_lr);
     }
 
-    /// Whether policy and targets step on this update.
+    /// Whether the policy steps on this update.
     pub fn policy_is_due(&self) -> bool {
         self.updates.is_multiple_of(self.diffusion.policy_delay)
+    }
+
+    /// Whether the target critics and the moving average of the policy step on this update.
+    pub fn targets_are_due(&self) -> bool {
+        self.updates.is_multiple_of(self.diffusion.target_delay)
     }
 
     /// Whether this update computes the policy loss at all.

@@ -254,7 +254,9 @@ fn a_deterministic_action_depends_on_its_observation_alone() {
 #[test]
 fn one_particle_is_enough() {
     for algorithm in Algorithm::ALL {
-        let Some(config) = with_diffusion(algorithm, |diffusion| diffusion.particles = 1) else {
+        let Some(config) = with_diffusion(algorithm, |diffusion| {
+            (diffusion.particles, diffusion.act_particles) = (1, 1);
+        }) else {
             continue;
         };
         let mut agent = trained(&config, 1, 4);

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{
-    ChainNoise, Mlp, NoiseKey, Precision, RescoreBackend, Sampled, StepCoefficients,
+    ChainNoise, Mlp, NoiseKey, Precision, RescoreBackend, Sampled, StepCoefficients, best_of,
 };
 
 use crate::{Denoiser, NoiseSchedule};
@@ -74,11 +74,8 @@ impl Sampler {
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 2> {
         if self.particles == 1 {
-            let [states, _] = observations.dims();
-            let actions = self.all(policy, observations, noise);
-            return actions
-                .reshape([states, policy.action_dim()])
-                .clamp(-1.0, 1.0);
+            let actions = self.all(policy, observations.clone(), noise);
+            return best_of(critics, observations, actions);
         }
         self.scored(policy, critics, observations, noise).actions
     }

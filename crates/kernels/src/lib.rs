@@ -41,4 +41,4 @@ pub use gpu::devices;
 pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
 pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};
-pub use scoring::{Sampled, flatten_particles, unflatten_particles};
+pub use scoring::{Sampled, best_of, flatten_particles, unflatten_particles};

@@ -86,6 +86,21 @@ pub(crate) fn select_best<B: RescoreBackend>(
     }
 }
 
+/// The action `[states, action_dim]` with the largest [`RescoreBackend::min_q`] among `actions`
+/// `[states, particles, action_dim]` of every state, clipped to [-1, 1]; ties go to the lowest
+/// index. With one particle the critics are not asked.
+pub fn best_of<B: RescoreBackend>(
+    critics: [&Mlp<B>; 2],
+    observations: Tensor<B, 2>,
+    actions: Tensor<B, 3>,
+) -> Tensor<B, 2> {
+    let [states, particles, dim] = actions.dims();
+    if particles == 1 {
+        return actions.reshape([states, dim]).clamp(-1.0, 1.0);
+    }
+    select_best(critics, observations, actions).actions
+}
+
 /// Index of each row's largest value; of equal values the lowest. `[rows, columns]` to `[rows]`.
 ///
 /// Backends differ in which of several maxima their `argmax` returns, so the position is spelled

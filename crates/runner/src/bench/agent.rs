@@ -51,7 +51,7 @@ pub fn measure_act<B: RescoreBackend>(
     });
     let counts = Counts::new(config, dims);
     let flops = diffusion(config)
-        .map(|diffusion| counts.act(rows, diffusion.particles, diffusion.denoising_steps));
+        .map(|of| counts.act(rows, of.particles_to_act(), of.denoising_steps));
     Ok(Times {
         variant: variant_of(config),
         precision: config.agent.precision(),

@@ -12,7 +12,7 @@ use crate::backend::{COMPILED, computes_at_once, device_name};
 use crate::config::{Request, resolve};
 use crate::durable::write_json;
 
-/// Options of `bench`.
+/// Options of `bench`. A diffusion policy has the published settings (`preset=reference`).
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// What to measure
@@ -30,7 +30,7 @@ pub struct BenchArgs {
     /// Device of the backend, see `devices` [default: the first GPU]
     #[arg(long, value_name = "N")]
     device: Option<String>,
-    /// Candidate actions per observation [default: the algorithm's]
+    /// Candidate actions per observation [default: 32, as published]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     particles: Option<u32>,
     /// Threads of the computation [default: one per core]
@@ -240,13 +240,9 @@ impl BenchArgs {
     fn measure_checkpoints(&self, print: Print) -> Result<(), RunError> {
         let mut results = Vec::new();
         for algo in self.algorithms(&["dpmd", "sdac", "sac"]) {
-            let cost = checkpoint::measure(&Request {
-                algo: Some(algo),
-                env: Some(self.task()),
-                backend: self.backend.clone(),
-                set: self.set.clone(),
-                ..Request::default()
-            })?;
+            let backend = self.backend.as_deref();
+            let request = super::request(&algo, &self.task(), backend, &self.set);
+            let cost = checkpoint::measure(&request)?;
             print(&cost.line())?;
             results.push(cost);
         }

@@ -113,7 +113,8 @@ impl Counts {
             AgentConfig::Sac(_) => None,
         };
         let act = act.map_or(0.0, |of| {
-            self.act(training.num_envs, of.particles, of.denoising_steps)
+            let particles = of.particles_to_act();
+            self.act(training.num_envs, particles, of.denoising_steps)
         });
         let updates = training.updates_per_step * training.num_envs as f64;
         act + updates * self.update(config)
@@ -124,18 +125,13 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::RunError;
-    use crate::config::{Request, resolve};
+    use crate::bench::request;
+    use crate::config::resolve;
 
     /// The chain at HalfCheetah sizes has 46.7 GFLOP an update, nearly all there is.
     #[test]
     fn counts_at_half_cheetah_sizes() -> Result<(), RunError> {
-        let config = |algo: &str| {
-            resolve(&Request {
-                algo: Some(algo.to_owned()),
-                env: Some("HalfCheetah-v4".to_owned()),
-                ..Request::default()
-            })
-        };
+        let config = |algo| resolve(&request(algo, "HalfCheetah-v4", None, &[]));
         let counts = Counts::new(&config("dpmd")?, [17, 6]);
         // 2 * (39 * 256 + 2 * 256 * 256 + 256 * 6) operations, 256 * 32 * 20 times
         let chain = counts.chain(8192, 20);

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Tensor, TensorData};
-use rescore_agents::{AgentConfig, config::DiffusionConfig};
+use rescore_agents::{AgentConfig, Algorithm, config::DiffusionConfig};
 use rescore_kernels::{NoiseKey, Precision, RescoreBackend};
 use serde::{Deserialize, Serialize};
 
@@ -172,13 +172,12 @@ impl Bench {
     /// When the configuration or the backend does not exist, or the subject is one that the
     /// algorithm does not have.
     pub fn run(&self, yardsticks: Yardsticks) -> Result<Vec<Measurement>, RunError> {
-        let config = resolve(&Request {
-            algo: Some(self.algo.clone()),
-            env: Some(self.task.clone()),
-            backend: self.backend.clone(),
-            set: self.set.clone(),
-            ..Request::default()
-        })?;
+        let config = resolve(&request(
+            &self.algo,
+            &self.task,
+            self.backend.as_deref(),
+            &self.set,
+        ))?;
         check_config(&config)?;
         let work = Timing {
             config: &config,
@@ -186,6 +185,19 @@ impl Bench {
             yardsticks,
         };
         dispatch(&config, work)?
+    }
+}
+
+/// The configuration of a benchmark: of a diffusion policy the published one, so that figures of
+/// different times and programs are of the same work; `set` wins over it.
+pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[String]) -> Request {
+    let published = (algo != Algorithm::Sac.name()).then(|| "agent.preset=reference".to_owned());
+    Request {
+        algo: Some(algo.to_owned()),
+        env: Some(task.to_owned()),
+        backend: backend.map(str::to_owned),
+        set: published.into_iter().chain(set.iter().cloned()).collect(),
+        ..Request::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the layers as a whole.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rescore_agents::{AgentConfig, Algorithm};
 
@@ -123,6 +123,32 @@ fn algorithm_files_state_the_defaults() {
             Some(&training),
             "{name}, [training]"
         );
+    }
+}
+
+/// `configs/<algo>-reference.toml` is the preset `reference`, key for key, for every task.
+#[test]
+fn reference_files_are_the_published_settings() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    for (algorithm, name) in [
+        (Algorithm::Dpmd, "dpmd-reference.toml"),
+        (Algorithm::Sdac, "sdac-reference.toml"),
+    ] {
+        let path = configs.join(name);
+        let text = std::fs::read_to_string(&path).expect("a file of the repository");
+        let stated: toml::Table = toml::from_str(&text).expect("valid TOML");
+        let published = AgentConfig::preset(algorithm, "reference").expect("a listed preset");
+        let table = toml::Value::try_from(&published).expect("plain keys");
+        assert_eq!(stated.get("agent"), Some(&table), "{name}");
+        for env in ["HalfCheetah-v4", "InvertedPendulum-v4"] {
+            let config = resolve(&Request {
+                config_file: Some(path.clone()),
+                env: Some(env.into()),
+                ..Request::default()
+            })
+            .expect("valid");
+            assert_eq!(config.agent, published, "{name} with {env}");
+        }
     }
 }
 

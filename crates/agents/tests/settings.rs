@@ -1,0 +1,129 @@
+//! Settings of the diffusion policies that decide about returns: particles for acting, exploration
+//! noise before the choice, and how often targets move.
+
+use burn::backend::{Flex, flex::FlexDevice};
+use burn::tensor::{Tensor, TensorData};
+use rescore_agents::{
+    Agent as _, Batch,
+    dpmd::{Dpmd, DpmdConfig},
+};
+use rescore_kernels::NoiseKey;
+
+const DIMS: [usize; 2] = [3, 2];
+const DEVICE: FlexDevice = FlexDevice;
+
+fn configuration(particles: usize, act_particles: usize) -> DpmdConfig {
+    let mut config = DpmdConfig::fast();
+    config.base.hidden_dims = vec![16, 8];
+    config.diffusion.denoising_steps = 4;
+    config.diffusion.particles = particles;
+    config.diffusion.act_particles = act_particles;
+    config.validate().expect("a valid configuration");
+    config
+}
+
+fn agent(config: &DpmdConfig) -> Dpmd<Flex> {
+    Dpmd::new(config, DIMS, 1, &DEVICE)
+}
+
+fn normals(name: &str, rows: usize, columns: usize) -> Tensor<Flex, 2> {
+    let mut values = vec![0.0; rows * columns];
+    NoiseKey::new(9, name).fill_normals(&mut values, columns, 0, 0, 0);
+    Tensor::from_data(TensorData::new(values, [rows, columns]), &DEVICE)
+}
+
+fn batch(rows: usize) -> Batch<Flex> {
+    Batch {
+        observations: normals("observations", rows, DIMS[0]),
+        actions: normals("actions", rows, DIMS[1]),
+        rewards: normals("rewards", rows, 1).squeeze_dim(1),
+        next_observations: normals("next observations", rows, DIMS[0]),
+        terminated: Tensor::zeros([rows], &DEVICE),
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+#[test]
+fn acting_has_particles_of_its_own_and_updates_keep_theirs() {
+    let (separate, many, few) = (
+        configuration(3, 7),
+        configuration(7, 0),
+        configuration(3, 0),
+    );
+    let observations = normals("acting", 5, DIMS[0]);
+    let [separate, many, few] = [separate, many, few].map(|config| {
+        let mut agent = agent(&config);
+        let action = numbers(agent.act(observations.clone(), 4));
+        let deterministic = numbers(agent.act_deterministic(observations.clone()));
+        let _ = agent.update(&batch(16));
+        (action, deterministic, agent.state())
+    });
+    assert_eq!((&separate.0, &separate.1), (&many.0, &many.1));
+    assert_eq!(separate.2, few.2, "an update depends on act_particles");
+    assert_ne!(separate.0, few.0);
+    assert_ne!(separate.1, few.1);
+}
+
+/// Every particle carries noise of its own, stays in bounds, and the critics see the noisy action.
+#[test]
+fn noise_before_the_choice_is_scored() {
+    let rows = 40;
+    let mut config = configuration(5, 0);
+    // Noise as large as the box, so that it decides and is clipped.
+    config.base.initial_temperature = 10.0;
+    let agent = agent(&config);
+    let core = &agent.core;
+    let observations = normals("acting", rows, DIMS[0]);
+    let noise = core.sample_noise("update/next", rows);
+    let chosen = numbers(core.sample_for_update(observations.clone(), &noise));
+
+    let particles = core
+        .sampler
+        .all(&core.policy, observations.clone(), &noise.chain);
+    let sigma = config.diffusion.noise_scale as f32 * 10.0;
+    let exploration = numbers(noise.exploration);
+    assert_eq!(exploration.len(), rows * 5 * DIMS[1]);
+    let noisy: Vec<f32> = numbers(particles)
+        .iter()
+        .zip(&exploration)
+        .map(|(action, noise)| (action + sigma * noise).clamp(-1.0, 1.0))
+        .collect();
+    let tensor = Tensor::from_data(TensorData::new(noisy.clone(), [rows, 5, DIMS[1]]), &DEVICE);
+    let scores = numbers(core.critics.min_of_particles(observations, tensor));
+    for row in 0..rows {
+        let scores = &scores[5 * row..][..5];
+        let best = (0..5)
+            .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+            .expect("five particles");
+        let expected = &noisy[(5 * row + best) * DIMS[1]..][..DIMS[1]];
+        let chosen = &chosen[row * DIMS[1]..][..DIMS[1]];
+        for (a, b) in chosen.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-5, "row {row}: {chosen:?} {expected:?}");
+        }
+    }
+}
+
+/// An update on which the policy does not step moves the targets all the same if they are due.
+#[test]
+fn targets_move_when_they_are_due() {
+    for (target_delay, moves) in [(1, true), (2, false)] {
+        let mut config = configuration(3, 0);
+        config.diffusion.target_delay = target_delay;
+        let mut agent = agent(&config);
+        let _ = agent.update(&batch(16));
+        let before = agent.state();
+        let _ = agent.update(&batch(16));
+        let after = agent.state();
+        let moved = |prefix: &str| {
+            before
+                .iter()
+                .any(|(name, array)| name.starts_with(prefix) && after.get(name) != Some(array))
+        };
+        assert!(!moved("policy."), "policy_delay is 2");
+        assert_eq!(moved("target_critics."), moves);
+        assert_eq!(moved("target_policy."), moves);
+    }
+}
