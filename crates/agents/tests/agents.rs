@@ -296,25 +296,29 @@ fn metrics_keep_what_newer_ones_do_not_have() {
     }
 }
 
-/// The policy and the targets step on updates 0, 2, 4, ...; the critics on all.
+/// The policy steps on updates 0, 2, 4, ..., the targets every third time here, the critics always.
 #[test]
-fn policy_and_targets_rest_on_odd_updates() {
+fn policy_and_targets_step_when_they_are_due() {
     for algorithm in [Algorithm::Dpmd, Algorithm::Sdac] {
-        let mut agent = build(&configuration(algorithm), 1);
-        for number in 0..4 {
+        let config = with_diffusion(algorithm, |diffusion| {
+            (diffusion.policy_delay, diffusion.target_delay) = (2, 3);
+        });
+        let mut agent = build(&config.expect("a diffusion policy"), 1);
+        for number in 0..7 {
             let before = agent.state();
             let _ = agent.update(&batch(number, 16));
             let after = agent.state();
             let moved = differing(&before, &after);
             let has = |prefix: &str| moved.iter().any(|name| name.starts_with(prefix));
-            assert!(has("critics.") && has("critic_optimizer."));
-            for prefix in [
-                "policy.",
-                "policy_optimizer.",
-                "target_policy.",
-                "target_critics.",
+            for (prefix, every) in [
+                ("critics.", 1),
+                ("critic_optimizer.", 1),
+                ("policy.", 2),
+                ("policy_optimizer.", 2),
+                ("target_policy.", 3),
+                ("target_critics.", 3),
             ] {
-                let due = number % 2 == 0;
+                let due = number % every == 0;
                 assert_eq!(has(prefix), due, "{algorithm:?}, update {number}: {prefix}");
             }
         }
