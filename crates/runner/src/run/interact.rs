@@ -7,7 +7,7 @@ use rescore_envs::VecStep;
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use super::{Run, learn::draw};
-use crate::checkpoint::{Due, EndedEpisodes};
+use crate::checkpoint::{Due, InfoMeans};
 use crate::evaluate::to_vec;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -40,7 +40,8 @@ impl<B: RescoreBackend> Run<'_, B> {
             progress.show(self.replay.stored(), String::new);
         }
         progress.finish(self.replay.stored(), "");
-        self.episodes = EndedEpisodes::default();
+        self.episodes.since_log = 0;
+        self.info = InfoMeans::default();
         self.warnings.since_log = 0;
         self.logged = (Instant::now(), 0);
         Ok(())
@@ -167,6 +168,7 @@ impl<B: RescoreBackend> Run<'_, B> {
                 self.warnings.skipped += 1;
                 continue;
             }
+            self.info.add(&step.info[i]);
             self.segments.follow(&self.replay)?;
             self.replay.push(Transition {
                 observation,

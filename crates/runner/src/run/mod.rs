@@ -10,7 +10,7 @@ use std::time::Instant;
 use rescore_agents::{Agent, Batch, Metrics};
 use rescore_kernels::RescoreBackend;
 
-use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, SimulatorWarnings};
+use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, InfoMeans, SimulatorWarnings};
 use crate::config::Config;
 use crate::guard::NotFinite;
 use crate::log::{EvalLog, MetricsLog};
@@ -43,6 +43,7 @@ pub struct Run<'a, B: RescoreBackend> {
     checkpoints: Checkpoints,
     best: Option<Best>,
     episodes: EndedEpisodes,
+    info: InfoMeans,
     warnings: SimulatorWarnings,
     /// Step, update and what was due when the last checkpoint was written.
     saved: Option<(u64, u64, Due)>,
@@ -137,6 +138,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             checkpoints: Checkpoints::of(folder.path()),
             best: progress.best,
             episodes: progress.episodes,
+            info: progress.info,
             warnings: progress.warnings,
             started: Instant::now(),
             logged: (Instant::now(), moment.step),

@@ -38,7 +38,8 @@ impl<B: RescoreBackend> Run<'_, B> {
 
     /// Writes a line of `metrics.jsonl`.
     fn log(&mut self) -> Result<(), RunError> {
-        let episodes = std::mem::take(&mut self.episodes);
+        let episodes = std::mem::take(&mut self.episodes.since_log);
+        let info = std::mem::take(&mut self.info);
         let simulator_warnings = std::mem::take(&mut self.warnings.since_log);
         let (time, step) = std::mem::replace(&mut self.logged, (Instant::now(), self.step));
         let seconds = time.elapsed().as_secs_f64();
@@ -48,10 +49,11 @@ impl<B: RescoreBackend> Run<'_, B> {
             update: self.agent.updates(),
             wall_time_s,
             env_steps_per_s: (self.step - step) as f64 / seconds.max(1e-9),
-            episodes: episodes.count,
-            episode_return: episodes.mean(episodes.total_reward),
-            episode_length: episodes.mean(episodes.length as f64),
+            episodes,
+            episode_return: self.episodes.mean_return(),
+            episode_length: self.episodes.mean_length(),
             simulator_warnings,
+            info: info.means().collect(),
             metrics: self.latest.clone(),
         })
     }
@@ -128,7 +130,8 @@ impl<B: RescoreBackend> Run<'_, B> {
                 best: self.best,
                 eval_rows: self.eval_log.rows(),
                 metrics_lines: self.metrics_log.lines(),
-                episodes: self.episodes,
+                episodes: self.episodes.clone(),
+                info: self.info.clone(),
                 warnings: self.warnings,
                 metrics: metrics.collect(),
             },
