@@ -115,7 +115,10 @@ impl<B: RescoreBackend> Run<'_, B> {
         let agent = self.agent.state();
         self.require(guard::check_state(&agent))?;
         self.metrics_log.sync()?;
-        let replay = self.segments.save(&self.replay)?;
+        let replay = match &mut self.segments {
+            Some(segments) => segments.save(&self.replay)?,
+            None => self.replay.not_stored(),
+        };
         let envs = &self.envs.training;
         let dims = (envs.observation_dim(), envs.action_dim());
         let metrics = self.latest.iter().map(|(name, value)| MetricValue {
@@ -140,8 +143,10 @@ impl<B: RescoreBackend> Run<'_, B> {
             environments: &self.envs.state()?,
         })?;
         self.saved = Some(moment);
-        if let Some(needed) = self.checkpoints.needed_transitions() {
-            self.segments.keep(&needed)?;
+        if let Some(segments) = &mut self.segments
+            && let Some(needed) = self.checkpoints.needed_transitions()
+        {
+            segments.keep(&needed)?;
         }
         tracing::debug!(path = %path.display(), "wrote a checkpoint");
         Ok(path)
