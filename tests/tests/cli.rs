@@ -264,6 +264,100 @@ fn plot_overlays_runs() {
         74,
         &["x.svg"],
     );
+    let output = rescore(folder, &["plot", "one", "--out", "one/curve.PNG"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let png = std::fs::read(folder.join("one/curve.PNG")).expect("just written");
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+
+    // Nothing but a picture is replaced, and nothing of a run.
+    let before = rescore_tests::runs::contents(&folder.join("one"));
+    std::fs::write(folder.join("notes.svg"), "my notes").expect("writable");
+    for (out, complaint) in [
+        ("one/eval.csv", "does not end in .svg or .png"),
+        ("x.pdf", "does not end in .svg or .png"),
+        ("notes.svg", "not a picture"),
+        ("one/checkpoints/100/x.png", "among the files of the run"),
+        ("one/replay/x.svg", "among the files of the run"),
+    ] {
+        fails(folder, &["plot", "one", "--out", out], 2, &[complaint]);
+    }
+    let bench = [
+        "bench",
+        "envs",
+        "--env",
+        "Pendulum-v1",
+        "--json",
+        "one/manifest.json",
+    ];
+    fails(folder, &bench, 2, &["among the files of the run"]);
+    assert_eq!(rescore_tests::runs::contents(&folder.join("one")), before);
+    assert_eq!(read(&folder.join("notes.svg")), "my notes");
+    let again = rescore(folder, &["plot", "two", "--out", "curve.svg"]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_ne!(
+        read(&folder.join("curve.svg")),
+        svg,
+        "an older picture is replaced"
+    );
+}
+
+#[test]
+fn plot_leaves_out_what_is_not_whole() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &tiny(&["--out", "one"]));
+    trains(folder, &tiny(&["--seed", "1", "--out", "two"]));
+    let eval = read(&folder.join("two/eval.csv"));
+    let lines: Vec<_> = eval.split_inclusive('\n').collect();
+    // Killed while it wrote its second row of three.
+    let half = &lines[2][..lines[2].len() / 2];
+    std::fs::write(
+        folder.join("two/eval.csv"),
+        [lines[0], lines[1], half].concat(),
+    )
+    .expect("writable");
+    let plot = ["plot", "one", "two", "--over-seeds", "--out", "curve.svg"];
+    let output = rescore(folder, &plot);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (said, warned) = (stdout(&output), stderr(&output));
+    assert!(
+        said.contains("of the 1 of 3 steps that all seeds have, the last 40"),
+        "{said}"
+    );
+    for part in [
+        "two/eval.csv",
+        "last row",
+        "seed 1 (two) has no evaluation at 2 steps from 80 to 100",
+    ] {
+        assert!(warned.contains(part), "no {part} in {warned}");
+    }
+
+    std::fs::write(folder.join("two/eval.csv"), lines[0]).expect("writable");
+    let output = rescore(folder, &plot);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("1 seed: best"),
+        "{}",
+        stdout(&output)
+    );
+    assert!(
+        stderr(&output).contains("two has no evaluation yet"),
+        "{}",
+        stderr(&output)
+    );
+    for plot in [
+        &["plot", "two", "--out", "x.png"][..],
+        &["plot", "two", "--over-seeds", "--out", "x.png"],
+    ] {
+        fails(folder, plot, 2, &["none of the runs has an evaluation"]);
+    }
+
+    std::fs::write(folder.join("two/eval.csv"), [lines[0], lines[2]].concat()).expect("writable");
+    let mut one: Vec<_> = lines.clone();
+    one.remove(2);
+    std::fs::write(folder.join("one/eval.csv"), one.concat()).expect("writable");
+    fails(folder, &plot, 2, &["no common step"]);
+    assert!(!folder.join("x.png").exists());
 }
 
 #[test]

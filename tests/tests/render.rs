@@ -83,7 +83,7 @@ fn random_actions_are_filmed_and_wrong_wishes_refused() {
         folder,
         &with(&["--out", "a.avi"]),
         2,
-        &["neither a .gif nor a .mp4", "--out film.gif"],
+        &["does not end in .gif or .mp4", "chooses the format"],
     );
     fails(
         folder,

@@ -1,7 +1,5 @@
 //! What a run records about the machine and the program.
 
-use std::process::Command;
-
 /// Model name of the processor, or the architecture where the system does not tell.
 pub fn cpu_name() -> String {
     std::fs::read_to_string("/proc/cpuinfo")
@@ -32,22 +30,8 @@ pub fn host_name() -> String {
         .map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
-/// The present commit of the source tree that this program was built in, with `+` where files
-/// differ from it (so a program that was not rebuilt after a commit names the later one); nothing
-/// where the program runs without its source tree or without git.
-pub fn source_commit() -> Option<String> {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_none_or(|changes| !changes.is_empty());
-    Some(if changed { commit + "+" } else { commit })
+/// The commit that this program was built from, with `+` where its sources differed from it;
+/// nothing where it was built outside of a git repository. See `build.rs`.
+pub const fn program_commit() -> Option<&'static str> {
+    option_env!("RESCORE_COMMIT")
 }

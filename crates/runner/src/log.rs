@@ -87,21 +87,29 @@ pub struct MetricsLine {
     pub env_steps_per_s: f64,
     /// Episodes that ended since the last line.
     pub episodes: u64,
-    /// Mean return of these episodes, if there are any.
+    /// Mean return of the last [`EPISODES`](crate::checkpoint::EPISODES) episodes that have ended,
+    /// warm-up included, once any has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode_return: Option<f64>,
-    /// Mean length of these episodes, if there are any.
+    /// Mean length of the same episodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode_length: Option<f64>,
     /// Warnings of the simulator since the last line; each ended its episode, and its
     /// transition was not stored.
     pub simulator_warnings: u64,
+    /// `info/NAME`: means over the steps since the last line of what the task gives with each
+    /// step, such as the terms of the reward.
+    #[serde(flatten, serialize_with = "as_map")]
+    pub info: Vec<(String, f64)>,
     /// Losses and other metrics, the latest value of each.
     #[serde(flatten, serialize_with = "as_map")]
     pub metrics: Vec<(String, f32)>,
 }
 
-fn as_map<S: Serializer>(pairs: &[(String, f32)], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_map<T: Serialize, S: Serializer>(
+    pairs: &[(String, T)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
@@ -266,11 +274,12 @@ mod tests {
             episode_return: None,
             episode_length: None,
             simulator_warnings: 0,
+            info: vec![("info/reward_ctrl".into(), -0.1)],
             metrics: vec![("q1_loss".into(), 0.1), ("policy_loss".into(), 2.0)],
         };
         assert_eq!(
             serde_json::to_string(&line).expect("plain numbers"),
-            r#"{"step":5,"update":1,"wall_time_s":0.5,"env_steps_per_s":10.0,"episodes":0,"simulator_warnings":0,"q1_loss":0.1,"policy_loss":2.0}"#
+            r#"{"step":5,"update":1,"wall_time_s":0.5,"env_steps_per_s":10.0,"episodes":0,"simulator_warnings":0,"info/reward_ctrl":-0.1,"q1_loss":0.1,"policy_loss":2.0}"#
         );
     }
 

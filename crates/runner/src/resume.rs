@@ -39,7 +39,9 @@ pub fn resume<'a, B: RescoreBackend>(
             let aside = checkpoints.set_aside(bad)?;
             tracing::warn!("the checkpoint of step {bad} is now {}", aside.display());
         }
-        moment.segments.cut()?;
+        if let Some(segments) = &moment.segments {
+            segments.cut()?;
+        }
         if let Some(best) = moment.progress.best {
             checkpoints.set_best(best)?;
         }
@@ -76,14 +78,15 @@ fn last_whole<B: RescoreBackend>(
             envs: &mut envs,
         };
         match parts.read(&checkpoints.path(*step), folder, strict) {
-            Ok((replay, segments, progress)) => {
+            Ok(stored) => {
                 return Ok(Moment {
                     step: *step,
                     agent,
                     envs,
-                    replay,
-                    segments,
-                    progress,
+                    replay: stored.replay,
+                    segments: stored.segments,
+                    lost: stored.lost,
+                    progress: stored.progress,
                 });
             }
             Err(error) if strict => return Err(error),
@@ -106,13 +109,21 @@ struct Parts<'a, B: RescoreBackend> {
     envs: &'a mut Environments,
 }
 
+/// What a checkpoint holds beside agent and environments; see [`Moment`].
+struct Stored {
+    replay: Replay,
+    segments: Option<Segments>,
+    lost: u64,
+    progress: checkpoint::Progress,
+}
+
 impl<B: RescoreBackend> Parts<'_, B> {
     fn read(
         self,
         path: &Path,
         folder: &RunFolder,
         strict: bool,
-    ) -> Result<(Replay, Segments, checkpoint::Progress), RunError> {
+    ) -> Result<Stored, RunError> {
         let mismatch = |message: String| RunError::Mismatch {
             path: path.to_owned(),
             message,
@@ -140,10 +151,26 @@ impl<B: RescoreBackend> Parts<'_, B> {
             )));
         }
         (self.envs.restore(&loaded.environments)).map_err(|error| mismatch(error.to_string()))?;
+        let (observation_dim, action_dim) = self.dims;
         let capacity = self.config.training.replay_capacity as usize;
-        let layout = Layout::new(capacity, self.dims.0, self.dims.1);
-        let replay = folder.file("replay");
-        let (segments, replay) = Segments::load(&replay, layout, capacity, &loaded.file.replay)?;
-        Ok((replay, segments, loaded.file.progress))
+        let (reference, progress) = (loaded.file.replay, loaded.file.progress);
+        if !self.config.training.store_replay {
+            let first = reference.stored;
+            return Ok(Stored {
+                replay: Replay::beginning_at(first, capacity, observation_dim, action_dim),
+                segments: None,
+                lost: reference.held,
+                progress,
+            });
+        }
+        let layout = Layout::new(capacity, observation_dim, action_dim);
+        let (segments, replay) =
+            Segments::load(&folder.file("replay"), layout, capacity, &reference)?;
+        Ok(Stored {
+            replay,
+            segments: Some(segments),
+            lost: 0,
+            progress,
+        })
     }
 }

@@ -197,6 +197,7 @@ pub struct Manifest {
 #[derive(Debug, Serialize, Deserialize)]
 struct Start {
     version: String,
+    /// Of the program; see [`device::program_commit`].
     commit: Option<String>,
     backend: String,
     device: String,
@@ -228,7 +229,7 @@ impl Start {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: device::source_commit(),
+            commit: device::program_commit().map(str::to_owned),
             backend: config.backend.clone(),
             device: device_name(config).unwrap_or_else(|_| device::cpu_name()),
             threads: rayon::current_num_threads(),

@@ -122,6 +122,7 @@ pub fn train<B: RescoreBackend>(
 /// The loop. What an interrupted run had not completed of an iteration is done first.
 fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Result<(), RunError> {
     run.warm_up(interrupt)?;
+    run.refill(interrupt)?;
     let steps = run.config.steps;
     let updates = UpdateSchedule::new(run.config.training.updates_per_step);
     let mut progress = Progress::begin("train", run.step, steps);

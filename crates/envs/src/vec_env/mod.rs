@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, RunningStatistics, TaskSettings, find, make};
+use crate::{Env, EnvError, Info, RunningStatistics, TaskSettings, find, make};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub struct VecStep {
     pub warnings: Vec<u32>,
     /// The episodes that ended in this step, `[n]`.
     pub finished: Vec<Option<Episode>>,
+    /// [`Env::info`](crate::Env::info) of this step, `[n]`; never that after a reset.
+    pub info: Vec<Vec<Info>>,
 }
 
 impl VecStep {
@@ -52,6 +54,7 @@ impl VecStep {
             next_observations: vec![0.0; count * observation_dim],
             warnings: vec![0; count],
             finished: vec![None; count],
+            info: vec![Vec::new(); count],
         }
     }
 
@@ -93,6 +96,7 @@ struct Slot {
     next_observation: Vec<f32>,
     observation: Vec<f32>,
     finished: Option<Episode>,
+    info: Vec<Info>,
 }
 
 impl VecEnv {
@@ -168,6 +172,7 @@ impl VecEnv {
                     next_observation: vec![0.0; observation_dim],
                     observation: vec![0.0; observation_dim],
                     finished: None,
+                    info: Vec::new(),
                 })
             })
             .collect();
@@ -290,6 +295,7 @@ impl VecEnv {
             self.step.truncated[index] = slot.truncated;
             self.step.warnings[index] = slot.warnings;
             self.step.finished[index] = slot.finished;
+            self.step.info[index].clone_from(&slot.info);
             next_row.copy_from_slice(&slot.next_observation);
             row.copy_from_slice(&slot.observation);
         }
@@ -313,6 +319,8 @@ impl Slot {
         self.running.total_reward += step.reward;
         self.running.length += 1;
         write_row(&mut self.next_observation, self.env.observation());
+        self.info.clear();
+        self.info.extend_from_slice(self.env.info());
         self.finished = step.done().then_some(self.running);
         if step.done() {
             self.running = Episode::default();

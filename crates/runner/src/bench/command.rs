@@ -7,10 +7,10 @@ use rescore_envs::{EnvError, TaskSettings};
 
 use super::envs::{self, EnvMeasurement};
 use super::{Bench, Other, Subject, Yardsticks, checkpoint, write};
-use crate::RunError;
 use crate::backend::{COMPILED, computes_at_once, device_name};
 use crate::config::{Request, resolve};
 use crate::durable::write_json;
+use crate::{RunError, output};
 
 /// Options of `bench`. A diffusion policy has the published settings (`preset=reference`).
 #[derive(Debug, clap::Args)]
@@ -93,6 +93,9 @@ impl BenchArgs {
     /// # Errors
     /// As [`Bench::run`]; when a file cannot be read or written.
     pub fn run(mut self, print: Print) -> Result<(), RunError> {
+        if let Some(path) = &self.json {
+            output::json_array(path)?;
+        }
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
             pool.build_global().map_err(|error| RunError::Usage {

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::statistics::{EndedEpisodes, InfoMeans};
 use crate::config::Config;
 use crate::durable::sha256_hex;
 use crate::replay::ReplayReference;
 
 /// Version of the layout of a checkpoint; this program reads and writes this one only.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Whose checkpoint it is, and of which moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,33 +96,6 @@ pub struct Best {
     pub mean_return: f64,
 }
 
-/// The episodes that have ended since the last line of the log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EndedEpisodes {
-    /// How many.
-    pub count: u64,
-    /// Sum of their undiscounted returns, added in the order in which they ended.
-    #[serde(with = "exact")]
-    pub total_reward: f64,
-    /// Sum of their lengths in steps.
-    pub length: u64,
-}
-
-impl EndedEpisodes {
-    /// Adds one.
-    pub fn add(&mut self, episode: &rescore_envs::Episode) {
-        self.count += 1;
-        self.total_reward += episode.total_reward;
-        self.length += u64::from(episode.length);
-    }
-
-    /// The mean of a sum over the episodes, if there are any.
-    pub fn mean(&self, sum: f64) -> Option<f64> {
-        (self.count > 0).then(|| sum / self.count as f64)
-    }
-}
-
 /// Warnings of the simulator. Each ends its episode, and its transition is not stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,8 +131,10 @@ pub struct Progress {
     pub eval_rows: u64,
     /// Lines of `metrics.jsonl`.
     pub metrics_lines: u64,
-    /// Episodes that have ended since the last of them.
+    /// Episodes and named quantities, for the next of them.
     pub episodes: EndedEpisodes,
+    /// As above.
+    pub info: InfoMeans,
     /// Warnings of the simulator.
     pub warnings: SimulatorWarnings,
     /// The latest value of each metric, in the order of the log.
@@ -188,7 +164,7 @@ pub struct VersionOnly {
 
 /// Real numbers as texts that give the same bits when they are read: JSON readers, ours included,
 /// may round numbers.
-mod exact {
+pub(super) mod exact {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     #[expect(

@@ -17,6 +17,7 @@
 
 mod description;
 mod read;
+mod statistics;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -38,10 +39,11 @@ use crate::durable::{
 use crate::replay::ReplayReference;
 
 pub use description::{
-    Best, CheckpointFile, Description, Due, EndedEpisodes, FORMAT_VERSION, MetricValue, Progress,
+    Best, CheckpointFile, Description, Due, FORMAT_VERSION, MetricValue, Progress,
     SimulatorWarnings,
 };
 pub use read::{Limits, Loaded, load, load_agent};
+pub use statistics::{EPISODES, EndedEpisodes, InfoMeans};
 
 const AGENT_FILE: &str = "agent.safetensors";
 const ENVIRONMENTS_FILE: &str = "environments.safetensors";

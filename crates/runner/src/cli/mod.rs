@@ -64,16 +64,17 @@ enum Command {
     /// Kill runs again and again, and watch the memory of one for hours
     #[command(after_help = EXIT_CODES)]
     Soak(SoakArgs),
-    /// Draw learning curves as SVG
+    /// Draw learning curves as SVG or PNG
     #[command(after_help = EXIT_CODES)]
     Plot {
         /// Run folders
         #[arg(required = true, value_name = "RUN_DIR")]
         runs: Vec<PathBuf>,
-        /// The drawing
-        #[arg(long, value_name = "FILE.svg")]
+        /// The drawing; an older picture is replaced, any other file is not
+        #[arg(long, value_name = "FILE.svg|FILE.png")]
         out: PathBuf,
-        /// Runs that differ in nothing but their seed are one curve; prints best and last returns
+        /// Runs that differ in nothing but their seed are one curve, dashed where seeds are missing;
+        /// prints best and last returns over the steps that all seeds have
         #[arg(long)]
         over_seeds: bool,
     },

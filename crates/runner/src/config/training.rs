@@ -20,6 +20,9 @@ pub struct TrainingConfig {
     pub warmup_steps: u64,
     /// Transitions that the replay buffer holds; the oldest are overwritten.
     pub replay_capacity: u64,
+    /// Whether the replay buffer is part of checkpoints. Without it a run takes far less disk, but
+    /// going on with it is not exact: see [`refill_target`](crate::replay::refill_target).
+    pub store_replay: bool,
     /// Steps between two evaluations, at least 1.
     pub eval_every: u64,
     /// Episodes per evaluation, at least 1.
@@ -42,6 +45,7 @@ impl Default for TrainingConfig {
             batch_size: 256,
             warmup_steps: 30_000,
             replay_capacity: 1_000_000,
+            store_replay: true,
             eval_every: 50_000,
             eval_episodes: 20,
             checkpoint_every: 10_000,

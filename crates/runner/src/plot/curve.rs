@@ -3,88 +3,230 @@
 use std::path::Path;
 
 use crate::RunError;
+use crate::durable::read_limited;
+use crate::run_folder::CONFIG_FILE;
 
-/// The learning curve of one run.
+/// A table of evaluations is far shorter.
+const TABLE_LIMIT: u64 = 256 << 20;
+
+/// One evaluation of a run, or the evaluations of several runs at one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Environment steps.
+    pub step: f64,
+    /// Mean return: over the episodes, or over the runs.
+    pub mean: f64,
+    /// Standard deviation over the same.
+    pub std: f64,
+    /// Number of runs that were evaluated at this step.
+    pub runs: usize,
+}
+
+/// The learning curve of one run or of several together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     /// Name of the run folder, or of what several runs have in common.
     pub name: String,
-    /// Step, mean return and standard deviation of each evaluation, over its episodes or, for
-    /// several runs, over them.
-    pub points: Vec<(f64, f64, f64)>,
+    /// Ascending in their steps.
+    pub points: Vec<Point>,
+    /// Number of runs. A point of fewer of them is drawn as incomplete.
+    pub runs: usize,
 }
 
 impl Curve {
-    /// Reads `eval.csv` of the run folder `run`.
+    /// Reads `eval.csv` of the run folder `run`. A last row that was not written to its end is
+    /// left out with a warning. Gives nothing, with a warning, for a run that has no evaluation
+    /// yet.
     ///
     /// # Errors
-    /// When the file is missing, damaged or holds no evaluation yet.
-    pub fn read(run: &Path) -> Result<Self, RunError> {
+    /// When the file is damaged or cannot be read, and when `run` is no run folder.
+    pub fn read(run: &Path) -> Result<Option<Self>, RunError> {
         let path = run.join("eval.csv");
-        let text = std::fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
-        let corrupt = |message: String| RunError::Corrupt {
-            path: path.clone(),
-            message,
+        let bytes = match read_limited(&path, TABLE_LIMIT) {
+            Ok(bytes) => bytes,
+            // A run that has only begun.
+            Err(_) if !exists(&path) && exists(&run.join(CONFIG_FILE)) => Vec::new(),
+            Err(error) => return Err(error),
         };
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let header = reader.headers().map_err(|e| corrupt(e.to_string()))?;
-        let column = |name: &str| {
-            let place = header.iter().position(|column| column == name);
-            place.ok_or_else(|| corrupt(format!("it has no column `{name}`")))
-        };
-        let columns = [
-            column("step")?,
-            column("mean_return")?,
-            column("std_return")?,
-        ];
-        let mut points = Vec::new();
-        for (row, record) in reader.records().enumerate() {
-            let record = record.map_err(|e| corrupt(e.to_string()))?;
-            let mut values = [0.0; 3];
-            for (value, column) in values.iter_mut().zip(columns) {
-                let text = record.get(column).unwrap_or_default();
-                *value = text
-                    .parse()
-                    .ok()
-                    .filter(|v: &f64| v.is_finite())
-                    .ok_or_else(|| corrupt(format!("line {}: `{text}` is no number", row + 2)))?;
-            }
-            points.push((values[0], values[1], values[2]));
+        let (points, half_written) = parse(&path, &bytes)?;
+        if half_written {
+            tracing::warn!(
+                "{}: the last row was not written to its end and is left out",
+                path.display()
+            );
         }
         if points.is_empty() {
-            return Err(corrupt("it holds no evaluation yet".into()));
+            tracing::warn!("{} has no evaluation yet and is left out", run.display());
+            return Ok(None);
         }
         let name = std::fs::canonicalize(run)
             .ok()
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        Ok(Self {
+        Ok(Some(Self {
             name: name.unwrap_or_else(|| run.display().to_string()),
             points,
-        })
+            runs: 1,
+        }))
     }
+}
+
+fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+/// The rows of the table, and whether a last one was left out because it was not written to its
+/// end. A process that dies while it writes leaves a row without a line end; a copy made at that
+/// moment may get one behind too few columns.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Point>, bool), RunError> {
+    let corrupt = |message: String| RunError::corrupt(path, message);
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let mut half_written = whole < bytes.len();
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(&bytes[..whole]);
+    let header = reader
+        .headers()
+        .map_err(|e| corrupt(e.to_string()))?
+        .clone();
+    if header.is_empty() {
+        return Ok((Vec::new(), half_written));
+    }
+    let column = |name: &str| {
+        let place = header.iter().position(|column| column == name);
+        place.ok_or_else(|| corrupt(format!("it has no column `{name}`")))
+    };
+    let columns = [
+        column("step")?,
+        column("mean_return")?,
+        column("std_return")?,
+    ];
+    let records: Result<Vec<_>, _> = reader.records().collect();
+    let mut records = records.map_err(|e| corrupt(e.to_string()))?;
+    if !half_written && records.last().is_some_and(|row| row.len() < header.len()) {
+        records.pop();
+        half_written = true;
+    }
+    let mut points: Vec<Point> = Vec::with_capacity(records.len());
+    for (row, record) in records.iter().enumerate() {
+        let line = row + 2;
+        if record.len() != header.len() {
+            let (found, expected) = (record.len(), header.len());
+            return Err(corrupt(format!(
+                "line {line} has {found} columns, not {expected}"
+            )));
+        }
+        let mut values = [0.0; 3];
+        for (value, column) in values.iter_mut().zip(columns) {
+            let text = &record[column];
+            *value = text
+                .parse()
+                .ok()
+                .filter(|v: &f64| v.is_finite())
+                .ok_or_else(|| corrupt(format!("line {line}: `{text}` is no number")))?;
+        }
+        let [step, mean, std] = values;
+        if points.last().is_some_and(|before| before.step >= step) {
+            return Err(corrupt(format!(
+                "line {line}: step {step} does not follow the one before"
+            )));
+        }
+        points.push(Point {
+            step,
+            mean,
+            std,
+            runs: 1,
+        });
+    }
+    Ok((points, half_written))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEADER: &str = "step,episodes,mean_return,std_return,return_0\n";
+
+    fn steps(text: &str) -> (Vec<f64>, bool) {
+        let (points, half) = parse(Path::new("eval.csv"), text.as_bytes()).expect("readable");
+        (points.iter().map(|point| point.step).collect(), half)
+    }
+
     #[test]
     fn a_file_that_is_not_a_table_of_evaluations_is_named() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         for (text, complaint) in [
             ("a,b\n1,2\n", "no column `step`"),
             (
                 "step,mean_return,std_return\n1,x,0\n",
                 "line 2: `x` is no number",
             ),
-            ("step,mean_return,std_return\n", "no evaluation yet"),
+            (
+                "step,mean_return,std_return\n1,NaN,0\n",
+                "line 2: `NaN` is no number",
+            ),
+            (
+                "step,mean_return,std_return\n1,2\n3,4,5\n",
+                "line 2 has 2 columns, not 3",
+            ),
+            (
+                "step,mean_return,std_return\n1,2,3,4\n",
+                "line 2 has 4 columns, not 3",
+            ),
+            (
+                "step,mean_return,std_return\n2,2,3\n1,2,3\n",
+                "line 3: step 1",
+            ),
         ] {
-            std::fs::write(folder.path().join("eval.csv"), text).expect("writable");
-            let error = Curve::read(folder.path()).expect_err("damaged").to_string();
+            let error = parse(Path::new("eval.csv"), text.as_bytes()).expect_err(complaint);
+            let error = error.to_string();
             assert!(
                 error.contains("eval.csv") && error.contains(complaint),
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_half_written_last_row_is_left_out() {
+        let rows = format!("{HEADER}10,1,-5,0,-5\n20,1,7,0,7\n");
+        assert_eq!(steps(&rows), (vec![10.0, 20.0], false));
+        // However little or much of the next row is there, its line end is not.
+        let next = "30,1,-123.5,0,-123.5";
+        for end in 1..=next.len() {
+            assert_eq!(
+                steps(&format!("{rows}{}", &next[..end])),
+                (vec![10.0, 20.0], true)
+            );
+        }
+        assert_eq!(steps(&format!("{rows}30,1,-1\n")), (vec![10.0, 20.0], true));
+    }
+
+    #[test]
+    fn a_run_without_an_evaluation_has_no_curve() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("eval.csv");
+        for text in [
+            "",
+            "step,epi",
+            HEADER,
+            &format!("{HEADER}10,1,-"),
+            &format!("{HEADER}10,1\n"),
+        ] {
+            std::fs::write(&path, text).expect("writable");
+            assert_eq!(
+                Curve::read(folder.path()).expect("readable"),
+                None,
+                "{text}"
+            );
+        }
+        std::fs::remove_file(&path).expect("there");
+        assert!(Curve::read(folder.path()).is_err(), "no run folder");
+        std::fs::write(folder.path().join(CONFIG_FILE), "").expect("writable");
+        assert_eq!(
+            Curve::read(folder.path()).expect("a run that has begun"),
+            None
+        );
     }
 }

@@ -2,13 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Curve;
+use super::{Curve, Point};
 use crate::RunError;
+use crate::durable::read_limited;
 use crate::run_folder::CONFIG_FILE;
 
 /// What two runs may differ in, beside the seed, and still be the same experiment: where they were
 /// computed and how far they were meant to go.
 const NOT_COMPARED: [&str; 4] = ["seed", "steps", "backend", "device"];
+/// The same in the table `training`: what is written and how often, which decides nothing.
+const NOT_COMPARED_IN_TRAINING: [&str; 3] = ["checkpoint_every", "log_every", "store_replay"];
+
+/// The configuration of a run is far shorter.
+const CONFIG_LIMIT: u64 = 1 << 20;
 
 /// Runs of one experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +28,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// The groups of `runs`, in the order of their first runs.
+    /// The groups of `runs`, in the order of their first runs. Runs without an evaluation are left
+    /// out with a warning.
     ///
     /// # Errors
     /// When a run cannot be read or two of a group have the same seed.
@@ -30,7 +37,9 @@ impl Group {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
             let (settings, seed) = settings(run)?;
-            let curve = Curve::read(run)?;
+            let Some(curve) = Curve::read(run)? else {
+                continue;
+            };
             let Some(group) = groups.iter_mut().find(|group| group.settings == settings) else {
                 groups.push(Self {
                     name: title(&settings),
@@ -59,35 +68,50 @@ impl Group {
         Ok(groups)
     }
 
-    /// Mean and standard deviation over the runs, at the steps at which all were evaluated.
-    ///
-    /// # Errors
-    /// When there is no such step.
-    pub fn curve(&self) -> Result<Curve, RunError> {
-        let mut points = Vec::new();
-        for (step, ..) in &self.runs[0].1.points {
-            let returns: Option<Vec<_>> = self.runs.iter().map(|(_, run)| at(run, *step)).collect();
-            if let Some(returns) = returns {
-                let (mean, std) = mean_and_std(&returns);
-                points.push((*step, mean, std));
+    /// Mean and standard deviation over the runs, at every step at which any was evaluated; each
+    /// point says how many were.
+    pub fn curve(&self) -> Curve {
+        let point = |step: f64| {
+            let returns: Vec<_> = self
+                .runs
+                .iter()
+                .filter_map(|(_, run)| at(run, step))
+                .collect();
+            let (mean, std) = mean_and_std(&returns);
+            Point {
+                step,
+                mean,
+                std,
+                runs: returns.len(),
             }
-        }
-        if points.is_empty() {
-            return Err(RunError::usage(
-                format!("the runs of {} were evaluated at no common step", self.name),
-                "runs of one experiment need the same training.eval_every",
-            ));
-        }
-        Ok(Curve {
+        };
+        Curve {
             name: format!("{}, {}", self.name, self.seeds()),
-            points,
-        })
+            points: self.steps().into_iter().map(point).collect(),
+            runs: self.runs.len(),
+        }
     }
 
     /// One line: the best evaluation of each run and the last, as mean and standard deviation over
-    /// the runs where there are several.
-    pub fn summary(&self) -> String {
-        let of_runs = |value: fn(&Curve) -> f64| {
+    /// the runs if there are several. Both are of the steps at which all runs were evaluated.
+    ///
+    /// # Errors
+    /// When there is no such step.
+    pub fn summary(&self) -> Result<String, RunError> {
+        let all = self.steps();
+        let common: Vec<_> = all
+            .iter()
+            .copied()
+            .filter(|step| self.is_common(*step))
+            .collect();
+        let Some(last) = common.last() else {
+            return Err(RunError::usage(
+                format!("the runs of {} were evaluated at no common step", self.name),
+                "runs of one experiment need the same training.eval_every, and to have come as far \
+                 as their first evaluation",
+            ));
+        };
+        let of_runs = |value: &dyn Fn(&Curve) -> f64| {
             let values: Vec<_> = self.runs.iter().map(|(_, run)| value(run)).collect();
             let (mean, std) = mean_and_std(&values);
             match values[..] {
@@ -95,13 +119,57 @@ impl Group {
                 _ => format!("{mean:.2} ± {std:.2}"),
             }
         };
-        let best = of_runs(|run| {
-            let returns = run.points.iter().map(|(_, mean, _)| *mean);
+        let best = of_runs(&|run| {
+            let returns = common.iter().filter_map(|step| at(run, *step));
             returns.fold(f64::NEG_INFINITY, f64::max)
         });
-        let last = of_runs(|run| run.points.last().map_or(f64::NAN, |(_, mean, _)| *mean));
+        let last_return = of_runs(&|run| at(run, *last).unwrap_or(f64::NAN));
         let (name, seeds) = (&self.name, self.seeds());
-        format!("{name}, {seeds}: best {best}, last {last}")
+        let mut line = format!("{name}, {seeds}: best {best}, last {last_return}");
+        if common.len() < all.len() {
+            use std::fmt::Write as _;
+            let (common, all) = (common.len(), all.len());
+            // Writing to a String cannot fail.
+            let _ = write!(
+                line,
+                " (of the {common} of {all} steps that all seeds have, the last {last})"
+            );
+        }
+        Ok(line)
+    }
+
+    /// A line for each run that lacks evaluations at which others were evaluated.
+    pub fn missing(&self) -> Vec<String> {
+        let steps = self.steps();
+        let line = |(seed, run): &(i64, Curve)| {
+            let missing: Vec<_> = steps
+                .iter()
+                .filter(|step| at(run, **step).is_none())
+                .collect();
+            let (first, last) = (missing.first()?, missing.last()?);
+            let steps = match missing.len() {
+                1 => format!("step {first}"),
+                count => format!("{count} steps from {first} to {last}"),
+            };
+            Some(format!(
+                "{}: seed {seed} ({}) has no evaluation at {steps}; the curve is dashed there",
+                self.name, run.name
+            ))
+        };
+        self.runs.iter().filter_map(line).collect()
+    }
+
+    /// Every step at which any run was evaluated, ascending.
+    fn steps(&self) -> Vec<f64> {
+        let points = self.runs.iter().flat_map(|(_, run)| &run.points);
+        let mut steps: Vec<_> = points.map(|point| point.step).collect();
+        steps.sort_unstable_by(f64::total_cmp);
+        steps.dedup();
+        steps
+    }
+
+    fn is_common(&self, step: f64) -> bool {
+        self.runs.iter().all(|(_, run)| at(run, step).is_some())
     }
 
     fn seeds(&self) -> String {
@@ -115,16 +183,19 @@ impl Group {
 /// The configuration of `run` without what is not compared, and its seed.
 fn settings(run: &Path) -> Result<(toml::Table, i64), RunError> {
     let path = run.join(CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
-    let corrupt = |message: String| RunError::Corrupt {
-        path: path.clone(),
-        message,
-    };
+    let corrupt = |message: String| RunError::corrupt(&path, message);
+    let text = String::from_utf8(read_limited(&path, CONFIG_LIMIT)?);
+    let text = text.map_err(|error| corrupt(error.to_string()))?;
     let mut settings: toml::Table = text.parse().map_err(|e| corrupt(format!("{e}")))?;
     let seed = settings.get("seed").and_then(toml::Value::as_integer);
     let seed = seed.ok_or_else(|| corrupt("it has no whole number `seed`".into()))?;
     for key in NOT_COMPARED {
         settings.remove(key);
+    }
+    if let Some(toml::Value::Table(training)) = settings.get_mut("training") {
+        for key in NOT_COMPARED_IN_TRAINING {
+            training.remove(key);
+        }
     }
     Ok((settings, seed))
 }
@@ -142,11 +213,10 @@ fn title(settings: &toml::Table) -> String {
 /// The mean return of the evaluation at `step`.
 fn at(run: &Curve, step: f64) -> Option<f64> {
     // Steps are whole numbers, exact in f64.
-    let point = run
+    let found = run
         .points
-        .iter()
-        .find(|point| point.0.total_cmp(&step).is_eq());
-    point.map(|(_, mean, _)| *mean)
+        .binary_search_by(|point| point.step.total_cmp(&step));
+    found.ok().map(|index| run.points[index].mean)
 }
 
 /// Mean, and standard deviation of a sample (divided by n - 1); 0 for a single value.
@@ -194,25 +264,48 @@ mod tests {
             ),
             run(folder, "b", &config(0, 30, 8), &[(10, 7.0)]),
             run(folder, "c", &config(1, 20, 4), &[(10, 3.0), (20, 8.0)]),
+            run(folder, "d", &config(2, 20, 4), &[]),
         ];
         let groups = Group::of(&runs).expect("readable");
         assert_eq!(groups.len(), 2);
-        let curve = groups[0].curve().expect("common steps");
+        let point = |step, mean, std, runs| Point {
+            step,
+            mean,
+            std,
+            runs,
+        };
+        let curve = groups[0].curve();
         assert_eq!(curve.name, "dpmd on Pendulum-v1 (a), 2 seeds");
+        assert_eq!(curve.runs, 2);
         let half = 2.0_f64.sqrt();
-        assert_eq!(curve.points, [(10.0, 2.0, half), (20.0, 6.0, 2.0 * half)]);
+        // Seed 0 alone has come to step 30.
         assert_eq!(
-            groups[0].summary(),
-            "dpmd on Pendulum-v1 (a), 2 seeds: best 6.00 ± 2.83, last 5.50 ± 3.54"
+            curve.points,
+            [
+                point(10.0, 2.0, half, 2),
+                point(20.0, 6.0, 2.0 * half, 2),
+                point(30.0, 3.0, 0.0, 1)
+            ]
         );
-        assert!(
-            groups[1]
-                .summary()
-                .ends_with("1 seed: best 7.00, last 7.00")
+        // Means of 4 and 8, at the step that both have; the 3 at step 30 does not count.
+        assert_eq!(
+            groups[0].summary().expect("common steps"),
+            "dpmd on Pendulum-v1 (a), 2 seeds: best 6.00 ± 2.83, last 6.00 ± 2.83 (of the 2 of 3 \
+             steps that all seeds have, the last 20)"
         );
-        let curve = groups[1].curve().expect("its own steps");
+        assert_eq!(
+            groups[0].missing(),
+            [
+                "dpmd on Pendulum-v1 (a): seed 1 (c) has no evaluation at step 30; the curve is \
+              dashed there"
+            ]
+        );
+        let single = groups[1].summary().expect("its own steps");
+        assert!(single.ends_with("1 seed: best 7.00, last 7.00"), "{single}");
+        assert!(groups[1].missing().is_empty());
+        let curve = groups[1].curve();
         assert_eq!(curve.name, "dpmd on Pendulum-v1 (b), 1 seed");
-        assert_eq!(curve.points, [(10.0, 7.0, 0.0)]);
+        assert_eq!(curve.points, [point(10.0, 7.0, 0.0, 1)]);
     }
 
     #[test]
@@ -222,8 +315,8 @@ mod tests {
         let first = run(folder, "a", &config(0, 30, 4), &[(10, 1.0)]);
         let error = |runs: &[PathBuf]| {
             let groups = Group::of(runs);
-            let curves = groups.and_then(|groups| groups[0].curve());
-            curves.expect_err("not to be taken together").to_string()
+            let summary = groups.and_then(|groups| groups[0].summary());
+            summary.expect_err("not to be taken together").to_string()
         };
         let twice = error(&[first.clone(), first.clone()]);
         assert!(

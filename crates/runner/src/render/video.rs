@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use crate::RunError;
+use crate::{RunError, output};
 
 /// More frames per second than this are not worth their bytes.
 const FRAMES_PER_SECOND: f64 = 25.0;
@@ -52,16 +52,12 @@ impl Film {
     /// Begins the file `path`, whose ending says what it is.
     ///
     /// # Errors
-    /// For another ending than `.gif` and `.mp4`, when the file cannot be created, and for MP4
-    /// when there is no `ffmpeg`.
+    /// For another ending than `.gif` and `.mp4`, when the file must not be replaced or cannot be
+    /// created, and for MP4 when there is no `ffmpeg`.
     pub fn create(path: &Path, size: (u16, u16), pace: Pace) -> Result<Self, RunError> {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("gif") => Self::gif(path, size, pace),
-            Some("mp4") => Self::mp4(path, size, pace),
-            _ => Err(RunError::usage(
-                format!("{} is neither a .gif nor a .mp4", path.display()),
-                "--out film.gif needs nothing else, --out film.mp4 needs the program ffmpeg",
-            )),
+        match output::picture(path, output::FILMS)? {
+            "mp4" => Self::mp4(path, size, pace),
+            _ => Self::gif(path, size, pace),
         }
     }
 

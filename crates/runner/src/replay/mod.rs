@@ -5,7 +5,9 @@ mod segments;
 
 use rescore_kernels::NoiseKey;
 
-pub use segments::{Layout, ReplayReference, SegmentReference, Segments};
+use crate::config::TrainingConfig;
+
+pub use segments::{Layout, ReplayReference, SegmentReference, Segments, segment_files};
 
 /// Rows per block of memory; blocks are allocated when the ring first reaches them.
 const BLOCK_ROWS: usize = 4096;
@@ -69,6 +71,14 @@ pub struct Transitions {
     pub terminated: Vec<f32>,
 }
 
+/// How many transitions a run collects, with its policy and without updates, before it goes on
+/// from a checkpoint without the replay buffer, which held `held`: as many as before its first
+/// update, at least a batch, and no more than it had.
+pub fn refill_target(training: &TrainingConfig, held: u64) -> u64 {
+    let begun = training.warmup_steps.max(training.batch_size as u64);
+    begun.min(training.replay_capacity).min(held)
+}
+
 /// One transition, to be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Transition<'a> {
@@ -124,6 +134,15 @@ impl Replay {
         Self {
             stored: first,
             ..Self::new(capacity, observation_dim, action_dim)
+        }
+    }
+
+    /// What a checkpoint says of a buffer that is not stored.
+    pub const fn not_stored(&self) -> ReplayReference {
+        ReplayReference {
+            stored: self.stored,
+            held: self.len as u64,
+            segments: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use rescore_envs::VecStep;
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use super::{Run, learn::draw};
-use crate::checkpoint::{Due, EndedEpisodes};
+use crate::checkpoint::{Due, InfoMeans};
 use crate::evaluate::to_vec;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -25,11 +25,13 @@ impl<B: RescoreBackend> Run<'_, B> {
         let key = NoiseKey::new(self.config.seed, "warmup");
         let (count, dim) = (self.envs.training.count(), self.envs.training.action_dim());
         let target = self.config.training.warmup_steps;
-        if self.step > 0 || self.replay.stored() >= target {
+        // What is held, not what was ever stored: the two differ where a run goes on without its
+        // replay buffer.
+        if self.step > 0 || self.replay.len() as u64 >= target {
             return Ok(());
         }
-        let mut progress = Progress::begin("warm-up", self.replay.stored(), target);
-        while self.replay.stored() < target && !interrupt.requested() {
+        let mut progress = Progress::begin("warm-up", self.replay.len() as u64, target);
+        while (self.replay.len() as u64) < target && !interrupt.requested() {
             let steps = self.replay.stored() + self.warnings.skipped;
             let counter = (steps / count as u64) as u32;
             let actions: Vec<f32> = (0..count * dim)
@@ -37,10 +39,11 @@ impl<B: RescoreBackend> Run<'_, B> {
                 .collect();
             let observations = self.observe()?;
             self.interact(&observations, &actions)?;
-            progress.show(self.replay.stored(), String::new);
+            progress.show(self.replay.len() as u64, String::new);
         }
-        progress.finish(self.replay.stored(), "");
-        self.episodes = EndedEpisodes::default();
+        progress.finish(self.replay.len() as u64, "");
+        self.episodes.since_log = 0;
+        self.info = InfoMeans::default();
         self.warnings.since_log = 0;
         self.logged = (Instant::now(), 0);
         Ok(())
@@ -65,12 +68,17 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// The agent's actions for `observations`, `[num_envs, action_dim]`: still on the device, which
     /// may not have computed them yet.
     pub fn act(&self, observations: &[f32]) -> Tensor<B, 2> {
+        // One number per vector step; it wraps after 2^32 of them.
+        let counter = (self.step / self.config.training.num_envs as u64) as u32;
+        self.act_with(observations, counter)
+    }
+
+    /// [`Run::act`] with the noise number `counter`.
+    pub(super) fn act_with(&self, observations: &[f32], counter: u32) -> Tensor<B, 2> {
         let envs = &self.envs.training;
         let shape = [envs.count(), envs.observation_dim()];
         let observations = TensorData::new(observations.to_vec(), shape);
         let observations = Tensor::from_data(observations, self.device);
-        // One number per vector step; it wraps after 2^32 of them.
-        let counter = (self.step / self.config.training.num_envs as u64) as u32;
         self.agent.act(observations, counter)
     }
 
@@ -167,7 +175,10 @@ impl<B: RescoreBackend> Run<'_, B> {
                 self.warnings.skipped += 1;
                 continue;
             }
-            self.segments.follow(&self.replay)?;
+            self.info.add(&step.info[i]);
+            if let Some(segments) = &mut self.segments {
+                segments.follow(&self.replay)?;
+            }
             self.replay.push(Transition {
                 observation,
                 action: &actions[i * action_dim..][..action_dim],

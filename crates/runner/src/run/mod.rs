@@ -3,6 +3,7 @@
 mod crash;
 mod interact;
 mod learn;
+mod refill;
 mod report;
 
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use rescore_agents::{Agent, Batch, Metrics};
 use rescore_kernels::RescoreBackend;
 
-use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, SimulatorWarnings};
+use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, InfoMeans, SimulatorWarnings};
 use crate::config::Config;
 use crate::guard::NotFinite;
 use crate::log::{EvalLog, MetricsLog};
@@ -26,7 +27,10 @@ pub struct Run<'a, B: RescoreBackend> {
     pub(crate) agent: Box<dyn Agent<B>>,
     envs: Environments,
     replay: Replay,
-    segments: Segments,
+    /// The buffer's files, if it is stored.
+    segments: Option<Segments>,
+    /// Transitions that the buffer held at the checkpoint from which the run goes on without them.
+    lost: u64,
     sampler: Sampler,
     /// The batch of the next update, where it was drawn already.
     ahead: Option<Batch<B>>,
@@ -43,6 +47,7 @@ pub struct Run<'a, B: RescoreBackend> {
     checkpoints: Checkpoints,
     best: Option<Best>,
     episodes: EndedEpisodes,
+    info: InfoMeans,
     warnings: SimulatorWarnings,
     /// Step, update and what was due when the last checkpoint was written.
     saved: Option<(u64, u64, Due)>,
@@ -62,8 +67,10 @@ pub struct Moment<B: RescoreBackend> {
     pub envs: Environments,
     /// The replay buffer.
     pub replay: Replay,
-    /// Its files.
-    pub segments: Segments,
+    /// Its files, if it is stored.
+    pub segments: Option<Segments>,
+    /// Transitions that it held at the checkpoint, if it is not.
+    pub lost: u64,
     /// Loop and logs.
     pub progress: checkpoint::Progress,
 }
@@ -91,13 +98,16 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             (envs.training.observation_dim(), envs.training.action_dim());
         let capacity = config.training.replay_capacity as usize;
         let layout = Layout::new(capacity, observation_dim, action_dim);
+        let stored = config.training.store_replay;
+        let segments = stored.then(|| Segments::create(folder.file("replay"), layout));
         let agent = (config.agent).build::<B>(observation_dim, action_dim, config.seed, device);
         let moment = Moment {
             step: 0,
             agent,
             envs,
             replay: Replay::new(capacity, observation_dim, action_dim),
-            segments: Segments::create(folder.file("replay"), layout)?,
+            segments: segments.transpose()?,
+            lost: 0,
             progress: checkpoint::Progress::default(),
         };
         Self::at(moment, config, folder, device)
@@ -126,6 +136,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             envs: moment.envs,
             replay: moment.replay,
             segments: moment.segments,
+            lost: moment.lost,
             sampler: Sampler::new(config.seed),
             ahead: None,
             step: moment.step,
@@ -137,6 +148,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             checkpoints: Checkpoints::of(folder.path()),
             best: progress.best,
             episodes: progress.episodes,
+            info: progress.info,
             warnings: progress.warnings,
             started: Instant::now(),
             logged: (Instant::now(), moment.step),

@@ -38,7 +38,8 @@ impl<B: RescoreBackend> Run<'_, B> {
 
     /// Writes a line of `metrics.jsonl`.
     fn log(&mut self) -> Result<(), RunError> {
-        let episodes = std::mem::take(&mut self.episodes);
+        let episodes = std::mem::take(&mut self.episodes.since_log);
+        let info = std::mem::take(&mut self.info);
         let simulator_warnings = std::mem::take(&mut self.warnings.since_log);
         let (time, step) = std::mem::replace(&mut self.logged, (Instant::now(), self.step));
         let seconds = time.elapsed().as_secs_f64();
@@ -48,10 +49,11 @@ impl<B: RescoreBackend> Run<'_, B> {
             update: self.agent.updates(),
             wall_time_s,
             env_steps_per_s: (self.step - step) as f64 / seconds.max(1e-9),
-            episodes: episodes.count,
-            episode_return: episodes.mean(episodes.total_reward),
-            episode_length: episodes.mean(episodes.length as f64),
+            episodes,
+            episode_return: self.episodes.mean_return(),
+            episode_length: self.episodes.mean_length(),
             simulator_warnings,
+            info: info.means().collect(),
             metrics: self.latest.clone(),
         })
     }
@@ -113,7 +115,10 @@ impl<B: RescoreBackend> Run<'_, B> {
         let agent = self.agent.state();
         self.require(guard::check_state(&agent))?;
         self.metrics_log.sync()?;
-        let replay = self.segments.save(&self.replay)?;
+        let replay = match &mut self.segments {
+            Some(segments) => segments.save(&self.replay)?,
+            None => self.replay.not_stored(),
+        };
         let envs = &self.envs.training;
         let dims = (envs.observation_dim(), envs.action_dim());
         let metrics = self.latest.iter().map(|(name, value)| MetricValue {
@@ -128,7 +133,8 @@ impl<B: RescoreBackend> Run<'_, B> {
                 best: self.best,
                 eval_rows: self.eval_log.rows(),
                 metrics_lines: self.metrics_log.lines(),
-                episodes: self.episodes,
+                episodes: self.episodes.clone(),
+                info: self.info.clone(),
                 warnings: self.warnings,
                 metrics: metrics.collect(),
             },
@@ -137,8 +143,10 @@ impl<B: RescoreBackend> Run<'_, B> {
             environments: &self.envs.state()?,
         })?;
         self.saved = Some(moment);
-        if let Some(needed) = self.checkpoints.needed_transitions() {
-            self.segments.keep(&needed)?;
+        if let Some(segments) = &mut self.segments
+            && let Some(needed) = self.checkpoints.needed_transitions()
+        {
+            segments.keep(&needed)?;
         }
         tracing::debug!(path = %path.display(), "wrote a checkpoint");
         Ok(path)

@@ -63,8 +63,14 @@ impl Layout {
         2 * self.observation_dim + self.action_dim + 2
     }
 
-    const fn record(&self) -> usize {
+    /// Bytes of a record.
+    pub const fn record(&self) -> usize {
         4 * self.width()
+    }
+
+    /// Bytes of a complete segment.
+    pub const fn segment(&self) -> u64 {
+        HEADER as u64 + self.segment_rows * self.record() as u64
     }
 
     fn header(&self, index: u64) -> [u8; HEADER] {
@@ -104,8 +110,15 @@ pub struct ReplayReference {
     pub stored: u64,
     /// Transitions of them that the buffer held: the latest.
     pub held: u64,
-    /// The segments they lie in, in order.
+    /// The segments they lie in, in order; none if the buffer is not stored.
     pub segments: Vec<SegmentReference>,
+}
+
+impl ReplayReference {
+    /// Whether transitions were held that are in no file.
+    pub const fn is_not_stored(&self) -> bool {
+        self.held > 0 && self.segments.is_empty()
+    }
 }
 
 fn file_name(index: u64) -> String {
@@ -304,6 +317,11 @@ impl Segments {
     ) -> Result<(Self, Replay), RunError> {
         let ReplayReference { stored, held, .. } = *reference;
         let corrupt = |message: String| RunError::corrupt(folder, message);
+        if reference.is_not_stored() {
+            return Err(corrupt(format!(
+                "none of the {held} transitions that the buffer held were stored"
+            )));
+        }
         if held != stored.min(capacity as u64) {
             return Err(corrupt(format!(
                 "{held} of {stored} transitions are not what a buffer of {capacity} holds"
@@ -395,6 +413,14 @@ impl Segments {
         }
         Ok(())
     }
+}
+
+/// The files of all segments in `folder`, which need not exist.
+pub fn segment_files(folder: &Path) -> Vec<PathBuf> {
+    let mut numbers: Vec<_> = numbers(folder).collect();
+    numbers.sort_unstable();
+    let paths = numbers.into_iter().map(|number| folder.join(file_name(number)));
+    paths.filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
 /// The numbers of the segments in `folder`, which need not exist.
