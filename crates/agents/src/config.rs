@@ -156,6 +156,12 @@ impl ActorCriticConfig {
                 !self.hidden_dims.is_empty(),
                 "a list of at least one width",
             );
+        let check = check.require(
+            "hidden_dims",
+            format!("{} layers", self.hidden_dims.len()),
+            self.hidden_dims.len() <= 64,
+            "a list of at most 64 widths",
+        );
         self.hidden_dims.iter().fold(check, |check, width| {
             check.require(
                 "hidden_dims",

@@ -15,6 +15,7 @@ pub mod dpmd;
 mod guard;
 pub mod sac;
 pub mod sdac;
+mod size;
 mod state;
 pub mod temperature;
 

@@ -3,7 +3,6 @@
 use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
-use crate::RunError;
 use crate::config::Config;
 use crate::evaluate::Evaluator;
 use crate::interrupt::Interrupt;
@@ -12,6 +11,7 @@ use crate::resume::resume;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
 use crate::schedule::UpdateSchedule;
+use crate::{RunError, backend, device};
 
 /// The environments of a run, made before anything is written so that a task that cannot be made
 /// leaves nothing behind.
@@ -30,10 +30,12 @@ impl Environments {
     pub fn new(config: &Config) -> Result<Self, RunError> {
         let (env, seed, task) = (&config.env, config.seed, &config.task);
         let stream = NoiseKey::new(seed, "environment").seed();
-        Ok(Self {
+        let envs = Self {
             training: VecEnv::with_settings(env, task, config.training.num_envs, stream)?,
             evaluation: Evaluator::new(env, task, config.training.eval_episodes, seed)?,
-        })
+        };
+        envs.check_memory(config)?;
+        Ok(envs)
     }
 
     /// Environments of your own instead of a registered task, with actions in units of [-1, 1];
@@ -53,10 +55,36 @@ impl Environments {
         if config.task.normalize_observation {
             training.normalize_observations();
         }
-        Ok(Self {
+        let envs = Self {
             training,
             evaluation: Evaluator::with(make, config.training.eval_episodes, config.seed)?,
-        })
+        };
+        envs.check_memory(config)?;
+        Ok(envs)
+    }
+
+    /// Refuses an agent that cannot fit into memory: an allocation that fails ends the process.
+    fn check_memory(&self, config: &Config) -> Result<(), RunError> {
+        let dims = [self.training.observation_dim(), self.training.action_dim()];
+        let training = &config.training;
+        let needed = config
+            .agent
+            .least_memory(dims, training.batch_size, training.num_envs);
+        match device::available_memory() {
+            Some(available) if needed > available && backend::computes_at_once(&config.backend) => {
+                Err(RunError::usage(
+                    format!(
+                        "the networks and an update need {:.1} GB of memory at least, and {:.1} GB \
+                         are available",
+                        needed / 1e9,
+                        available / 1e9
+                    ),
+                    "smaller `agent.hidden_dims`, `training.batch_size` or numbers of particles \
+                     need less",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The complete state of all of them.
@@ -127,7 +155,8 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     let updates = UpdateSchedule::new(run.config.training.updates_per_step);
     let mut progress = Progress::begin("train", run.step, steps);
     loop {
-        while run.agent.updates() < updates.due(run.step) {
+        // There is nothing to learn from before the first transition is stored.
+        while run.agent.updates() < updates.due(run.step) && run.has_transitions() {
             run.stop_if(interrupt)?;
             run.update()?;
         }
@@ -140,7 +169,11 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
         let observations = run.observe()?;
         let actions = run.act(&observations);
         if run.config.training.overlap {
-            let due = updates.due(run.step + run.config.training.num_envs as u64);
+            let due = if run.has_transitions() {
+                updates.due(run.step + run.config.training.num_envs as u64)
+            } else {
+                0
+            };
             run.draw_ahead(due);
             let actions = run.read(actions)?;
             run.interact_while_learning(&observations, &actions, due)?;

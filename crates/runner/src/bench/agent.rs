@@ -50,8 +50,8 @@ pub fn measure_act<B: RescoreBackend>(
         counter += 1;
     });
     let counts = Counts::new(config, dims);
-    let flops = diffusion(config)
-        .map(|of| counts.act(rows, of.particles_to_act(), of.denoising_steps));
+    let flops =
+        diffusion(config).map(|of| counts.act(rows, of.particles_to_act(), of.denoising_steps));
     Ok(Times {
         variant: variant_of(config),
         precision: config.agent.precision(),

@@ -29,13 +29,8 @@ pub struct Counts {
 
 impl Counts {
     pub fn new(config: &Config, [observation_dim, action_dim]: [usize; 2]) -> Self {
-        let hidden = match &config.agent {
-            AgentConfig::Dpmd(agent) => &agent.base.hidden_dims,
-            AgentConfig::Sdac(agent) => &agent.base.hidden_dims,
-            AgentConfig::Sac(agent) => &agent.base.hidden_dims,
-        };
         Self {
-            hidden: hidden.clone(),
+            hidden: config.agent.base().hidden_dims.clone(),
             observation_dim,
             action_dim,
         }

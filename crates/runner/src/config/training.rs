@@ -25,7 +25,7 @@ pub struct TrainingConfig {
     pub store_replay: bool,
     /// Steps between two evaluations, at least 1.
     pub eval_every: u64,
-    /// Episodes per evaluation, at least 1.
+    /// Episodes per evaluation, 1 to 10,000; each has a column in `eval.csv`.
     pub eval_episodes: usize,
     /// Steps between two checkpoints, at least 1.
     pub checkpoint_every: u64,
@@ -93,7 +93,12 @@ impl TrainingConfig {
                 "at most replay_capacity, because warm-up lasts until the replay buffer holds so many",
             )
             .at_least_one("eval_every", self.eval_every)
-            .at_least_one("eval_episodes", self.eval_episodes as u64)
+            .require(
+                "eval_episodes",
+                self.eval_episodes,
+                (1..=10_000).contains(&self.eval_episodes),
+                "a whole number from 1 to 10000",
+            )
             .at_least_one("checkpoint_every", self.checkpoint_every)
             .at_least_one("log_every", self.log_every)
             .finish()

@@ -22,6 +22,11 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok(())
     }
 
+    /// Whether there is anything to learn from.
+    pub fn has_transitions(&self) -> bool {
+        !self.replay.is_empty()
+    }
+
     /// [`Run::update`] without looking at the results.
     pub(crate) fn learn(&mut self) -> Result<(), RunError> {
         let (count, number) = (self.config.training.batch_size, self.agent.updates());
