@@ -118,12 +118,7 @@ struct Stored {
 }
 
 impl<B: RescoreBackend> Parts<'_, B> {
-    fn read(
-        self,
-        path: &Path,
-        folder: &RunFolder,
-        strict: bool,
-    ) -> Result<Stored, RunError> {
+    fn read(self, path: &Path, folder: &RunFolder, strict: bool) -> Result<Stored, RunError> {
         let mismatch = |message: String| RunError::Mismatch {
             path: path.to_owned(),
             message,

@@ -1,11 +1,15 @@
 //! The training loop.
 
+use std::time::Instant;
+
 use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
+use crate::announce::announce;
 use crate::config::Config;
 use crate::evaluate::Evaluator;
+use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::resume::resume;
@@ -107,10 +111,12 @@ pub fn train<B: RescoreBackend>(
     interrupt: &Interrupt,
     device: &B::Device,
 ) -> Result<(), RunError> {
+    let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,
         Begin::Resumed { strict } => resume::<B>(config, envs, folder, strict, device)?,
     };
+    announce(config, folder.path(), dims, &run.agent.state());
     let result = learn(&mut run, interrupt);
     if let Err(RunError::NotFinite { .. }) = &result {
         run.report_crash(folder, result.as_ref().err());
@@ -125,28 +131,38 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     run.refill(interrupt)?;
     let steps = run.config.steps;
     let updates = UpdateSchedule::new(run.config.training.updates_per_step);
+    let num_envs = run.config.training.num_envs as u64;
     let mut progress = Progress::begin("train", run.step, steps);
+    let mut forecast = Forecast::default();
     loop {
         while run.agent.updates() < updates.due(run.step) {
             run.stop_if(interrupt)?;
+            let begun = Instant::now();
             run.update()?;
+            forecast.updated(begun, 1);
         }
+        forecast.say(run.config, run.step);
         run.report(interrupt)?;
         progress.show(run.step, || run.status());
         if run.step >= steps {
             break;
         }
         run.stop_if(interrupt)?;
+        let begun = Instant::now();
         let observations = run.observe()?;
         let actions = run.act(&observations);
         if run.config.training.overlap {
-            let due = updates.due(run.step + run.config.training.num_envs as u64);
+            let due = updates.due(run.step + num_envs);
             run.draw_ahead(due);
             let actions = run.read(actions)?;
+            forecast.stepped(begun, num_envs);
+            let (begun, made) = (Instant::now(), run.agent.updates());
             run.interact_while_learning(&observations, &actions, due)?;
+            forecast.updated(begun, run.agent.updates() - made);
         } else {
             let actions = run.read(actions)?;
             run.interact(&observations, &actions)?;
+            forecast.stepped(begun, num_envs);
         }
         run.advance();
     }

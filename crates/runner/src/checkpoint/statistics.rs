@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn returns_are_of_the_latest_episodes() {
         let mut episodes = EndedEpisodes::default();
-        assert_eq!((episodes.mean_return(), episodes.mean_length()), (None, None));
+        assert_eq!(
+            (episodes.mean_return(), episodes.mean_length()),
+            (None, None)
+        );
         for number in 1..=EPISODES as u32 + 5 {
             episodes.add(&Episode {
                 total_reward: f64::from(number),
@@ -138,7 +141,11 @@ mod tests {
         means.add(&[("y", 20.0), ("x", f64::NAN), ("z", 0.1)]);
         means.add(&[("x", f64::MAX), ("x", f64::MAX)]);
         let found: Vec<_> = means.means().collect();
-        let expected = [("info/x", f64::MAX / 2.0), ("info/y", 15.0), ("info/z", 0.1)];
+        let expected = [
+            ("info/x", f64::MAX / 2.0),
+            ("info/y", 15.0),
+            ("info/z", 0.1),
+        ];
         let expected = expected.map(|(name, mean)| (name.to_owned(), mean));
         assert_eq!(found, expected);
         let text = serde_json::to_string(&means).expect("plain");

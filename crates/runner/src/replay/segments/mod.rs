@@ -419,8 +419,12 @@ impl Segments {
 pub fn segment_files(folder: &Path) -> Vec<PathBuf> {
     let mut numbers: Vec<_> = numbers(folder).collect();
     numbers.sort_unstable();
-    let paths = numbers.into_iter().map(|number| folder.join(file_name(number)));
-    paths.filter(|path| path.symlink_metadata().is_ok()).collect()
+    let paths = numbers
+        .into_iter()
+        .map(|number| folder.join(file_name(number)));
+    paths
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
 }
 
 /// The numbers of the segments in `folder`, which need not exist.
