@@ -21,16 +21,6 @@ pub fn peak_memory_mb() -> Option<f64> {
     Some(kib * 1024.0 / 1e6)
 }
 
-/// Bytes of memory that a process could still get, where the system tells.
-pub fn available_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024.0)
-}
-
 /// Name of this machine in its network.
 pub fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")

@@ -3,6 +3,7 @@
 //!
 //! [`train::train`] is one run; [`cli`] is the command line of the program `rescore`.
 
+mod announce;
 pub mod backend;
 pub mod bench;
 pub mod checkpoint;
@@ -13,6 +14,8 @@ pub mod durable;
 mod error;
 pub mod evaluate;
 pub mod fault;
+pub mod footprint;
+mod forecast;
 pub mod guard;
 pub mod interrupt;
 mod lock;
@@ -21,6 +24,7 @@ mod output;
 pub mod plot;
 pub mod policy;
 pub mod progress;
+mod prune;
 #[cfg(feature = "render")]
 pub mod render;
 pub mod replay;

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use crate::RunError;
+use crate::prune::PRUNED;
 use crate::run_folder::CONFIG_FILE;
 
 /// Endings of drawings.
@@ -28,7 +29,7 @@ const RUN_FILES: [&str; 8] = [
     "crash.json",
     "LOCK",
     "DONE",
-    "PRUNED",
+    PRUNED,
 ];
 
 /// The ending of `path` in lower case, which must be one of `endings`: the kind of picture or film

@@ -101,7 +101,7 @@ impl Progress {
 }
 
 /// Seconds as `h:mm:ss`.
-fn clock(seconds: f64) -> String {
+pub fn clock(seconds: f64) -> String {
     let seconds = seconds.min(1e9).round() as u64;
     format!(
         "{}:{:02}:{:02}",

@@ -1,17 +1,22 @@
 //! The training loop.
 
+use std::time::Instant;
+
 use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
+use crate::announce::announce;
 use crate::config::Config;
 use crate::evaluate::Evaluator;
+use crate::footprint::{Memory, size};
+use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::resume::resume;
 use crate::run::Run;
 use crate::run_folder::RunFolder;
 use crate::schedule::UpdateSchedule;
-use crate::{RunError, backend, device};
+use crate::{RunError, backend};
 
 /// The environments of a run, made before anything is written so that a task that cannot be made
 /// leaves nothing behind.
@@ -69,22 +74,19 @@ impl Environments {
         let training = &config.training;
         let needed = config
             .agent
-            .least_memory(dims, training.batch_size, training.num_envs);
-        match device::available_memory() {
-            Some(available) if needed > available && backend::computes_at_once(&config.backend) => {
-                Err(RunError::usage(
-                    format!(
-                        "the networks and an update need {:.1} GB of memory at least, and {:.1} GB \
-                         are available",
-                        needed / 1e9,
-                        available / 1e9
-                    ),
-                    "smaller `agent.hidden_dims`, `training.batch_size` or numbers of particles \
-                     need less",
-                ))
-            }
-            _ => Ok(()),
+            .least_memory(dims, training.batch_size, training.num_envs) as u64;
+        let available = Memory::now().map_or(u64::MAX, |memory| memory.available);
+        if needed <= available || !backend::computes_at_once(&config.backend) {
+            return Ok(());
         }
+        Err(RunError::usage(
+            format!(
+                "the networks and an update take {} of memory at least, and {} are available",
+                size(needed),
+                size(available)
+            ),
+            "smaller `agent.hidden_dims`, `training.batch_size` or numbers of particles need less",
+        ))
     }
 
     /// The complete state of all of them.
@@ -135,10 +137,12 @@ pub fn train<B: RescoreBackend>(
     interrupt: &Interrupt,
     device: &B::Device,
 ) -> Result<(), RunError> {
+    let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,
         Begin::Resumed { strict } => resume::<B>(config, envs, folder, strict, device)?,
     };
+    announce(config, folder.path(), dims, &run.agent.state());
     let result = learn(&mut run, interrupt);
     if let Err(RunError::NotFinite { .. }) = &result {
         run.report_crash(folder, result.as_ref().err());
@@ -153,33 +157,43 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     run.refill(interrupt)?;
     let steps = run.config.steps;
     let updates = UpdateSchedule::new(run.config.training.updates_per_step);
+    let num_envs = run.config.training.num_envs as u64;
     let mut progress = Progress::begin("train", run.step, steps);
+    let mut forecast = Forecast::default();
     loop {
         // There is nothing to learn from before the first transition is stored.
         while run.agent.updates() < updates.due(run.step) && run.has_transitions() {
             run.stop_if(interrupt)?;
+            let begun = Instant::now();
             run.update()?;
+            forecast.updated(begun, 1);
         }
+        forecast.say(run.config, run.step);
         run.report(interrupt)?;
         progress.show(run.step, || run.status());
         if run.step >= steps {
             break;
         }
         run.stop_if(interrupt)?;
+        let begun = Instant::now();
         let observations = run.observe()?;
         let actions = run.act(&observations);
         if run.config.training.overlap {
             let due = if run.has_transitions() {
-                updates.due(run.step + run.config.training.num_envs as u64)
+                updates.due(run.step + num_envs)
             } else {
                 0
             };
             run.draw_ahead(due);
             let actions = run.read(actions)?;
+            forecast.stepped(begun, num_envs);
+            let (begun, made) = (Instant::now(), run.agent.updates());
             run.interact_while_learning(&observations, &actions, due)?;
+            forecast.updated(begun, run.agent.updates() - made);
         } else {
             let actions = run.read(actions)?;
             run.interact(&observations, &actions)?;
+            forecast.stepped(begun, num_envs);
         }
         run.advance();
     }

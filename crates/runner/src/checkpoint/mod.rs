@@ -42,7 +42,7 @@ pub use description::{
     Best, CheckpointFile, Description, Due, FORMAT_VERSION, MetricValue, Progress,
     SimulatorWarnings,
 };
-pub use read::{Limits, Loaded, load, load_agent};
+pub use read::{Limits, Loaded, load, load_agent, verify};
 pub use statistics::{EPISODES, EndedEpisodes, InfoMeans};
 
 const AGENT_FILE: &str = "agent.safetensors";
@@ -286,13 +286,21 @@ impl Checkpoints {
                 || best.is_some_and(|best| best.step == *step)
         };
         for step in steps.iter().filter(|step| !kept(step)) {
-            // Not in place: half a checkpoint must not carry a step's name.
-            let gone = self.folder.join(format!(".{step}.tmp"));
-            remove(&gone)?;
-            rename(&self.path(*step), &gone)?;
-            remove(&gone)?;
+            self.remove(*step)?;
         }
         Ok(())
+    }
+
+    /// Removes the checkpoint of this step.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn remove(&self, step: u64) -> Result<(), RunError> {
+        // Not in place: half a checkpoint must not carry a step's name.
+        let gone = self.folder.join(format!(".{step}.tmp"));
+        remove(&gone)?;
+        rename(&self.path(step), &gone)?;
+        remove(&gone)
     }
 
     /// Numbers of the transitions that each checkpoint needs; nothing where one of them cannot be

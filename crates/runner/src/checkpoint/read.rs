@@ -17,6 +17,8 @@ use crate::durable::{parse_json, read_limited, sha256_hex};
 /// A description has a few hundred bytes, and a hundred and fifty a segment of the replay buffer.
 const DESCRIPTION_LIMIT: u64 = 4 << 20;
 const SUMS_LIMIT: u64 = 1024;
+/// Where the sizes of the run are not known.
+const FILE_LIMIT: u64 = 1 << 34;
 /// What the header of a file of tensors says about one of them is shorter.
 const HEADER_LIMIT: u64 = 1024;
 
@@ -121,6 +123,27 @@ fn load_with(
     Ok(file)
 }
 
+/// Requires that every file of the checkpoint in the folder `path` is as it was written.
+///
+/// # Errors
+/// When one is missing or damaged.
+pub fn verify(path: &Path) -> Result<(), RunError> {
+    let sums = sums(path)?;
+    description(path)?;
+    for (name, expected) in &sums {
+        let file = path.join(name);
+        let found = sha256_hex(&read_limited(&file, FILE_LIMIT)?);
+        if found != *expected {
+            return Err(RunError::corrupt(&file, wrong_hash(&found, expected)));
+        }
+    }
+    Ok(())
+}
+
+fn wrong_hash(found: &str, expected: &str) -> String {
+    format!("its SHA-256 hash is {found}, but {SUMS_FILE} expects {expected}")
+}
+
 /// What `checkpoint.json` in the folder `path` says, if it is as it was written.
 ///
 /// # Errors
@@ -190,7 +213,7 @@ fn verified<T>(
     if found == expected {
         return understood.map_err(|message| RunError::corrupt(&file, message));
     }
-    let mut message = format!("its SHA-256 hash is {found}, but {SUMS_FILE} expects {expected}");
+    let mut message = wrong_hash(&found, expected);
     if let Err(reason) = understood {
         message = format!("{message}; {reason}");
     }

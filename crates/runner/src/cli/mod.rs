@@ -1,6 +1,7 @@
 //! The command line of the program `rescore`: a file for each command that is more than a call.
 
 mod eval;
+mod prune;
 mod render;
 mod train;
 
@@ -14,6 +15,7 @@ use crate::checkpoint::Which;
 use crate::soak::Soak;
 use crate::{RunError, backend, plot};
 use eval::EvalArgs;
+use prune::PruneArgs;
 use render::RenderArgs;
 use train::TrainArgs;
 
@@ -64,6 +66,12 @@ enum Command {
     /// Kill runs again and again, and watch the memory of one for hours
     #[command(after_help = EXIT_CODES)]
     Soak(SoakArgs),
+    /// Remove the replay buffer, and all checkpoints but the last and the best, of finished runs
+    ///
+    /// They can still be evaluated, drawn and filmed, but not made longer. Nothing is removed
+    /// unless all of the runs have finished and the checkpoints that are kept are whole.
+    #[command(after_help = EXIT_CODES)]
+    Prune(PruneArgs),
     /// Draw learning curves as SVG or PNG
     #[command(after_help = EXIT_CODES)]
     Plot {
@@ -127,6 +135,7 @@ pub fn run(cli: Cli) -> Result<(), RunError> {
         }
         Command::Bench(args) => args.run(print),
         Command::Render(args) => args.run(),
+        Command::Prune(args) => args.run(),
         Command::Soak(args) => Soak {
             hours: args.hours,
             kills: args.kills,

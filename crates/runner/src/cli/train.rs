@@ -9,7 +9,9 @@ use crate::RunError;
 use crate::backend::{self, Work, dispatch};
 use crate::checkpoint::Checkpoints;
 use crate::config::{Config, Request, resolve};
+use crate::footprint::Footprint;
 use crate::interrupt::Interrupt;
+use crate::prune::refuse_pruned;
 use crate::run_folder::{CONFIG_FILE, RunFolder};
 use crate::train::{Begin, Environments, train};
 
@@ -80,6 +82,7 @@ impl TrainArgs {
         })?;
         backend::check_config(&config)?;
         let envs = Environments::new(&config)?;
+        require_memory(&config, &envs)?;
         let folder = RunFolder::create(self.out.as_deref(), &config)?;
         begin(&config, envs, &folder, Begin::Fresh)
     }
@@ -99,6 +102,7 @@ fn resume(run: &Path, steps: Option<u64>, strict: bool) -> Result<(), RunError> 
         );
         return print(&run.display().to_string());
     }
+    refuse_pruned(&folder)?;
     let reached = Checkpoints::of(run).steps()?.last().copied();
     if let Some(reached) = reached.filter(|reached| config.steps < *reached) {
         return Err(RunError::usage(
@@ -110,10 +114,16 @@ fn resume(run: &Path, steps: Option<u64>, strict: bool) -> Result<(), RunError> 
         ));
     }
     let envs = Environments::new(&config)?;
+    require_memory(&config, &envs)?;
     if config.steps != before.steps {
         folder.write_config(&config)?;
     }
     begin(&config, envs, &folder, Begin::Resumed { strict })
+}
+
+fn require_memory(config: &Config, envs: &Environments) -> Result<(), RunError> {
+    let dims = (envs.training.observation_dim(), envs.training.action_dim());
+    Footprint::new(config, dims).require_memory()
 }
 
 fn begin(

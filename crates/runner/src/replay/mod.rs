@@ -12,6 +12,12 @@ pub use segments::{Layout, ReplayReference, SegmentReference, Segments, segment_
 /// Rows per block of memory; blocks are allocated when the ring first reaches them.
 const BLOCK_ROWS: usize = 4096;
 
+/// Rows for which memory is taken when a buffer holds `rows`.
+pub const fn memory_rows(rows: u64) -> u64 {
+    rows.div_ceil(BLOCK_ROWS as u64)
+        .saturating_mul(BLOCK_ROWS as u64)
+}
+
 /// One array of the buffer, `[rows, width]`, in blocks so that growing never copies.
 #[derive(Debug, Clone)]
 struct Column {
