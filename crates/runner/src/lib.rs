@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod fault;
 pub mod guard;
 pub mod interrupt;
+mod lacking;
 mod lock;
 pub mod log;
 pub mod plot;

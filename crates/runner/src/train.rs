@@ -4,8 +4,8 @@ use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
-use crate::config::Config;
-use crate::evaluate::Evaluator;
+use crate::config::{Change, Config};
+use crate::evaluate::{Evaluator, PARALLEL};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::resume::resume;
@@ -70,20 +70,39 @@ impl Environments {
         Ok(state)
     }
 
-    /// Takes over a state of environments that were made in the same way.
+    /// Takes over a state of environments that were made in the same way, but for the number of
+    /// those for evaluation; see [`Evaluator::restore`].
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
-        state.check_form(&self.state()?).map_err(EnvError::from)?;
+        let evaluation = state.state("evaluation");
+        let count = Evaluator::count(&evaluation);
+        (state.check_form(&self.state_with(count)?)).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
-        self.evaluation.restore(&state.state("evaluation"))?;
+        self.evaluation.restore(&evaluation)?;
         Ok(())
+    }
+
+    /// A state as large as that of a run of this task can be, however many episodes it evaluates.
+    ///
+    /// # Errors
+    /// When the task cannot be saved.
+    pub fn largest_state(&self) -> Result<EnvState, RunError> {
+        self.state_with(PARALLEL)
+    }
+
+    /// A state of the form that it has with `count` environments for evaluation.
+    fn state_with(&self, count: usize) -> Result<EnvState, RunError> {
+        let mut state = EnvState::new();
+        state.put_state("training", self.training.state()?);
+        state.put_state("evaluation", self.evaluation.form(count)?);
+        Ok(state)
     }
 }
 
 /// Where a run begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Begin {
     /// With its first step.
     Fresh,
@@ -91,6 +110,8 @@ pub enum Begin {
     Resumed {
         /// Whether a damaged checkpoint is an error even if an older one is whole.
         strict: bool,
+        /// What is another in the configuration than when the run was last written.
+        changed: Vec<Change>,
     },
 }
 
@@ -109,7 +130,9 @@ pub fn train<B: RescoreBackend>(
 ) -> Result<(), RunError> {
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,
-        Begin::Resumed { strict } => resume::<B>(config, envs, folder, strict, device)?,
+        Begin::Resumed { strict, changed } => {
+            resume::<B>(config, envs, folder, strict, &changed, device)?
+        }
     };
     let result = learn(&mut run, interrupt);
     if let Err(RunError::NotFinite { .. }) = &result {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::RunError;
+use crate::durable::read_text;
+use crate::log::EVAL_LIMIT;
 
 /// The learning curve of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +23,7 @@ impl Curve {
     /// When the file is missing, damaged or holds no evaluation yet.
     pub fn read(run: &Path) -> Result<Self, RunError> {
         let path = run.join("eval.csv");
-        let text = std::fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
+        let text = read_text(&path, EVAL_LIMIT)?;
         let corrupt = |message: String| RunError::Corrupt {
             path: path.clone(),
             message,

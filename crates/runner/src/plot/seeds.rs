@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::Curve;
 use crate::RunError;
-use crate::run_folder::CONFIG_FILE;
+use crate::durable::read_text;
+use crate::run_folder::{CONFIG_FILE, CONFIG_LIMIT};
 
 /// What two runs may differ in, beside the seed, and still be the same experiment: where they were
 /// computed and how far they were meant to go.
@@ -115,7 +116,7 @@ impl Group {
 /// The configuration of `run` without what is not compared, and its seed.
 fn settings(run: &Path) -> Result<(toml::Table, i64), RunError> {
     let path = run.join(CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
+    let text = read_text(&path, CONFIG_LIMIT)?;
     let corrupt = |message: String| RunError::Corrupt {
         path: path.clone(),
         message,
