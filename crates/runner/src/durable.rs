@@ -94,6 +94,7 @@ pub fn refuse_link(path: &Path) -> Result<(), RunError> {
 /// # Errors
 /// When it is something else.
 pub fn refuse_special(path: &Path) -> Result<(), RunError> {
+    refuse_link(path)?;
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             Err(RunError::corrupt(path, "it is not a regular file"))

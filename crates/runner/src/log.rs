@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::RunError;
-use crate::durable::{read_text, write_whole};
+use crate::durable::{open_regular, read_text, write_whole};
 use crate::evaluate::Evaluation;
 use crate::lacking::tolerate_sync;
 
@@ -183,14 +183,19 @@ impl MetricsLog {
 /// Gives the table in `path` the columns of `header`, where it has fewer: those of evaluations with
 /// more episodes from now on. Gives the number of columns that it has then.
 fn widen(path: &Path, header: &[String]) -> Result<usize, RunError> {
-    let text = read_text(path, EVAL_LIMIT)?;
-    let columns = |line: &str| line.split(',').count();
-    let found = text.lines().next().map_or(0, columns);
+    let columns = |line: &[u8]| line.split(|byte| *byte == b',').count();
+    let mut first = Vec::new();
+    BufReader::new(open_regular(path)?.0)
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut first)
+        .map_err(RunError::io("read", path))?;
+    let found = columns(&first);
     if found >= header.len() {
         return Ok(found);
     }
+    let text = read_text(path, EVAL_LIMIT)?;
     let rows = text.lines().skip(1).map(|row| {
-        let missing = header.len().saturating_sub(columns(row));
+        let missing = header.len().saturating_sub(columns(row.as_bytes()));
         format!("{row}{}\n", ",".repeat(missing))
     });
     let table: String = std::iter::once(header.join(",") + "\n")
@@ -218,15 +223,18 @@ struct Kept {
 
 /// A line of either file is far shorter.
 const LINE_LIMIT: u64 = 1 << 20;
+/// No line is longer, however many episodes an evaluation has.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// Cuts the file behind its first `lines` lines, or behind the last whole line if it has fewer,
-/// which is said. A file that is not there has none.
+/// which is said. A file that is not there has none; in one that has no end of a line for long the
+/// end is not sought.
 fn cut(path: &Path, lines: u64) -> Result<Kept, RunError> {
     let mut kept = Kept::default();
     if fs::symlink_metadata(path).is_err() {
         return Ok(kept);
     }
-    let (file, _) = crate::durable::open_regular(path)?;
+    let (file, _) = open_regular(path)?;
     let mut reader = BufReader::new(file);
     let mut length = 0;
     let mut part = Vec::new();
@@ -244,6 +252,12 @@ fn cut(path: &Path, lines: u64) -> Result<Kept, RunError> {
             };
             kept.lines += 1;
             length += std::mem::take(&mut bytes);
+        } else if bytes > LONGEST_LINE {
+            let message = format!(
+                "its line {} is longer than {LONGEST_LINE} bytes",
+                kept.lines + 1
+            );
+            return Err(RunError::corrupt(path, message));
         } else if part.is_empty() {
             tracing::warn!(
                 "{} has {} whole lines, but had {lines} at the checkpoint",

@@ -32,21 +32,12 @@ pub fn resume<'a, B: RescoreBackend>(
     let checkpoints = Checkpoints::of(folder.path());
     checkpoints.recover()?;
     let steps = checkpoints.steps()?;
-    let note = |step| {
-        folder.note_resumption(config, step, changed)?;
-        if changed.is_empty() {
-            return Ok(());
-        }
-        folder.write_config(config)
-    };
     let run = if steps.is_empty() {
         tracing::info!("there is no checkpoint: the run starts again");
-        note(0)?;
         Run::<B>::new(config, envs, folder, device)?
     } else {
         let moment = last_whole::<B>(config, envs, folder, strict, device, &steps)?;
         // From here on files are changed.
-        note(moment.step)?;
         for bad in steps.into_iter().filter(|step| *step > moment.step) {
             let aside = checkpoints.set_aside(bad)?;
             tracing::warn!("the checkpoint of step {bad} is now {}", aside.display());
@@ -57,6 +48,11 @@ pub fn resume<'a, B: RescoreBackend>(
         }
         Run::at(moment, config, folder, device)?
     };
+    // The record first: a change that is not recorded would be worse than the reverse.
+    folder.note_resumption(config, run.step, changed)?;
+    if !changed.is_empty() {
+        folder.write_config(config)?;
+    }
     folder.forget("crash.json")?;
     folder.mark_not_done()?;
     tracing::info!(step = run.step, "resumed");
