@@ -313,6 +313,42 @@ fn a_run_without_a_whole_checkpoint_is_left_alone() {
     assert!(contents(&folder.join("run")) == before);
 }
 
+/// Some file systems of clusters have no locks, some cannot bring a folder to the disk: the run is
+/// the same, and the user is told once.
+#[test]
+fn a_file_system_that_lacks_something_is_no_obstacle() {
+    let whole = temporary();
+    trains(whole.path(), &short("run"));
+    // ENOLCK, ENOSYS, EOPNOTSUPP; EINVAL, EBADF: the numbers of Linux.
+    #[cfg(target_os = "linux")]
+    for (fault, words) in [
+        ("nolock@37", "LOCK cannot be locked"),
+        ("nolock@38", "LOCK cannot be locked"),
+        ("nolock@95", "LOCK cannot be locked"),
+        ("nofoldersync@22", "cannot be synchronised"),
+        ("nofoldersync@9", "cannot be synchronised"),
+    ] {
+        let folder = temporary();
+        let folder = folder.path();
+        let output = with_fault(folder, &short("run"), fault);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{fault}: {text}");
+        assert_eq!(text.matches(words).count(), 1, "{fault}: {text}");
+        assert_same(&whole.path().join("run"), &folder.join("run"));
+    }
+    // A disk that fails is another matter: EIO.
+    for fault in ["nolock@5", "nofoldersync@5"] {
+        let folder = temporary();
+        let output = with_fault(folder.path(), &short("run"), fault);
+        assert_eq!(
+            output.status.code(),
+            Some(74),
+            "{fault}: {}",
+            stderr(&output)
+        );
+    }
+}
+
 /// The night's test, for a moment: that it can be run, and fails where it should.
 #[test]
 fn the_soak_test_runs() {

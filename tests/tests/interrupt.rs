@@ -51,6 +51,130 @@ fn run_until(folder: &Path, more: &[&str], file: &str) -> Child {
     child
 }
 
+/// The last line of `errors`, typed into a shell in `folder`.
+fn type_last_line(folder: &Path, errors: &str) -> std::process::Output {
+    let command = errors.lines().last().expect("something was said");
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(folder)
+        .output();
+    output.expect("sh exists")
+}
+
+/// Schedulers and terminals warn, perhaps more than once, and each of them in its own way; what
+/// they have warned of may be the end of stderr as well.
+#[test]
+fn warnings_end_with_75_however_often_and_the_last_line_goes_on() {
+    for names in [
+        &["-HUP", "-HUP", "-HUP"][..],
+        &["-USR1", "-USR1", "-USR1"],
+        &["-USR2", "-USR2", "-USR2"],
+        &["-USR1", "-HUP", "-USR2", "-TERM"],
+    ] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let steps = ["--steps", "100000000", "--out", "my runs/it's one"];
+        let mut child = command(folder, &tiny(&[&["--algo", "sac"], &steps[..]].concat()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let run = folder.join("my runs/it's one");
+        let begun = || std::fs::metadata(run.join("metrics.jsonl")).is_ok_and(|f| f.len() > 0);
+        assert!(waits_until(begun), "it does not begin");
+        signal(&child, names);
+        assert_eq!(end_of(&mut child).code(), Some(75), "{names:?}");
+        let output = child.wait_with_output().expect("it has ended");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // The command goes on, and the run can be made to end from there.
+        let line = errors.lines().last().expect("a line");
+        assert!(line.contains(" train --resume "), "{errors}");
+        let step: u64 = std::fs::read_dir(run.join("checkpoints"))
+            .expect("a checkpoint")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .max()
+            .expect("a checkpoint");
+        let output = type_last_line(folder, &format!("{line} --steps {}", step + 10));
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(stdout(&output).trim(), "my runs/it's one");
+    }
+}
+
+#[test]
+fn another_program_may_have_started_this_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arguments = tiny(&["--algo", "sac", "--steps", "100000000", "--out", "run"]);
+    let mut child = command(folder.path(), &arguments)
+        .env("RESCORE_COMMAND", "cargo xtask")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let file = folder.path().join("run/metrics.jsonl");
+    assert!(waits_until(
+        || std::fs::metadata(&file).is_ok_and(|f| f.len() > 0)
+    ));
+    signal(&child, &["-TERM"]);
+    assert_eq!(end_of(&mut child).code(), Some(75));
+    let errors = child.wait_with_output().expect("it has ended").stderr;
+    let errors = String::from_utf8_lossy(&errors);
+    assert_eq!(
+        errors.lines().last(),
+        Some("cargo xtask train --resume run")
+    );
+}
+
+/// A terminal that closes takes stderr with it.
+#[test]
+fn a_terminal_that_closes_does_not_keep_a_run_from_its_checkpoint() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arguments = tiny(&["--algo", "sac", "--steps", "100000000", "--out", "run"]);
+    let mut child = command(folder.path(), &arguments)
+        .env("RUST_LOG", "info")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let file = folder.path().join("run/metrics.jsonl");
+    assert!(waits_until(
+        || std::fs::metadata(&file).is_ok_and(|f| f.len() > 0)
+    ));
+    drop((child.stderr.take(), child.stdout.take()));
+    // Evaluations are reported meanwhile.
+    let length = || std::fs::metadata(folder.path().join("run/eval.csv")).map_or(0, |f| f.len());
+    let before = length();
+    assert!(waits_until(|| length() > before), "it does not go on");
+    signal(&child, &["-HUP"]);
+    assert_eq!(end_of(&mut child).code(), Some(75));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nohup_stays_in_force() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arguments = tiny(&["--algo", "sac", "--steps", "100000000", "--out", "run"]);
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP && exec \"$@\"", "sh"])
+        .arg(binary())
+        .args(&arguments)
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh exists");
+    let file = folder.path().join("run/metrics.jsonl");
+    let length = || std::fs::metadata(&file).map_or(0, |f| f.len());
+    assert!(waits_until(|| length() > 0));
+    signal(&child, &["-HUP"]);
+    let before = length();
+    assert!(
+        waits_until(|| length() > before + 2000),
+        "it does not go on"
+    );
+    signal(&child, &["-TERM"]);
+    assert_eq!(end_of(&mut child).code(), Some(75));
+}
+
 #[test]
 fn sigint_and_sigterm_end_with_75_after_a_checkpoint() {
     for name in ["-INT", "-TERM"] {

@@ -165,12 +165,7 @@ fn what_cannot_be_resumed_is_refused() {
     );
     let left = folder.join("empty").read_dir().expect("there").count();
     assert_eq!(left, 0, "a file was left in somebody's folder");
-    for option in [
-        ["--algo", "sac"],
-        ["--seed", "1"],
-        ["--out", "other"],
-        ["--set", "gamma=0.9"],
-    ] {
+    for option in [["--algo", "sac"], ["--seed", "1"], ["--out", "other"]] {
         let arguments = [&["train", "--resume", "empty"], &option[..]].concat();
         fails(folder, &arguments, 2, &[option[0], "--resume"]);
     }

@@ -1,5 +1,6 @@
 //! Checking names before anything is built.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use crate::failure::{Failure, Result};
@@ -66,10 +67,19 @@ fn known(kind: &str, name: &str, names: &[&str]) -> Result<()> {
     Err(failure.hint(format!("{kind}s: {}", names.join(", "))))
 }
 
+/// A configuration is far shorter.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
 /// The value of the top-level string `key` in a configuration file. `None` where the file or the
-/// key is missing or is something else: `rescore` says so with line and column.
+/// key is missing or is something else: `rescore` says so with line and column. A pipe is left for
+/// `rescore` to read, since it can be read once only.
 pub fn configured(file: &Path, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
+    if !std::fs::metadata(file).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(file).ok()?;
+    file.take(CONFIG_LIMIT).read_to_string(&mut text).ok()?;
     let table: toml::Table = toml::from_str(&text).ok()?;
     Some(table.get(key)?.as_str()?.to_owned())
 }
@@ -142,5 +152,12 @@ mod tests {
         assert_eq!(configured(&file, "env").as_deref(), Some("Hopper-v4"));
         assert_eq!(configured(&file, "seed"), None);
         assert_eq!(configured(&dir.path().join("absent.toml"), "env"), None);
+        assert_eq!(configured(dir.path(), "env"), None);
+        // Cut within its limit, it is no configuration any more.
+        std::fs::write(&file, "env = \"".to_owned() + &"x".repeat(2 << 20) + "\"\n")
+            .expect("writable");
+        assert_eq!(configured(&file, "env"), None);
+        #[cfg(unix)]
+        assert_eq!(configured(Path::new("/dev/zero"), "env"), None);
     }
 }

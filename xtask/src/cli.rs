@@ -133,11 +133,19 @@ pub struct Train {
     /// The run folder (default: a new one in runs/)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with this run from its last checkpoint; with --steps to a later end
-    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "device", "config", "settings", "out"])]
+    /// Go on with this run from its last checkpoint; with --steps to a later end, with --set under
+    /// another learning rate or with evaluations, checkpoints or logs at other intervals
+    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "env", "seed", "config", "out"])]
     pub resume: Option<PathBuf>,
-    /// Stop where --resume would use an older checkpoint because the last is damaged
-    #[arg(long, requires = "resume")]
+    /// Begin the run in --out, go on with it if it has begun, or say that it is done: one command
+    /// for jobs that are requeued
+    #[arg(long = "continue", requires = "out", group = "going_on")]
+    pub go_on: bool,
+    /// Go on with another --backend than the run had, which changes the last bits of its results
+    #[arg(long, requires = "going_on")]
+    pub allow_different_bits: bool,
+    /// Stop where an older checkpoint would be used because the last is damaged
+    #[arg(long, requires = "going_on")]
     pub strict: bool,
 }
 

@@ -98,7 +98,7 @@ fn check_names(command: &Command) -> Result<()> {
             }
             let config = train_config(train);
             if let Some(config) = &config {
-                std::fs::File::open(config).map_err(|e| Failure::io("read", config, &e))?;
+                std::fs::metadata(config).map_err(|e| Failure::io("read", config, &e))?;
             }
             // The program's order of precedence.
             let name = |key, option: Option<&str>| {

@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 use crate::failure::{Failure, Result};
 use crate::setup::{self, Check, LINK_DIR, Store};
 
+/// Environment variable by which `rescore` knows how the user has called it, to tell which command
+/// goes on with a run.
+const COMMAND: &str = "RESCORE_COMMAND";
+
 /// How much a command wants MuJoCo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Physics {
@@ -127,7 +131,7 @@ pub fn build_for_use(root: &Path, mujoco: bool, gpu: &[&str]) -> Result<PathBuf>
 /// If it cannot be started.
 pub fn become_program(program: &Path, arguments: &[OsString]) -> Result<u8> {
     let mut command = Command::new(program);
-    command.args(arguments);
+    command.args(arguments).env(COMMAND, "cargo xtask");
     forget_xtask(&mut command);
     #[cfg(unix)]
     let error = {

@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use crate::{RunError, fault};
+use crate::RunError;
+use crate::fault::{self, Refused};
+use crate::lacking::tolerate_sync;
 
 /// The SHA-256 of `bytes` in hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -52,7 +54,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         let mut file = create(path)?;
         write_all(&mut file, bytes)?;
         fault::write_step(true)?;
-        file.sync_all()
+        tolerate_sync(path, file.sync_all())
     };
     write().map_err(RunError::io("write", path))
 }
@@ -81,6 +83,21 @@ pub fn refuse_link(path: &Path) -> Result<(), RunError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => {
             Err(RunError::corrupt(path, "it is a link that leads elsewhere"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Requires that `path` is a regular file or not there: another kind of file is not written to, nor
+/// is it removed.
+///
+/// # Errors
+/// When it is something else.
+pub fn refuse_special(path: &Path) -> Result<(), RunError> {
+    refuse_link(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(RunError::corrupt(path, "it is not a regular file"))
         }
         _ => Ok(()),
     }
@@ -143,15 +160,19 @@ pub fn remove(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Waits until the entries of a folder are on the disk.
+/// Waits until the entries of a folder are on the disk, if the file system can do that.
 ///
 /// # Errors
 /// When the folder cannot be opened.
 pub fn sync_folder(path: &Path) -> Result<(), RunError> {
     // Windows cannot open folders as files, and keeps renames in order by itself.
     if cfg!(unix) {
+        let sync = || {
+            fault::refusal(Refused::FolderSync)?;
+            File::open(path)?.sync_all()
+        };
         fault::write_step(false)
-            .and_then(|()| File::open(path)?.sync_all())
+            .and_then(|()| tolerate_sync(path, sync()))
             .map_err(RunError::io("synchronise", path))?;
     }
     Ok(())
@@ -199,6 +220,37 @@ pub fn open_regular(path: &Path) -> Result<(File, u64), RunError> {
     }
     let file = File::open(path).map_err(RunError::io("read", path))?;
     Ok((file, metadata.len()))
+}
+
+/// Reads a text of at most `limit` bytes from a regular file.
+///
+/// # Errors
+/// As [`read_limited`], and when it is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, RunError> {
+    text(path, read_limited(path, limit)?)
+}
+
+/// Reads a text of at most `limit` bytes from whatever the user names: a pipe will do.
+///
+/// # Errors
+/// When it is longer, is not UTF-8 or cannot be read.
+pub fn read_stream(path: &Path, limit: u64) -> Result<String, RunError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(RunError::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        let message = format!("it is longer than {limit} bytes, which is more than makes sense");
+        return Err(RunError::corrupt(path, message));
+    }
+    text(path, bytes)
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, RunError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        RunError::corrupt(path, format!("byte {place} is not UTF-8 text"))
+    })
 }
 
 /// Reads a regular file of at most `limit` bytes.

@@ -93,6 +93,14 @@ pub enum RunError {
         /// The checkpoint's folder.
         checkpoint: PathBuf,
     },
+    /// The run stopped before its end, and a command goes on with it.
+    #[error("{error}")]
+    Stopped {
+        /// Why.
+        error: Box<RunError>,
+        /// The command, as it is typed into a shell (in the bytes of its paths).
+        command: Vec<u8>,
+    },
     /// Something that a soak test requires does not hold.
     #[error("{0}")]
     Soak(String),
@@ -136,12 +144,21 @@ impl RunError {
         }
     }
 
+    /// The command that goes on with the run, if there is one: the last line for the user.
+    pub fn command(&self) -> Option<&[u8]> {
+        match self {
+            Self::Stopped { command, .. } => Some(command),
+            _ => None,
+        }
+    }
+
     /// The exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage { .. } | Self::FolderNotEmpty(_) => exit_code::USAGE,
             Self::FolderHeld { .. } => exit_code::HELD,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
+            Self::Stopped { error, .. } => error.exit_code(),
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
             Self::Env(error) => match error {
                 EnvError::UnknownTask { .. }
@@ -161,17 +178,24 @@ impl RunError {
         match self {
             Self::Config(error) => error.hint.clone(),
             Self::Usage { hint, .. } => hint.clone(),
-            Self::FolderNotEmpty(_) => {
-                Some("choose another --out, or leave it out for a fresh folder below runs/".into())
-            }
+            Self::FolderNotEmpty(_) => Some(
+                "choose another --out, or leave it out for a fresh folder below runs/; --continue \
+                 goes on with a run"
+                    .into(),
+            ),
             Self::FolderHeld { .. } => {
                 Some("wait until that process ends, or choose another --out".into())
             }
             Self::NotFinite { .. } => Some(
                 "crash.json in the run folder says more, and the last checkpoint is sound; if \
-                     training diverged, try smaller learning rates (--set lr=1e-4)"
+                 training diverged, go on from there with smaller learning rates"
                     .into(),
             ),
+            Self::Interrupted { .. } => Some("go on with --resume".into()),
+            Self::Stopped { error, .. } => Some(match **error {
+                Self::Interrupted { .. } => "this command goes on:".to_owned(),
+                _ => error.hint().map_or_else(String::new, |hint| hint + ":"),
+            }),
             Self::Mismatch { .. } => Some(
                 "a checkpoint can be read only with the config.toml of the run that wrote it"
                     .into(),

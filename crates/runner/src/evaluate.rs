@@ -10,7 +10,7 @@ use crate::RunError;
 use crate::interrupt::Interrupt;
 
 /// Environments played at the same time; more episodes are played in turns.
-const PARALLEL: usize = 64;
+pub const PARALLEL: usize = 64;
 
 /// The episodes of one evaluation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,13 +151,36 @@ impl Evaluator {
         Ok(state)
     }
 
-    /// Takes over a state of an evaluator that was made in the same way.
+    /// A state of the form that it has with `count` environments.
+    ///
+    /// # Errors
+    /// When a task cannot be saved.
+    pub fn form(&self, count: usize) -> Result<EnvState, EnvError> {
+        let mut state = EnvState::new();
+        // More than there are have the form of the first.
+        let first = self.slots.iter().take(1).cycle();
+        for (index, slot) in self.slots.iter().chain(first).take(count).enumerate() {
+            state.put_state(&format!("env.{index}"), slot.env.save()?);
+        }
+        Ok(state)
+    }
+
+    /// The environments in `state`, 1 to [`PARALLEL`].
+    pub fn count(state: &EnvState) -> usize {
+        let is_there = |index: &usize| state.state(&format!("env.{index}")).arrays().len() > 0;
+        (1..PARALLEL).take_while(is_there).count() + 1
+    }
+
+    /// Takes over a state of an evaluator that was made in the same way, but for the number of
+    /// episodes: where it had more environments, the states of the last are dropped; where it had
+    /// fewer, ours without a state remain as they were made, at the beginning of their streams.
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
-        state.check_form(&self.state()?)?;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        let count = Self::count(state);
+        state.check_form(&self.form(count)?)?;
+        for (index, slot) in self.slots.iter_mut().enumerate().take(count) {
             slot.env.restore(&state.state(&format!("env.{index}")))?;
         }
         Ok(())

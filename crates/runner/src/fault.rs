@@ -9,6 +9,8 @@
 //! full@N           from that step on, writing fails as on a full disk
 //! nan:WHAT@N       WHAT is NaN once, at environment step N or the first after it
 //! inf:WHAT@N       ... infinite
+//! nolock@N         the file system refuses locks with the system's error number N
+//! nofoldersync@N   it refuses to bring a folder to the disk
 //! ```
 //!
 //! `WHAT` is `observation`, `next_observation`, `reward`, `action`, the name of a metric
@@ -27,25 +29,41 @@ enum Fault {
     Abort { at: u64 },
     Full { from: u64 },
     Number { what: String, value: f32, at: u64 },
+    Refuse { what: Refused, number: i32 },
+}
+
+/// What a file system can refuse to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// To lock a file.
+    Lock,
+    /// To bring a folder to the disk.
+    FolderSync,
 }
 
 impl Fault {
     fn parse(text: &str) -> Option<Self> {
         let (kind, at) = text.rsplit_once('@')?;
         let at = at.parse().ok()?;
-        match kind.split_once(':') {
-            None if kind == "abort" => Some(Self::Abort { at }),
-            None if kind == "full" => Some(Self::Full { from: at }),
-            Some((kind, what)) => {
-                let value = match kind {
-                    "nan" => f32::NAN,
-                    "inf" => f32::INFINITY,
-                    _ => return None,
-                };
-                let what = what.to_owned();
-                Some(Self::Number { what, value, at })
-            }
-            None => None,
+        if let Some((kind, what)) = kind.split_once(':') {
+            let value = match kind {
+                "nan" => f32::NAN,
+                "inf" => f32::INFINITY,
+                _ => return None,
+            };
+            let what = what.to_owned();
+            return Some(Self::Number { what, value, at });
+        }
+        let refuse = |what| {
+            let number = i32::try_from(at).ok()?;
+            Some(Self::Refuse { what, number })
+        };
+        match kind {
+            "abort" => Some(Self::Abort { at }),
+            "full" => Some(Self::Full { from: at }),
+            "nolock" => refuse(Refused::Lock),
+            "nofoldersync" => refuse(Refused::FolderSync),
+            _ => None,
         }
     }
 }
@@ -81,6 +99,20 @@ pub fn write_step(needs_space: bool) -> io::Result<()> {
         Some(Fault::Full { from }) if next() >= *from && needs_space => {
             Err(io::ErrorKind::StorageFull.into())
         }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the file system refuses `what`.
+///
+/// # Errors
+/// When it does.
+pub fn refusal(what: Refused) -> io::Result<()> {
+    match armed() {
+        Some(Fault::Refuse {
+            what: refused,
+            number,
+        }) if *refused == what => Err(io::Error::from_raw_os_error(*number)),
         _ => Ok(()),
     }
 }
@@ -121,6 +153,11 @@ mod tests {
             at: 40,
         };
         assert_eq!(number, Some(expected));
+        let refused = Fault::Refuse {
+            what: Refused::Lock,
+            number: 37,
+        };
+        assert_eq!(Fault::parse("nolock@37"), Some(refused));
         for wrong in ["", "abort", "abort@", "@3", "abort@-1", "big:reward@3"] {
             assert_eq!(Fault::parse(wrong), None, "{wrong}");
         }

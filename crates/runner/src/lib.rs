@@ -18,6 +18,7 @@ pub mod footprint;
 mod forecast;
 pub mod guard;
 pub mod interrupt;
+mod lacking;
 mod lock;
 pub mod log;
 mod output;

@@ -5,6 +5,8 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fault::{self, Refused};
+use crate::lacking::tolerate_lock;
 use crate::{RunError, device};
 
 /// Name of the file.
@@ -26,7 +28,7 @@ impl Lock {
     /// [`RunError::FolderHeld`] when another process has it.
     pub fn take(run: &Path) -> Result<Self, RunError> {
         let path = run.join(LOCK);
-        crate::durable::refuse_link(&path)?;
+        crate::durable::refuse_special(&path)?;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -34,7 +36,10 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(RunError::io("create", &path))?;
-        match file.try_lock() {
+        let locked = fault::refusal(Refused::Lock)
+            .map_err(TryLockError::Error)
+            .and_then(|()| file.try_lock());
+        match tolerate_lock(&path, locked) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(RunError::FolderHeld {

@@ -9,7 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::RunError;
+use crate::durable::{open_regular, read_text, write_whole};
 use crate::evaluate::Evaluation;
+use crate::lacking::tolerate_sync;
+
+/// Evaluations of a long run with many episodes are shorter.
+pub const EVAL_LIMIT: u64 = 256 << 20;
 
 /// `eval.csv`: one row per evaluation, brought to the disk at once.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct EvalLog {
     path: PathBuf,
     writer: csv::Writer<File>,
     rows: u64,
+    /// Columns of the header. A row of fewer episodes ends with empty cells.
+    columns: usize,
 }
 
 impl EvalLog {
@@ -26,20 +33,24 @@ impl EvalLog {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(path: &Path, episodes: usize, rows: u64) -> Result<Self, RunError> {
-        let kept = cut(path, rows + 1)?;
-        let mut log = Self {
-            path: path.to_owned(),
-            writer: csv::Writer::from_writer(append_to(path)?),
-            rows: kept.lines.saturating_sub(1),
-        };
-        if kept.lines > 0 {
-            return Ok(log);
-        }
         let mut header: Vec<_> = ["step", "episodes", "mean_return", "std_return"]
             .map(String::from)
             .into();
         header.extend((0..episodes).map(|i| format!("return_{i}")));
-        log.write(&header)?;
+        let kept = cut(path, rows + 1)?;
+        let columns = match kept.lines {
+            0 => header.len(),
+            _ => widen(path, &header)?,
+        };
+        let mut log = Self {
+            path: path.to_owned(),
+            writer: csv::Writer::from_writer(append_to(path)?),
+            rows: kept.lines.saturating_sub(1),
+            columns,
+        };
+        if kept.lines == 0 {
+            log.write(&header)?;
+        }
         Ok(log)
     }
 
@@ -55,6 +66,7 @@ impl EvalLog {
             evaluation.std().to_string(),
         ];
         row.extend(evaluation.returns.iter().map(ToString::to_string));
+        row.resize(self.columns.max(row.len()), String::new());
         self.write(&row)?;
         self.rows += 1;
         Ok(())
@@ -69,7 +81,7 @@ impl EvalLog {
         crate::fault::write_step(true)
             .and_then(|()| Ok(self.writer.write_record(row)?))
             .and_then(|()| self.writer.flush())
-            .and_then(|()| self.writer.get_ref().sync_data())
+            .and_then(|()| tolerate_sync(&self.path, self.writer.get_ref().sync_data()))
             .map_err(RunError::io("write", &self.path))
     }
 }
@@ -161,7 +173,7 @@ impl MetricsLog {
     /// When they cannot be written.
     pub fn sync(&self) -> Result<(), RunError> {
         crate::fault::write_step(true)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| tolerate_sync(&self.path, self.file.sync_data()))
             .map_err(RunError::io("write", &self.path))
     }
 
@@ -174,6 +186,31 @@ impl MetricsLog {
     pub const fn wall_time_s(&self) -> f64 {
         self.wall_time_s
     }
+}
+
+/// Gives the table in `path` the columns of `header`, where it has fewer: those of evaluations with
+/// more episodes from now on. Gives the number of columns that it has then.
+fn widen(path: &Path, header: &[String]) -> Result<usize, RunError> {
+    let columns = |line: &[u8]| line.split(|byte| *byte == b',').count();
+    let mut first = Vec::new();
+    BufReader::new(open_regular(path)?.0)
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut first)
+        .map_err(RunError::io("read", path))?;
+    let found = columns(&first);
+    if found >= header.len() {
+        return Ok(found);
+    }
+    let text = read_text(path, EVAL_LIMIT)?;
+    let rows = text.lines().skip(1).map(|row| {
+        let missing = header.len().saturating_sub(columns(row.as_bytes()));
+        format!("{row}{}\n", ",".repeat(missing))
+    });
+    let table: String = std::iter::once(header.join(",") + "\n")
+        .chain(rows)
+        .collect();
+    write_whole(path, table.as_bytes())?;
+    Ok(header.len())
 }
 
 fn append_to(path: &Path) -> Result<File, RunError> {
@@ -194,15 +231,18 @@ struct Kept {
 
 /// A line of either file is far shorter.
 const LINE_LIMIT: u64 = 1 << 20;
+/// No line is longer, however many episodes an evaluation has.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// Cuts the file behind its first `lines` lines, or behind the last whole line if it has fewer,
-/// which is said. A file that is not there has none.
+/// which is said. A file that is not there has none; in one that has no end of a line for long the
+/// end is not sought.
 fn cut(path: &Path, lines: u64) -> Result<Kept, RunError> {
     let mut kept = Kept::default();
     if fs::symlink_metadata(path).is_err() {
         return Ok(kept);
     }
-    let (file, _) = crate::durable::open_regular(path)?;
+    let (file, _) = open_regular(path)?;
     let mut reader = BufReader::new(file);
     let mut length = 0;
     let mut part = Vec::new();
@@ -220,6 +260,12 @@ fn cut(path: &Path, lines: u64) -> Result<Kept, RunError> {
             };
             kept.lines += 1;
             length += std::mem::take(&mut bytes);
+        } else if bytes > LONGEST_LINE {
+            let message = format!(
+                "its line {} is longer than {LONGEST_LINE} bytes",
+                kept.lines + 1
+            );
+            return Err(RunError::corrupt(path, message));
         } else if part.is_empty() {
             tracing::warn!(
                 "{} has {} whole lines, but had {lines} at the checkpoint",
@@ -238,7 +284,7 @@ fn set_length(path: &Path, length: u64) -> Result<(), RunError> {
         .open(path)
         .and_then(|file| {
             file.set_len(length)?;
-            file.sync_all()
+            tolerate_sync(path, file.sync_all())
         })
         .map_err(RunError::io("write", path))
 }
@@ -260,6 +306,28 @@ mod tests {
         assert_eq!(
             fs::read_to_string(&path).expect("just written"),
             "step,episodes,mean_return,std_return,return_0,return_1\n50,2,1.75,0.75,1,2.5\n"
+        );
+    }
+
+    #[test]
+    fn a_table_gets_the_columns_of_more_episodes_and_keeps_those_of_fewer() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("eval.csv");
+        for (rows, step, returns) in [
+            (0, 10, vec![1.0]),
+            (1, 20, vec![1.0, 3.0]),
+            (2, 30, vec![5.0]),
+        ] {
+            let mut log = EvalLog::open(&path, returns.len(), rows).expect("writable");
+            let lengths = vec![1; returns.len()];
+            log.append(step, &Evaluation { returns, lengths })
+                .expect("writable");
+            assert_eq!(log.rows(), rows + 1);
+        }
+        assert_eq!(
+            fs::read_to_string(&path).expect("just written"),
+            "step,episodes,mean_return,std_return,return_0,return_1\n\
+             10,1,1,0,1,\n20,2,2,1,1,3\n30,1,5,0,5,\n"
         );
     }
 

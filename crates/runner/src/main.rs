@@ -31,6 +31,9 @@ fn main() -> ExitCode {
             if let Some(hint) = error.hint() {
                 let _ = writeln!(stderr, "hint: {hint}");
             }
+            if let Some(command) = error.command() {
+                let _ = stderr.write_all(&[command, b"\n"].concat());
+            }
             ExitCode::from(error.exit_code())
         }
     }

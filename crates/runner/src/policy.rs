@@ -44,7 +44,7 @@ pub fn load<B: RescoreBackend>(
             description,
         });
     }
-    let limits = Limits::new(&agent.state(), &Environments::new(config)?.state()?);
+    let limits = Limits::new(&agent.state(), &Environments::new(config)?.largest_state()?);
     let loaded = checkpoint::load(path, &expected, limits, |state| agent.load_state(state))?;
     let saved = loaded.environments.state("training").state("statistics");
     let statistics = RunningStatistics::restored(&saved, dims.0).map_err(EnvError::from)?;

@@ -11,17 +11,20 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// All bars of the program, so that log lines can be written above them.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Writes log lines to stderr without tearing a bar.
+/// Writes log lines to stderr without tearing a bar. A stderr that is closed, as that of a terminal
+/// that is gone, is no error: it must not keep a run from saving itself.
 #[derive(Debug, Clone, Copy)]
 pub struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        BARS.suspend(|| std::io::stderr().write(bytes))
+        let _ = BARS.suspend(|| std::io::stderr().write_all(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+        let _ = std::io::stderr().flush();
+        Ok(())
     }
 }
 

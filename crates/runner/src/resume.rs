@@ -7,7 +7,7 @@ use rescore_kernels::RescoreBackend;
 
 use crate::RunError;
 use crate::checkpoint::{self, Checkpoints, Description, Limits};
-use crate::config::Config;
+use crate::config::{Change, Config};
 use crate::replay::{Layout, Replay, Segments};
 use crate::run::{Moment, Run};
 use crate::run_folder::RunFolder;
@@ -15,6 +15,8 @@ use crate::train::Environments;
 
 /// The run in `folder` as it was at its last checkpoint that is whole, or before its first step if
 /// it has never come to one. What was written after it is removed, so that nothing is doubled.
+/// What is `changed` in `config` is recorded; `config.toml` is replaced once it is known that the
+/// run goes on.
 ///
 /// # Errors
 /// When no checkpoint is whole, or (if `strict`) the last is not, or was written with other
@@ -24,6 +26,7 @@ pub fn resume<'a, B: RescoreBackend>(
     envs: Environments,
     folder: &RunFolder,
     strict: bool,
+    changed: &[Change],
     device: &'a B::Device,
 ) -> Result<Run<'a, B>, RunError> {
     let checkpoints = Checkpoints::of(folder.path());
@@ -47,9 +50,13 @@ pub fn resume<'a, B: RescoreBackend>(
         }
         Run::at(moment, config, folder, device)?
     };
-    crate::durable::remove(&folder.file("crash.json"))?;
+    // The record first: a change that is not recorded would be worse than the reverse.
+    folder.note_resumption(config, run.step, changed)?;
+    if !changed.is_empty() {
+        folder.write_config(config)?;
+    }
+    folder.forget("crash.json")?;
     folder.mark_not_done()?;
-    folder.note_resumption(config, run.step)?;
     tracing::info!(step = run.step, "resumed");
     Ok(run)
 }
@@ -67,7 +74,7 @@ fn last_whole<B: RescoreBackend>(
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
     let mut envs = envs;
-    let limits = Limits::new(&agent.state(), &envs.state()?);
+    let limits = Limits::new(&agent.state(), &envs.largest_state()?);
     let mut first_error = None;
     for step in steps.iter().rev() {
         let parts = Parts {

@@ -21,13 +21,20 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::durable::{parse_json, read_limited, refuse_link, sha256_hex, write_json, write_whole};
+use crate::config::{Change, Config};
+use crate::durable::{
+    open_regular, parse_json, read_limited, refuse_link, refuse_special, sha256_hex, write_json,
+    write_whole,
+};
 use crate::lock::{LOCK, Lock};
 use crate::{RunError, backend::device_name, device};
 
 /// Name of the resolved configuration.
 pub const CONFIG_FILE: &str = "config.toml";
+/// A configuration is far shorter.
+pub const CONFIG_LIMIT: u64 = 1 << 20;
+/// Left by a process that was killed before it had begun.
+const UNFINISHED_CONFIG: &str = ".config.toml.tmp";
 const MANIFEST_FILE: &str = "manifest.json";
 const DONE_FILE: &str = "DONE";
 /// Resumptions included, a manifest is far shorter.
@@ -54,20 +61,45 @@ impl RunFolder {
             }
             None => create_named(Path::new("runs"), config)?,
         };
+        let (folder, begun) = Self::enter_existing(path, config)?;
+        if begun {
+            return Err(RunError::FolderNotEmpty(folder.path));
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a run that is to go on, or to begin if the folder `path` is empty or missing;
+    /// and whether the run had begun. Which it is is decided under the lock, so that of several
+    /// processes one begins the run.
+    ///
+    /// # Errors
+    /// When the folder holds something else than a run, is held by another process, or cannot be
+    /// written.
+    pub fn enter(path: &Path, config: &Config) -> Result<(Self, bool), RunError> {
+        fs::create_dir_all(path).map_err(RunError::io("create", path))?;
+        Self::enter_existing(path.to_owned(), config)
+    }
+
+    fn enter_existing(path: PathBuf, config: &Config) -> Result<(Self, bool), RunError> {
+        let is_run = || fs::symlink_metadata(path.join(CONFIG_FILE)).is_ok();
         // A folder that has files but no lock is somebody's data: leave no file behind in it.
         // The lock itself does not count: another process may create it at this very moment.
         // In this order: whoever has written a file had created the lock before.
-        if has_files(&path)? && !path.join(LOCK).exists() {
+        if !is_run() && has_files(&path)? && !path.join(LOCK).exists() {
             return Err(RunError::FolderNotEmpty(path));
         }
         let lock = Lock::take(&path)?;
+        if is_run() {
+            refuse_links(&path)?;
+            return Ok((Self { path, _lock: lock }, true));
+        }
         if has_files(&path)? {
             return Err(RunError::FolderNotEmpty(path));
         }
         let folder = Self { path, _lock: lock };
         folder.write_config(config)?;
         write_json(&folder.file(MANIFEST_FILE), &Manifest::of(config))?;
-        Ok(folder)
+        Ok((folder, false))
     }
 
     /// Opens the folder of a run to go on with it.
@@ -77,10 +109,8 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self, RunError> {
         // Looked at before the lock, which would create a file.
         let config = path.join(CONFIG_FILE);
-        fs::metadata(&config).map_err(RunError::io("read", &config))?;
-        for name in ["checkpoints", "replay"] {
-            refuse_link(&path.join(name))?;
-        }
+        open_regular(&config)?;
+        refuse_links(path)?;
         let lock = Lock::take(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -106,12 +136,18 @@ impl RunFolder {
         write_whole(&self.file(CONFIG_FILE), config.to_toml().as_bytes())
     }
 
-    /// Notes in `manifest.json` that the run goes on from `step`. A manifest that is missing or
-    /// cannot be understood is begun anew: no run depends on it.
+    /// Notes in `manifest.json` that the run goes on from `step` with these changes of its
+    /// configuration. A manifest that is missing or cannot be understood is begun anew: no run
+    /// depends on it.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn note_resumption(&self, config: &Config, step: u64) -> Result<(), RunError> {
+    pub fn note_resumption(
+        &self,
+        config: &Config,
+        step: u64,
+        changed: &[Change],
+    ) -> Result<(), RunError> {
         let path = self.file(MANIFEST_FILE);
         let read = read_limited(&path, MANIFEST_LIMIT).and_then(|bytes| parse_json(&path, &bytes));
         let mut manifest: Manifest = read.unwrap_or_else(|error| {
@@ -119,7 +155,12 @@ impl RunFolder {
             Manifest::of(config)
         });
         let start = Start::now(config);
-        manifest.resumed.push(Resumption { step, start });
+        let to_json = |change: &Change| serde_json::to_value(change).ok();
+        manifest.resumed.push(Resumption {
+            step,
+            changed: changed.iter().filter_map(to_json).collect(),
+            start,
+        });
         write_json(&path, &manifest)
     }
 
@@ -136,19 +177,37 @@ impl RunFolder {
     /// # Errors
     /// When the file cannot be removed.
     pub fn mark_not_done(&self) -> Result<(), RunError> {
-        crate::durable::remove(&self.file(DONE_FILE))
+        self.forget(DONE_FILE)
+    }
+
+    /// Removes a file of the run, if it is there.
+    ///
+    /// # Errors
+    /// When it is not a regular file or cannot be removed.
+    pub fn forget(&self, name: &str) -> Result<(), RunError> {
+        let path = self.file(name);
+        refuse_special(&path)?;
+        crate::durable::remove(&path)
     }
 
     /// Whether the mark is there. What it says is for people: the checkpoints know better.
     pub fn is_done(&self) -> bool {
-        self.file(DONE_FILE).exists()
+        fs::symlink_metadata(self.file(DONE_FILE)).is_ok_and(|file| file.is_file())
     }
 }
 
-/// Whether something other than the lock is in the folder.
+/// Whether something is in the folder other than the lock and what a process leaves that is killed
+/// before the run begins.
 fn has_files(path: &Path) -> Result<bool, RunError> {
     let mut entries = fs::read_dir(path).map_err(RunError::io("read", path))?;
-    Ok(entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != LOCK)))
+    let ours = [LOCK, UNFINISHED_CONFIG];
+    Ok(entries.any(|entry| entry.is_ok_and(|e| ours.iter().all(|name| e.file_name() != **name))))
+}
+
+/// Requires that the folders of the run are its own.
+fn refuse_links(run: &Path) -> Result<(), RunError> {
+    let mut folders = ["checkpoints", "replay"].iter();
+    folders.try_for_each(|name| refuse_link(&run.join(name)))
 }
 
 /// Creates `<algo>-<env>-s<seed>-<hash>` below `parent`, or with `-2`, `-3`, ... when taken.
@@ -211,6 +270,9 @@ struct Start {
 #[derive(Debug, Serialize, Deserialize)]
 struct Resumption {
     step: u64,
+    /// Keys of `config.toml` that have another value from here on: `key`, `from`, `to`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<serde_json::Value>,
     #[serde(flatten)]
     start: Start,
 }

@@ -273,7 +273,7 @@ fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, RunError> {
                 .iter()
                 .any(|name| path.ends_with(name))
             {
-                let bytes = fs::read(&path).map_err(RunError::io("read", &path))?;
+                let bytes = durable::read_limited(&path, 1 << 30)?;
                 files.insert(path, bytes);
             }
         }

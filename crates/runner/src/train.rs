@@ -6,9 +6,9 @@ use rescore_envs::{Env, EnvError, EnvState, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::announce::announce;
-use crate::config::Config;
-use crate::evaluate::Evaluator;
-use crate::footprint::{Memory, size};
+use crate::config::{Change, Config};
+use crate::evaluate::{Evaluator, PARALLEL};
+use crate::footprint::{Footprint, Memory, size};
 use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -68,9 +68,11 @@ impl Environments {
         Ok(envs)
     }
 
-    /// Refuses an agent that cannot fit into memory: an allocation that fails ends the process.
+    /// Refuses an agent or a replay buffer that cannot fit into memory: an allocation that fails
+    /// ends the process.
     fn check_memory(&self, config: &Config) -> Result<(), RunError> {
         let dims = [self.training.observation_dim(), self.training.action_dim()];
+        Footprint::new(config, dims.into()).require_memory()?;
         let training = &config.training;
         let needed = config
             .agent
@@ -100,20 +102,39 @@ impl Environments {
         Ok(state)
     }
 
-    /// Takes over a state of environments that were made in the same way.
+    /// Takes over a state of environments that were made in the same way, but for the number of
+    /// those for evaluation; see [`Evaluator::restore`].
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
-        state.check_form(&self.state()?).map_err(EnvError::from)?;
+        let evaluation = state.state("evaluation");
+        let count = Evaluator::count(&evaluation);
+        (state.check_form(&self.state_with(count)?)).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
-        self.evaluation.restore(&state.state("evaluation"))?;
+        self.evaluation.restore(&evaluation)?;
         Ok(())
+    }
+
+    /// A state as large as that of a run of this task can be, however many episodes it evaluates.
+    ///
+    /// # Errors
+    /// When the task cannot be saved.
+    pub fn largest_state(&self) -> Result<EnvState, RunError> {
+        self.state_with(PARALLEL)
+    }
+
+    /// A state of the form that it has with `count` environments for evaluation.
+    fn state_with(&self, count: usize) -> Result<EnvState, RunError> {
+        let mut state = EnvState::new();
+        state.put_state("training", self.training.state()?);
+        state.put_state("evaluation", self.evaluation.form(count)?);
+        Ok(state)
     }
 }
 
 /// Where a run begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Begin {
     /// With its first step.
     Fresh,
@@ -121,6 +142,8 @@ pub enum Begin {
     Resumed {
         /// Whether a damaged checkpoint is an error even if an older one is whole.
         strict: bool,
+        /// What is another in the configuration than when the run was last written.
+        changed: Vec<Change>,
     },
 }
 
@@ -140,7 +163,9 @@ pub fn train<B: RescoreBackend>(
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,
-        Begin::Resumed { strict } => resume::<B>(config, envs, folder, strict, device)?,
+        Begin::Resumed { strict, changed } => {
+            resume::<B>(config, envs, folder, strict, &changed, device)?
+        }
     };
     announce(config, folder.path(), dims, &run.agent.state());
     let result = learn(&mut run, interrupt);

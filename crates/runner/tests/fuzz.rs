@@ -185,7 +185,7 @@ fn configuration_files() {
     proptest!(config(CASES), |(edits in edits())| {
         let bytes = edited(good.as_bytes(), &edits);
         fs::write(&path, &bytes).expect("writable");
-        let _ = in_proportion(bytes.len(), || resolve(&Request::from_file(&path)));
+        let _ = in_proportion(bytes.len(), || resolve(&Request::of_run(folder.path())));
     });
 }
 

@@ -317,13 +317,16 @@ pub struct Other {
     pub ms: f64,
 }
 
+/// Results of another program are far shorter.
+const OTHERS_LIMIT: u64 = 16 << 20;
+
 impl Other {
     /// Reads a JSON array of results.
     ///
     /// # Errors
     /// When the file cannot be read or has another form.
     pub fn read(path: &Path) -> Result<Vec<Self>, RunError> {
-        let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
+        let text = crate::durable::read_stream(path, OTHERS_LIMIT)?;
         serde_json::from_str(&text).map_err(|error| {
             RunError::usage(
                 format!(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{EndedEpisodes, InfoMeans};
-use crate::config::Config;
+use crate::config::{Config, fixed_text};
 use crate::durable::sha256_hex;
 use crate::replay::ReplayReference;
 
@@ -21,7 +21,7 @@ pub struct Description {
     pub observation_dim: usize,
     /// Length of an action.
     pub action_dim: usize,
-    /// SHA-256 of `config.toml` without `steps`, which a run may be given more of.
+    /// SHA-256 of the settings that must stay as they are when the run goes on.
     pub settings: String,
     /// Environment steps since the end of warm-up.
     pub step: u64,
@@ -32,16 +32,12 @@ pub struct Description {
 impl Description {
     /// The description of a checkpoint of this run.
     pub fn new(config: &Config, dims: (usize, usize), step: u64, update: u64) -> Self {
-        let settings = Config {
-            steps: 0,
-            ..config.clone()
-        };
         Self {
             algo: config.algo.name().to_owned(),
             env: config.env.clone(),
             observation_dim: dims.0,
             action_dim: dims.1,
-            settings: sha256_hex(settings.to_toml().as_bytes()),
+            settings: sha256_hex(fixed_text(config).as_bytes()),
             step,
             update,
         }

@@ -22,6 +22,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -83,6 +84,29 @@ pub enum Which {
     Best,
     /// The one of this step.
     Step(u64),
+}
+
+/// A folder of ours that has a temporary name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Temporary {
+    /// `.<step>.tmp`: being written or being removed.
+    Unfinished,
+    /// `.<step>.old`: a checkpoint that another of its step is about to replace.
+    Replaced(u64),
+}
+
+impl Temporary {
+    /// What `name` stands for, if it is exactly one that [`Checkpoints`] gives.
+    fn of(name: &OsStr) -> Option<Self> {
+        let (step, kind) = name.to_str()?.strip_prefix('.')?.split_once('.')?;
+        let number: u64 = step.parse().ok()?;
+        match kind {
+            _ if step != number.to_string() => None,
+            "tmp" => Some(Self::Unfinished),
+            "old" => Some(Self::Replaced(number)),
+            _ => None,
+        }
+    }
 }
 
 /// The checkpoints of one run folder.
@@ -169,29 +193,30 @@ impl Checkpoints {
             return Ok(()); // There is none before the first checkpoint.
         };
         for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else {
-                continue;
-            };
-            let replaced = hidden
-                .strip_suffix(".old")
-                .and_then(|step| step.parse().ok())
-                .map(|step: u64| self.path(step));
-            match replaced {
-                Some(path) if !path.exists() => rename(&entry.path(), &path)?,
-                _ => remove(&entry.path())?,
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match Temporary::of(&entry.file_name()) {
+                Some(Temporary::Replaced(step)) if is_folder && !self.path(step).exists() => {
+                    rename(&entry.path(), &self.path(step))?;
+                }
+                Some(_) if is_folder => remove(&entry.path())?,
+                // Somebody else's, whatever its name.
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Puts a checkpoint that cannot be used out of the way.
+    /// Puts a checkpoint that cannot be used out of the way, beside those that were before.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn set_aside(&self, step: u64) -> Result<PathBuf, RunError> {
-        let aside = self.folder.join(format!("damaged-{step}"));
-        remove(&aside)?;
+        let names = std::iter::once(format!("damaged-{step}"))
+            .chain((2_u64..).map(|count| format!("damaged-{step}-{count}")));
+        let aside = names
+            .map(|name| self.folder.join(name))
+            .find(|path| fs::symlink_metadata(path).is_err())
+            .unwrap_or_else(|| self.folder.join("damaged"));
         rename(&self.path(step), &aside)?;
         Ok(aside)
     }

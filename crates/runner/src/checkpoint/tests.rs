@@ -121,6 +121,55 @@ fn what_a_killed_process_left_is_put_in_order() {
     assert_eq!(left, 1, "something was left");
 }
 
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoints = Checkpoints::of(folder.path());
+    save(&checkpoints, 10, None, false);
+    let below = |name: &str| folder.path().join("checkpoints").join(name);
+    let theirs = [
+        ".git",
+        ".notes.tmp",
+        ".old",
+        ".tmp",
+        ".007.tmp",
+        ".+7.old",
+        ".7.tmp.old",
+        ".7.TMP",
+        ".7.bak",
+        "7.tmp",
+        ".99999999999999999999.tmp",
+    ];
+    for name in theirs {
+        fs::create_dir(below(name)).expect("writable");
+        fs::write(below(name).join("notes"), "mine").expect("writable");
+    }
+    fs::write(below(".20.tmp"), "a file, not a folder").expect("writable");
+    fs::create_dir(below(".30.tmp")).expect("writable");
+    fs::create_dir(below(".10.old")).expect("writable");
+    checkpoints.recover().expect("writable");
+    for name in theirs {
+        let notes = fs::read_to_string(below(name).join("notes"));
+        assert_eq!(notes.expect(name), "mine");
+    }
+    assert!(below(".20.tmp").exists());
+    assert!(!below(".30.tmp").exists() && !below(".10.old").exists());
+}
+
+#[test]
+fn damaged_checkpoints_are_set_aside_one_beside_the_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoints = Checkpoints::of(folder.path());
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        save(&checkpoints, 10, None, false);
+        let aside = checkpoints.set_aside(10).expect("writable");
+        assert!(aside.join(AGENT_FILE).exists());
+        names.push(aside.file_name().expect("a name").to_owned());
+    }
+    assert_eq!(names, ["damaged-10", "damaged-10-2", "damaged-10-3"]);
+}
+
 /// Every file of a checkpoint, cut at every offset of its first 4 KiB and at 200 others, and with
 /// 1,000 bits flipped one at a time.
 #[test]

@@ -11,7 +11,6 @@ use crate::checkpoint::{Checkpoints, Description, Which};
 use crate::config::{Config, Request, resolve};
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
-use crate::run_folder::CONFIG_FILE;
 use crate::{RunError, policy};
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +52,7 @@ struct EvalReport {
 impl EvalArgs {
     /// Plays evaluation episodes and prints their returns.
     pub(super) fn run(&self) -> Result<(), RunError> {
-        let mut request = Request::from_file(&self.run.join(CONFIG_FILE));
+        let mut request = Request::of_run(&self.run);
         request.backend.clone_from(&self.backend);
         let auto = || self.backend.as_ref().map(|_| AUTO.to_owned());
         request.device = self.device.clone().or_else(auto);

@@ -1,5 +1,6 @@
 //! The command line of the program `rescore`: a file for each command that is more than a call.
 
+mod again;
 mod eval;
 mod prune;
 mod render;

@@ -54,7 +54,6 @@ impl RenderArgs {
         use crate::checkpoint::Checkpoints;
         use crate::config::{Request, resolve};
         use crate::render::{Scene, film_policy, film_random};
-        use crate::run_folder::CONFIG_FILE;
 
         let scene = Scene {
             out: &self.out,
@@ -65,7 +64,7 @@ impl RenderArgs {
         };
         let shown = match (&self.run, &self.env) {
             (Some(run), _) => {
-                let config = resolve(&Request::from_file(&run.join(CONFIG_FILE)))?;
+                let config = resolve(&Request::of_run(run))?;
                 backend::check_config(&config)?;
                 let which = self.checkpoint.unwrap_or(Which::Last);
                 let path = Checkpoints::of(run).find(which)?;

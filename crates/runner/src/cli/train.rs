@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use rescore_kernels::RescoreBackend;
 
-use super::print;
+use super::{again, print};
 use crate::RunError;
-use crate::backend::{self, Work, dispatch};
+use crate::backend::{self, AUTO, Work, dispatch};
 use crate::checkpoint::Checkpoints;
-use crate::config::{Config, Request, resolve};
-use crate::footprint::Footprint;
+use crate::config::{
+    Config, Request, differences, of_names, require_allowed, resolve, smaller_learning_rate,
+};
 use crate::interrupt::Interrupt;
 use crate::prune::refuse_pruned;
-use crate::run_folder::{CONFIG_FILE, RunFolder};
+use crate::run_folder::RunFolder;
 use crate::train::{Begin, Environments, train};
 
 #[derive(Debug, clap::Args)]
@@ -44,11 +45,19 @@ pub(super) struct TrainArgs {
     /// Run folder, new or empty [default: a fresh one below runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint; with --steps to a later end
-    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["algo", "env", "seed", "backend", "device", "config", "set", "out"])]
+    /// Go on with a run from its last checkpoint; with --steps to a later end, with --set under
+    /// another learning rate or with evaluations, checkpoints or logs at other intervals
+    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "env", "seed", "config", "out"])]
     resume: Option<PathBuf>,
-    /// Stop where --resume would use an older checkpoint because the last is damaged
-    #[arg(long, requires = "resume")]
+    /// Begin the run in --out, go on with it if it has begun, or say that it is done: one command
+    /// for jobs that are requeued
+    #[arg(long = "continue", requires = "out", group = "going_on")]
+    go_on: bool,
+    /// Go on with another --backend than the run had, which changes the last bits of its results
+    #[arg(long, requires = "going_on")]
+    allow_different_bits: bool,
+    /// Stop where an older checkpoint would be used because the last is damaged
+    #[arg(long, requires = "going_on")]
     strict: bool,
 }
 
@@ -67,63 +76,125 @@ fn parse_steps(text: &str) -> Result<u64, String> {
 impl TrainArgs {
     /// Trains, or goes on with a run; prints the run folder.
     pub(super) fn run(self) -> Result<(), RunError> {
+        // Before there is a run: a job may be warned while it starts.
+        let interrupt = Interrupt::install()
+            .map_err(RunError::io("handle signals in", Path::new("this process")))?;
         if let Some(run) = &self.resume {
-            return resume(run, self.steps, self.strict);
+            return self.resume(run, &interrupt);
         }
-        let config = resolve(&Request {
-            config_file: self.config,
-            algo: self.algo,
-            env: self.env,
+        let config = resolve(&self.request(Request::default()))?;
+        backend::check_config(&config)?;
+        // Before anything is written: a task that cannot be made leaves nothing behind.
+        let envs = Environments::new(&config)?;
+        match &self.out {
+            Some(out) if self.go_on => {
+                let (folder, begun) = RunFolder::enter(out, &config)?;
+                if !begun {
+                    return begin(&config, envs, &folder, Begin::Fresh, &interrupt);
+                }
+                let before = resolve(&Request::of_run(out))?;
+                match self.going_on(&before, &config, &folder)? {
+                    Some(point) => begin(&config, envs, &folder, point, &interrupt),
+                    None => print(&out.display().to_string()),
+                }
+            }
+            out => {
+                let folder = RunFolder::create(out.as_deref(), &config)?;
+                begin(&config, envs, &folder, Begin::Fresh, &interrupt)
+            }
+        }
+    }
+
+    fn resume(&self, run: &Path, interrupt: &Interrupt) -> Result<(), RunError> {
+        let folder = RunFolder::open(run)?;
+        let before = resolve(&Request::of_run(run))?;
+        require_allowed(&of_names(&before, &self.set)?, false, run)?;
+        let mut request = self.request(Request::of_run(run));
+        if self
+            .backend
+            .as_ref()
+            .is_some_and(|name| *name != before.backend)
+        {
+            // The number of a device means nothing to another backend.
+            request.device.get_or_insert_with(|| AUTO.to_owned());
+        }
+        let config = resolve(&request)?;
+        let Some(point) = self.going_on(&before, &config, &folder)? else {
+            return print(&run.display().to_string());
+        };
+        let envs = Environments::new(&config)?;
+        begin(&config, envs, &folder, point, interrupt)
+    }
+
+    /// `below` with the options of the command line.
+    fn request(&self, below: Request) -> Request {
+        Request {
+            config_file: self.config.clone(),
+            algo: self.algo.clone(),
+            env: self.env.clone(),
             seed: self.seed,
             steps: self.steps,
-            backend: self.backend,
-            device: self.device,
-            set: self.set,
-        })?;
-        backend::check_config(&config)?;
-        let envs = Environments::new(&config)?;
-        require_memory(&config, &envs)?;
-        let folder = RunFolder::create(self.out.as_deref(), &config)?;
-        begin(&config, envs, &folder, Begin::Fresh)
+            backend: self.backend.clone(),
+            device: self.device.clone(),
+            set: self.set.clone(),
+            ..below
+        }
     }
-}
 
-fn resume(run: &Path, steps: Option<u64>, strict: bool) -> Result<(), RunError> {
-    let folder = RunFolder::open(run)?;
-    let mut request = Request::from_file(&run.join(CONFIG_FILE));
-    let before = resolve(&request)?;
-    request.steps = steps;
-    let config = resolve(&request)?;
-    backend::check_config(&config)?;
-    if folder.is_done() && config.steps == before.steps {
-        tracing::info!(
-            "the run has reached its last step, {}; --steps N makes it longer",
-            config.steps
-        );
-        return print(&run.display().to_string());
-    }
-    refuse_pruned(&folder)?;
-    let reached = Checkpoints::of(run).steps()?.last().copied();
-    if let Some(reached) = reached.filter(|reached| config.steps < *reached) {
-        return Err(RunError::usage(
-            format!(
-                "--steps {} is behind the run, which has reached step {reached}",
+    /// How the run in `folder`, whose configuration was `before`, goes on with `config`; nothing
+    /// where it is done, which is said.
+    fn going_on(
+        &self,
+        before: &Config,
+        config: &Config,
+        folder: &RunFolder,
+    ) -> Result<Option<Begin>, RunError> {
+        let run = folder.path();
+        let changed = differences(before, config);
+        require_allowed(&changed, self.allow_different_bits, run)?;
+        backend::check_config(config)?;
+        let reached = Checkpoints::of(run).steps()?.last().copied();
+        if let Some(reached) = reached
+            && config.steps < before.steps.min(reached)
+        {
+            let steps = config.steps;
+            return Err(RunError::usage(
+                format!("--steps {steps} is behind the run, which has reached step {reached}"),
+                "a run can be made longer, not shorter",
+            ));
+        }
+        // Not only the mark: the process may have been killed after it was given more steps.
+        if folder.is_done() && config.steps <= reached.unwrap_or(before.steps) {
+            if self.resume.is_some() && changed.iter().any(|change| change.key != "steps") {
+                return Err(RunError::usage(
+                    format!(
+                        "the run has reached its last step, {}, and no setting matters any more",
+                        before.steps
+                    ),
+                    "--steps N makes it longer",
+                ));
+            }
+            tracing::info!(
+                "the run has reached its last step, {}; --steps N makes it longer",
                 config.steps
-            ),
-            "a run can be made longer, not shorter",
-        ));
+            );
+            return Ok(None);
+        }
+        refuse_pruned(folder)?;
+        if folder.is_done() && reached.is_none() {
+            return Err(RunError::usage(
+                format!(
+                    "the run in {} is done and has no checkpoint left",
+                    run.display()
+                ),
+                "start a new run with more --steps",
+            ));
+        }
+        Ok(Some(Begin::Resumed {
+            strict: self.strict,
+            changed,
+        }))
     }
-    let envs = Environments::new(&config)?;
-    require_memory(&config, &envs)?;
-    if config.steps != before.steps {
-        folder.write_config(&config)?;
-    }
-    begin(&config, envs, &folder, Begin::Resumed { strict })
-}
-
-fn require_memory(config: &Config, envs: &Environments) -> Result<(), RunError> {
-    let dims = (envs.training.observation_dim(), envs.training.action_dim());
-    Footprint::new(config, dims).require_memory()
 }
 
 fn begin(
@@ -131,6 +202,7 @@ fn begin(
     envs: Environments,
     folder: &RunFolder,
     begin: Begin,
+    interrupt: &Interrupt,
 ) -> Result<(), RunError> {
     tracing::info!(
         algo = config.algo.name(),
@@ -140,17 +212,28 @@ fn begin(
         folder = %folder.path().display(),
         "training"
     );
-    let interrupt =
-        Interrupt::install().map_err(RunError::io("handle signals in", folder.path()))?;
     let work = Train {
         config,
         envs,
         folder,
         begin,
-        interrupt: &interrupt,
+        interrupt,
     };
-    dispatch(config, work)??;
-    print(&folder.path().display().to_string())
+    let result = dispatch(config, work)?;
+    let smaller = smaller_learning_rate(config);
+    let options: &[&str] = match &result {
+        Err(RunError::Interrupted { .. }) => &[],
+        Err(RunError::NotFinite { .. }) => &["--set", &smaller],
+        _ => {
+            result?;
+            return print(&folder.path().display().to_string());
+        }
+    };
+    let command = again::command(folder.path(), options);
+    result.map_err(|error| RunError::Stopped {
+        error: Box::new(error),
+        command,
+    })
 }
 
 struct Train<'a> {

@@ -5,6 +5,7 @@
 //! `--env --algo --seed --steps --backend`, and each `--set`. The preset is the one that the
 //! highest layer names; it fills in what no layer states, and every explicit key wins over it.
 
+mod changes;
 mod embedded;
 mod layers;
 mod resolve;
@@ -20,6 +21,9 @@ use rescore_agents::{AgentConfig, Algorithm};
 use rescore_envs::TaskSettings;
 use serde::Serialize;
 
+pub use changes::{
+    CHANGEABLE, Change, differences, fixed_text, of_names, require_allowed, smaller_learning_rate,
+};
 pub use embedded::TASK_FILES;
 pub use layers::{Origin, Setting};
 pub use resolve::{Request, resolve};

@@ -9,8 +9,9 @@ use rescore_envs::TaskEntry;
 use super::layers::{parse_assignment, parse_toml};
 use super::schema::{ALIAS, Schema};
 use super::{Config, ConfigError, Origin, Setting, TrainingConfig, embedded, nearest_name, task};
-use crate::RunError;
 use crate::backend::{AUTO, KNOWN};
+use crate::durable::{read_stream, read_text};
+use crate::{RunError, run_folder};
 
 /// Values of the keys that belong to no table.
 const DEFAULT_ENV: &str = "InvertedPendulum-v4";
@@ -20,8 +21,10 @@ const DEFAULT_BACKEND: &str = "flex";
 /// What the user asked for: options of the command line, all of them optional.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `--config FILE`.
+    /// `--config FILE`; a pipe will do.
     pub config_file: Option<PathBuf>,
+    /// The run folder whose `config.toml` is the lowest of these layers.
+    pub run: Option<PathBuf>,
     /// `--algo NAME`.
     pub algo: Option<String>,
     /// `--env NAME`.
@@ -39,10 +42,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request that only names a configuration file.
-    pub fn from_file(path: &Path) -> Self {
+    /// A request for the configuration of the run in the folder `run`.
+    pub fn of_run(run: &Path) -> Self {
         Self {
-            config_file: Some(path.to_owned()),
+            run: Some(run.to_owned()),
             ..Self::default()
         }
     }
@@ -50,8 +53,13 @@ impl Request {
     /// The user's settings, lowest layer first.
     fn settings(&self) -> Result<Vec<Setting>, RunError> {
         let mut settings = Vec::new();
+        if let Some(run) = &self.run {
+            let path = run.join(run_folder::CONFIG_FILE);
+            let text = read_text(&path, run_folder::CONFIG_LIMIT)?;
+            settings.extend(parse_toml(&path.display().to_string(), &text)?);
+        }
         if let Some(path) = &self.config_file {
-            let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
+            let text = read_stream(path, run_folder::CONFIG_LIMIT)?;
             settings.extend(parse_toml(&path.display().to_string(), &text)?);
         }
         let texts = [

@@ -20,7 +20,10 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn with_file(text: &str) -> Result<Config, RunError> {
     let (_folder, path) = file(text);
-    resolve(&Request::from_file(&path))
+    resolve(&Request {
+        config_file: Some(path),
+        ..Request::default()
+    })
 }
 
 fn with_set(set: &[&str]) -> Result<Config, RunError> {
@@ -347,7 +350,10 @@ fn a_key_of_another_algorithm_is_explained() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_an_input_error() {
-    let request = Request::from_file(&PathBuf::from("no/such/file.toml"));
+    let request = Request {
+        config_file: Some("no/such/file.toml".into()),
+        ..Request::default()
+    };
     let error = resolve(&request).expect_err("missing");
     assert_eq!(error.exit_code(), 74);
     assert!(error.to_string().contains("no/such/file.toml"), "{error}");

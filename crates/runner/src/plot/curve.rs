@@ -4,10 +4,8 @@ use std::path::Path;
 
 use crate::RunError;
 use crate::durable::read_limited;
+use crate::log::EVAL_LIMIT;
 use crate::run_folder::CONFIG_FILE;
-
-/// A table of evaluations is far shorter.
-const TABLE_LIMIT: u64 = 256 << 20;
 
 /// One evaluation of a run, or the evaluations of several runs at one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +40,7 @@ impl Curve {
     /// When the file is damaged or cannot be read, and when `run` is no run folder.
     pub fn read(run: &Path) -> Result<Option<Self>, RunError> {
         let path = run.join("eval.csv");
-        let bytes = match read_limited(&path, TABLE_LIMIT) {
+        let bytes = match read_limited(&path, EVAL_LIMIT) {
             Ok(bytes) => bytes,
             // A run that has only begun.
             Err(_) if !exists(&path) && exists(&run.join(CONFIG_FILE)) => Vec::new(),

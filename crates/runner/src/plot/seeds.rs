@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Curve, Point};
 use crate::RunError;
-use crate::durable::read_limited;
-use crate::run_folder::CONFIG_FILE;
+use crate::durable::read_text;
+use crate::run_folder::{CONFIG_FILE, CONFIG_LIMIT};
 
 /// What two runs may differ in, beside the seed, and still be the same experiment: where they were
 /// computed and how far they were meant to go.
 const NOT_COMPARED: [&str; 4] = ["seed", "steps", "backend", "device"];
 /// The same in the table `training`: what is written and how often, which decides nothing.
 const NOT_COMPARED_IN_TRAINING: [&str; 3] = ["checkpoint_every", "log_every", "store_replay"];
-
-/// The configuration of a run is far shorter.
-const CONFIG_LIMIT: u64 = 1 << 20;
 
 /// Runs of one experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,9 +180,11 @@ impl Group {
 /// The configuration of `run` without what is not compared, and its seed.
 fn settings(run: &Path) -> Result<(toml::Table, i64), RunError> {
     let path = run.join(CONFIG_FILE);
-    let corrupt = |message: String| RunError::corrupt(&path, message);
-    let text = String::from_utf8(read_limited(&path, CONFIG_LIMIT)?);
-    let text = text.map_err(|error| corrupt(error.to_string()))?;
+    let text = read_text(&path, CONFIG_LIMIT)?;
+    let corrupt = |message: String| RunError::Corrupt {
+        path: path.clone(),
+        message,
+    };
     let mut settings: toml::Table = text.parse().map_err(|e| corrupt(format!("{e}")))?;
     let seed = settings.get("seed").and_then(toml::Value::as_integer);
     let seed = seed.ok_or_else(|| corrupt("it has no whole number `seed`".into()))?;

@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Replay, Transition};
 use crate::durable::{self, hex, open_regular, sync_folder};
+use crate::lacking::tolerate_sync;
 use crate::{RunError, fault};
 
 const MAGIC: &[u8; 8] = b"RESCORE\0";
@@ -151,13 +152,13 @@ pub struct Segments {
 
 impl Segments {
     /// No segments yet. Any that are left in `folder` of a run that never came to a checkpoint
-    /// are removed.
+    /// are removed; other files are not.
     ///
     /// # Errors
     /// When they cannot be.
     pub fn create(folder: PathBuf, layout: Layout) -> Result<Self, RunError> {
-        if folder.exists() {
-            durable::remove(&folder)?;
+        for index in numbers(&folder) {
+            durable::remove(&folder.join(file_name(index)))?;
         }
         Ok(Self {
             folder,
@@ -299,7 +300,7 @@ fn begin(folder: &Path, layout: Layout, index: u64) -> Result<Open, RunError> {
 
 fn sync(file: &File, path: &Path) -> Result<(), RunError> {
     fault::write_step(true)
-        .and_then(|()| file.sync_data())
+        .and_then(|()| tolerate_sync(path, file.sync_data()))
         .map_err(RunError::io("write", path))
 }
 
@@ -433,7 +434,8 @@ fn numbers(folder: &Path) -> impl Iterator<Item = u64> {
     entries.filter_map(|entry| {
         let name = entry.file_name();
         let number = name.to_str()?.strip_prefix("seg-")?.strip_suffix(".bin")?;
-        number.parse().ok()
+        let number = number.parse().ok()?;
+        (*name == *file_name(number)).then_some(number)
     })
 }
 

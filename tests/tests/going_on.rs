@@ -1,0 +1,562 @@
+//! A run goes on under other settings, where that is possible, and by one command for jobs that
+//! are requeued.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rescore_tests::program::{command, fails, read, rescore, stderr, stdout, tiny, trains};
+use rescore_tests::runs::{assert_same, contents};
+use serde_json::Value;
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn sac<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    tiny(&[&["--algo", "sac"], more].concat())
+}
+
+fn manifest(run: &Path) -> Value {
+    serde_json::from_str(&read(&run.join("manifest.json"))).expect("JSON")
+}
+
+fn agent(run: &Path, step: u64) -> Vec<u8> {
+    let file = run.join(format!("checkpoints/{step}/agent.safetensors"));
+    fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Evaluations, checkpoints and logs at other intervals: what is learned is the same to the bit.
+#[test]
+fn other_intervals_change_nothing_in_what_is_learned() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--steps", "240", "--out", "whole"]));
+    trains(folder, &sac(&["--steps", "120", "--out", "run"]));
+    let resume = [
+        "train",
+        "--resume",
+        "run",
+        "--steps",
+        "240",
+        "--set",
+        "eval_episodes=3",
+        "--set",
+        "log_every=7",
+        "--set",
+        "training.checkpoint_every=50",
+    ];
+    trains(folder, &resume);
+    let (run, whole) = (folder.join("run"), folder.join("whole"));
+    assert_eq!(agent(&run, 240), agent(&whole, 240));
+    // Two environments play the episodes that they would have played; the third is new.
+    let rows = |run: &Path| -> Vec<Vec<String>> {
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect();
+        read(&run.join("eval.csv")).lines().map(cells).collect()
+    };
+    let (found, expected) = (rows(&run), rows(&whole));
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found[0].last().map(String::as_str), Some("return_2"));
+    for (found, expected) in found.iter().zip(&expected).skip(1) {
+        assert_eq!(found.len(), 7, "{found:?}");
+        assert_eq!(found[0], expected[0], "the step");
+        assert_eq!(found[4..6], expected[4..6], "the returns of the first two");
+        let late: u64 = found[0].parse().expect("a step");
+        assert_eq!(found[6].is_empty(), late <= 120, "{found:?}");
+    }
+    // Fewer again; the row has an empty cell, and the run can be drawn and goes on.
+    let fewer = [
+        "train",
+        "--resume",
+        "run",
+        "--steps",
+        "280",
+        "--set",
+        "eval_episodes=1",
+    ];
+    trains(folder, &fewer);
+    let last = rows(&run).pop().expect("a row");
+    assert_eq!(
+        (last.len(), &*last[0], &*last[1], &*last[5]),
+        (7, "280", "1", "")
+    );
+    trains(folder, &["plot", "run", "--out", "curve.svg"]);
+}
+
+#[test]
+fn another_learning_rate_is_recorded_and_holds_from_the_checkpoint_on() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--steps", "120", "--out", "run"]));
+    for copy in ["same", "slower"] {
+        let status = Command::new("cp")
+            .args(["-a", "run", copy])
+            .current_dir(folder)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+    trains(folder, &["train", "--resume", "same", "--steps", "240"]);
+    let slower = [
+        "train", "--resume", "slower", "--steps", "240", "--set", "lr=1e-5",
+    ];
+    trains(folder, &slower);
+    let (same, slower) = (folder.join("same"), folder.join("slower"));
+    assert_ne!(agent(&same, 240), agent(&slower, 240));
+    let config: toml_free::Lines = toml_free::lines(&read(&slower.join("config.toml")));
+    assert_eq!(config["critic_lr"], "0.00001");
+    assert_eq!(config["policy_lr"], "0.00001");
+    let resumed = &manifest(&slower)["resumed"][0];
+    assert_eq!(resumed["step"], 120);
+    let changed = resumed["changed"].as_array().expect("what was changed");
+    let keys: Vec<_> = changed
+        .iter()
+        .map(|change| change["key"].as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            Some("agent.critic_lr"),
+            Some("agent.policy_lr"),
+            Some("steps")
+        ]
+    );
+    assert_eq!(
+        (&changed[0]["from"], &changed[0]["to"]),
+        (&0.0003.into(), &0.00001.into())
+    );
+    assert_eq!(
+        (&changed[2]["from"], &changed[2]["to"]),
+        (&120.into(), &240.into())
+    );
+    // It needs not be said again, and --strict finds nothing wrong.
+    let longer = ["train", "--resume", "slower", "--strict", "--steps", "260"];
+    let output = trains(folder, &longer);
+    assert!(
+        !stderr(&output).contains("has been changed"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// The keys of a resolved configuration, whatever their table.
+mod toml_free {
+    pub type Lines = std::collections::BTreeMap<String, String>;
+
+    pub fn lines(text: &str) -> Lines {
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+#[test]
+fn other_settings_are_refused_with_the_reason_and_nothing_is_changed() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    fs::remove_file(folder.join("run/DONE")).expect("there");
+    let before = (contents(&folder.join("run")), manifest(&folder.join("run")));
+    for (set, words) in [
+        (
+            "gamma=0.5",
+            ["`agent.gamma` is 0.99 in the run, but 0.5 here", "networks"],
+        ),
+        (
+            "seed=9",
+            ["`seed` is 0 in the run, but 9 here", "random number"],
+        ),
+        ("num_envs=3", ["`training.num_envs`", "replay buffer"]),
+        ("time_limit=7", ["`task.time_limit`", "that task"]),
+        ("algo=dpmd", ["`algo` is \"sac\"", "that algorithm"]),
+        (
+            "env=MultiGoal-v0",
+            ["`env` is \"Pendulum-v1\"", "that task"],
+        ),
+        (
+            "backend=ndarray",
+            ["`backend` is \"flex\"", "--allow-different-bits"],
+        ),
+        ("gamam=0.5", ["unknown key `gamam`", "agent.gamma"]),
+        ("lr=-1", ["agent.critic_lr", "greater than 0"]),
+    ] {
+        let arguments = [
+            "train",
+            "--resume",
+            "run",
+            "--set",
+            "log_every=3",
+            "--set",
+            set,
+        ];
+        fails(folder, &arguments, 2, &words);
+    }
+    let two = [
+        "train",
+        "--resume",
+        "run",
+        "--set",
+        "gamma=0.5",
+        "--set",
+        "tau=0.5",
+    ];
+    fails(
+        folder,
+        &two,
+        2,
+        &["agent.gamma", "agent.tau", "what can be changed: steps"],
+    );
+    let after = (contents(&folder.join("run")), manifest(&folder.join("run")));
+    assert!(before == after, "something was changed");
+    // A value that it has is none of these.
+    trains(folder, &["train", "--resume", "run", "--set", "gamma=0.99"]);
+    // And when it is done nothing matters any more.
+    let done = ["train", "--resume", "run", "--set", "lr=1e-5"];
+    fails(
+        folder,
+        &done,
+        2,
+        &["has reached its last step, 100", "--steps N"],
+    );
+}
+
+#[test]
+fn another_backend_is_taken_where_the_user_allows_other_bits() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    let other = [
+        "train",
+        "--resume",
+        "run",
+        "--steps",
+        "140",
+        "--backend",
+        "ndarray",
+    ];
+    let refused = [
+        "`backend` is \"flex\" in the run, but \"ndarray\" here",
+        "--allow-different-bits",
+    ];
+    fails(folder, &other, 2, &refused);
+    trains(folder, &[&other[..], &["--allow-different-bits"]].concat());
+    let resumed = &manifest(&folder.join("run"))["resumed"][0];
+    assert_eq!(resumed["backend"], "ndarray");
+    assert_eq!(resumed["changed"][0]["key"], "backend");
+    // From now on that is its backend.
+    trains(folder, &["train", "--resume", "run", "--steps", "160"]);
+    assert_eq!(
+        manifest(&folder.join("run"))["resumed"][1]["backend"],
+        "ndarray"
+    );
+    let alone = ["train", "--env", "Pendulum-v1", "--allow-different-bits"];
+    fails(folder, &alone, 2, &["--resume"]);
+}
+
+/// The configuration says what the run is, until it is known that it can be something else.
+#[test]
+fn a_run_that_cannot_go_on_keeps_its_configuration() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    for entry in fs::read_dir(folder.join("run/checkpoints")).expect("there") {
+        let agent = entry.expect("an entry").path().join("agent.safetensors");
+        if agent.exists() {
+            fs::write(agent, "nonsense").expect("writable");
+        }
+    }
+    let before = (contents(&folder.join("run")), manifest(&folder.join("run")));
+    let longer = [
+        "train", "--resume", "run", "--steps", "200", "--set", "lr=1e-5",
+    ];
+    fails(folder, &longer, 74, &["agent.safetensors"]);
+    let after = (contents(&folder.join("run")), manifest(&folder.join("run")));
+    assert!(before == after, "something was changed");
+}
+
+#[test]
+fn what_somebody_else_keeps_in_the_folder_stays() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    let theirs = [
+        "checkpoints/.git/HEAD",
+        "checkpoints/.notes",
+        "replay/notes",
+        "replay/.git/HEAD",
+    ];
+    for name in theirs {
+        let path = folder.join("run").join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(path, "mine").expect("writable");
+    }
+    trains(folder, &["train", "--resume", "run", "--steps", "140"]);
+    for name in theirs {
+        assert_eq!(read(&folder.join("run").join(name)), "mine");
+    }
+    // Nor where the run begins again.
+    fs::remove_file(folder.join("run/DONE")).expect("there");
+    for step in [120, 140, 40, 80, 90, 100] {
+        let _ = fs::remove_dir_all(folder.join(format!("run/checkpoints/{step}")));
+    }
+    trains(folder, &["train", "--resume", "run"]);
+    for name in theirs {
+        assert_eq!(read(&folder.join("run").join(name)), "mine");
+    }
+}
+
+/// A run whose numbers have ceased to be finite says which command goes on, and it does.
+#[test]
+fn the_command_after_a_number_that_is_not_finite_works() {
+    let folder = temporary();
+    let folder = folder.path();
+    let output = command(folder, &sac(&["--set", "lr=3e-4", "--out", "my run"]))
+        .env("RESCORE_FAULT", "nan:q1_loss@60")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stderr(&output);
+    let line = text.lines().last().expect("a line");
+    assert!(line.ends_with("--set lr=1e-4"), "{text}");
+    let output = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(folder)
+        .output();
+    let output = output.expect("sh exists");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(folder.join("my run/DONE").exists() && !folder.join("my run/crash.json").exists());
+    assert!(read(&folder.join("my run/config.toml")).contains("critic_lr = 0.0001"));
+}
+
+#[test]
+fn one_command_begins_goes_on_and_says_that_it_is_done() {
+    let folder = temporary();
+    let folder = folder.path();
+    let job = sac(&["--steps", "400", "--out", "job", "--continue"]);
+    trains(folder, &sac(&["--steps", "400", "--out", "whole"]));
+    let mut ends = 0;
+    loop {
+        let mut child = command(folder, &job)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        // Requeued after a kill at no particular moment; from the fifth on left alone.
+        if ends < 5 {
+            std::thread::sleep(std::time::Duration::from_millis(40 * ends));
+            let _ = child.kill();
+        }
+        if child.wait().expect("our own child").success() {
+            break;
+        }
+        ends += 1;
+        assert!(ends < 50, "it does not get on");
+    }
+    assert_same(&folder.join("whole"), &folder.join("job"));
+    let before = contents(&folder.join("job"));
+    let output = command(folder, &job)
+        .env("RUST_LOG", "info")
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output).trim(), "job");
+    assert!(
+        stderr(&output).contains("has reached its last step, 400"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(contents(&folder.join("job")) == before);
+    // What may be changed is, and recorded.
+    trains(
+        folder,
+        &sac(&[
+            "--steps",
+            "440",
+            "--out",
+            "job",
+            "--continue",
+            "--set",
+            "lr=1e-5",
+        ]),
+    );
+    let manifest = manifest(&folder.join("job"));
+    let resumed = manifest["resumed"].as_array().expect("resumed");
+    assert_eq!(
+        resumed.last().expect("once at least")["changed"][0]["key"],
+        "agent.critic_lr"
+    );
+    assert!(folder.join("job/checkpoints/440").exists());
+}
+
+#[test]
+fn a_folder_with_something_else_is_refused() {
+    let folder = temporary();
+    let folder = folder.path();
+    fails(folder, &sac(&["--continue"]), 2, &["--out"]);
+    trains(folder, &sac(&["--out", "run"]));
+    let before = contents(&folder.join("run"));
+    let other = sac(&[
+        "--out",
+        "run",
+        "--continue",
+        "--set",
+        "gamma=0.5",
+        "--seed",
+        "4",
+    ]);
+    let differences = [
+        "`agent.gamma` is 0.99 in the run, but 0.5 here",
+        "`seed` is 0 in the run, but 4 here",
+        "hint: ",
+    ];
+    fails(folder, &other, 2, &differences);
+    let other = tiny(&["--algo", "dpmd", "--out", "run", "--continue"]);
+    fails(
+        folder,
+        &other,
+        2,
+        &["`algo` is \"sac\" in the run, but \"dpmd\" here"],
+    );
+    let shorter = sac(&["--steps", "50", "--out", "run", "--continue"]);
+    fails(folder, &shorter, 2, &["--steps 50", "step 100"]);
+    assert!(contents(&folder.join("run")) == before);
+    fs::create_dir(folder.join("theirs")).expect("writable");
+    fs::write(folder.join("theirs/precious"), "mine").expect("writable");
+    fails(
+        folder,
+        &sac(&["--out", "theirs", "--continue"]),
+        2,
+        &["theirs", "not empty"],
+    );
+    assert_eq!(folder.join("theirs").read_dir().expect("there").count(), 1);
+    // What a process leaves that was killed before it had begun is no obstacle.
+    fs::create_dir(folder.join("begun")).expect("writable");
+    fs::write(folder.join("begun/LOCK"), "").expect("writable");
+    fs::write(folder.join("begun/.config.toml.tmp"), "algo = ").expect("writable");
+    trains(folder, &sac(&["--out", "begun", "--continue"]));
+    assert_same(&folder.join("run"), &folder.join("begun"));
+}
+
+#[test]
+fn of_several_at_once_one_begins_the_run() {
+    let folder = temporary();
+    let folder = folder.path();
+    let job = sac(&["--steps", "2000", "--out", "job", "--continue"]);
+    let children: Vec<_> = (0..6)
+        .map(|_| {
+            let child = command(folder, &job)
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn();
+            child.expect("the program starts")
+        })
+        .collect();
+    let outputs = children
+        .into_iter()
+        .map(|child| child.wait_with_output().expect("our child"));
+    let mut codes: Vec<_> = outputs.map(|output| output.status.code()).collect();
+    codes.sort_unstable();
+    // The others come too late, or when all is done.
+    assert_eq!(codes[0], Some(0), "{codes:?}");
+    assert!(
+        codes.iter().all(|code| [Some(0), Some(73)].contains(code)),
+        "{codes:?}"
+    );
+    assert!(codes.contains(&Some(73)), "{codes:?}");
+    assert!(manifest(&folder.join("job"))["resumed"].is_null());
+    let output = rescore(folder, &job);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// A configuration or a table of results that is no file, or has no end, is refused by whoever
+/// reads it; a pipe is what `--config` may be.
+#[test]
+fn endless_and_special_files_are_refused() {
+    use std::os::unix::fs::symlink;
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    let spoil: [(&str, &dyn Fn(&Path), &str); 4] = [
+        (
+            "a pipe",
+            &|path| {
+                let status = Command::new("mkfifo").arg(path).status();
+                assert!(status.is_ok_and(|status| status.success()));
+            },
+            "not a regular file",
+        ),
+        (
+            "a device",
+            &|path| symlink("/dev/zero", path).expect("writable"),
+            "not a regular file",
+        ),
+        (
+            "a folder",
+            &|path| fs::create_dir(path).expect("writable"),
+            "not a regular file",
+        ),
+        (
+            "a tebibyte",
+            &|path| {
+                let file = fs::File::create(path).expect("writable");
+                file.set_len(1 << 40).expect("sparse");
+            },
+            "bytes long",
+        ),
+    ];
+    for (what, spoil, words) in spoil {
+        for (name, commands) in [
+            (
+                "config.toml",
+                &[
+                    &["eval", "run"][..],
+                    &["train", "--resume", "run"],
+                    &["plot", "--over-seeds", "run", "--out", "a.svg"],
+                ][..],
+            ),
+            (
+                "eval.csv",
+                &[
+                    &["plot", "run", "--out", "a.svg"],
+                    &["train", "--resume", "run", "--steps", "140"],
+                ],
+            ),
+        ] {
+            let path = folder.join("run").join(name);
+            let good = fs::read(&path).expect("there");
+            fs::remove_file(&path).expect("there");
+            spoil(&path);
+            for arguments in commands {
+                // Of a table that is gone on with, only the rows are read.
+                let is_cut = what == "a tebibyte" && name == "eval.csv" && arguments[0] == "train";
+                let words = if is_cut { "is longer than" } else { words };
+                fails(folder, arguments, 74, &[name, words]);
+            }
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            fs::write(&path, good).expect("writable");
+        }
+    }
+    fails(
+        folder,
+        &sac(&["--config", "/dev/zero", "--out", "b"]),
+        74,
+        &["/dev/zero", "longer than"],
+    );
+    fails(
+        folder,
+        &sac(&["--config", ".", "--out", "b"]),
+        74,
+        &["cannot read ."],
+    );
+    let mut child = command(folder, &sac(&["--config", "/dev/stdin", "--out", "piped"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut pipe = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut pipe, b"seed = 77\n").expect("it reads");
+    drop(pipe);
+    assert!(child.wait().expect("our own child").success());
+    assert!(read(&folder.join("piped/config.toml")).contains("seed = 77"));
+}
