@@ -82,6 +82,12 @@ pub trait Env: Send {
         &[]
     }
 
+    /// Which warning the simulator gave in the last step and about which model, in words, where
+    /// [`Step::warnings`] counted one; meaningless after a reset.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// The complete state, at any moment: an environment that [`Env::restore`]s it goes on to the
     /// bit as this one does, resets included. (Only [`Env::info`] of the last step is not in it.)
     ///
@@ -130,6 +136,9 @@ impl<E: Env + ?Sized> Env for Box<E> {
     }
     fn info(&self) -> &[Info] {
         (**self).info()
+    }
+    fn warning(&self) -> Option<String> {
+        (**self).warning()
     }
     fn save(&self) -> Result<EnvState, EnvError> {
         (**self).save()
@@ -186,6 +195,11 @@ pub trait Task: Send {
     /// Number of warnings that a simulator gave during the last step; see [`Step::warnings`].
     fn warnings(&self) -> u32 {
         0
+    }
+
+    /// As [`Env::warning`].
+    fn warning(&self) -> Option<String> {
+        None
     }
 
     /// Adds everything to `state` that [`Task::step`] and [`Task::observation`] depend on and
@@ -292,6 +306,10 @@ impl<T: Task> Env for TaskEnv<T> {
 
     fn info(&self) -> &[Info] {
         self.task.info()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.task.warning()
     }
 
     fn save(&self) -> Result<EnvState, EnvError> {

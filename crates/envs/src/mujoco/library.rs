@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::env;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use mujoco_rs::logging::set_log_handler;
 use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
 use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
 
 use super::families::repair_pusher;
+use super::throttle::Throttle;
 use crate::EnvError;
 
 /// Names the folder that holds the model files.
@@ -152,6 +154,8 @@ fn route_messages() {
 }
 
 fn forward(message: &MjLogMessage) {
+    static REPEATED: LazyLock<Throttle> = LazyLock::new(Throttle::default);
+
     let (subject, body) = (message.subject(), message.body().unwrap_or_default());
     let text = format!("{subject} {body}");
     let text = text.trim_end();
@@ -161,7 +165,12 @@ fn forward(message: &MjLogMessage) {
         MjtLogLevel::mjLOG_WARNING if text.contains("deprecated") => {
             tracing::debug!(target: "mujoco", "{text}");
         }
-        MjtLogLevel::mjLOG_WARNING => tracing::warn!(target: "mujoco", "{text}"),
+        // A simulation that diverges warns in every step.
+        MjtLogLevel::mjLOG_WARNING => {
+            if let Some(text) = REPEATED.admit(text, Instant::now()) {
+                tracing::warn!(target: "mujoco", "{text}");
+            }
+        }
         MjtLogLevel::mjLOG_INFO => tracing::info!(target: "mujoco", "{text}"),
         MjtLogLevel::mjLOG_DEBUG => tracing::debug!(target: "mujoco", "{text}"),
     }

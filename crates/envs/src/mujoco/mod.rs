@@ -8,10 +8,12 @@
 //! simulations of its own in other threads.
 
 mod families;
+mod fit;
 mod library;
 #[cfg(feature = "render")]
 mod render;
 mod task;
+mod throttle;
 
 pub use library::{check_version, library_version, model_path, required_version};
 #[cfg(feature = "render")]

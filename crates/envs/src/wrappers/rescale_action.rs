@@ -39,7 +39,7 @@ impl<E: Env> RescaleAction<E> {
 }
 
 impl<E: Env> Env for RescaleAction<E> {
-    forward_env!(env: name, observation_space, observation, info, save, restore);
+    forward_env!(env: name, observation_space, observation, info, warning, save, restore);
 
     fn action_space(&self) -> &Space {
         &self.space
