@@ -143,15 +143,7 @@ impl RunError {
             Self::FolderHeld { .. } => exit_code::HELD,
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
-            Self::Env(error) => match error {
-                EnvError::UnknownTask { .. }
-                | EnvError::MujocoNotBuilt { .. }
-                | EnvError::UnknownOption { .. }
-                | EnvError::InvalidOption { .. }
-                | EnvError::InvalidArgument(_) => exit_code::USAGE,
-                EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
-                _ => exit_code::OTHER,
-            },
+            Self::Env(error) => env_exit_code(error),
             Self::Mismatch { .. } | Self::NotFinite { .. } | Self::Soak(_) => exit_code::OTHER,
         }
     }
@@ -172,11 +164,39 @@ impl RunError {
                      training diverged, try smaller learning rates (--set lr=1e-4)"
                     .into(),
             ),
+            Self::Env(error) => env_hint(error),
             Self::Mismatch { .. } => Some(
                 "a checkpoint can be read only with the config.toml of the run that wrote it"
                     .into(),
             ),
             _ => None,
         }
+    }
+}
+
+fn env_exit_code(error: &EnvError) -> u8 {
+    match error {
+        EnvError::UnknownTask { .. }
+        | EnvError::MujocoNotBuilt { .. }
+        | EnvError::UnknownOption { .. }
+        | EnvError::InvalidOption { .. }
+        | EnvError::UnfitModel { .. }
+        | EnvError::ObservationLength { .. }
+        | EnvError::InvalidArgument(_) => exit_code::USAGE,
+        EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
+        EnvError::InVector { source, .. } => env_exit_code(source),
+        _ => exit_code::OTHER,
+    }
+}
+
+fn env_hint(error: &EnvError) -> Option<String> {
+    match error {
+        EnvError::InVector { source, .. } => env_hint(source),
+        EnvError::Diverged { .. } => Some(
+            "weaker actuators (`gear`), a smaller `timestep` in the model, or a smaller \
+             `reset_noise_scale` may keep the simulation stable"
+                .into(),
+        ),
+        _ => None,
     }
 }

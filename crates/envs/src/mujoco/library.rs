@@ -12,8 +12,7 @@ use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
 use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
 
 use super::families::repair_pusher;
-use super::throttle::Throttle;
-use crate::EnvError;
+use crate::{EnvError, Throttle};
 
 /// Names the folder that holds the model files.
 const ASSETS_VARIABLE: &str = "RESCORE_MUJOCO_ASSETS";

@@ -13,7 +13,6 @@ mod library;
 #[cfg(feature = "render")]
 mod render;
 mod task;
-mod throttle;
 
 pub use library::{check_version, library_version, model_path, required_version};
 #[cfg(feature = "render")]

@@ -48,6 +48,8 @@ struct EvalReport {
     std_return: f64,
     returns: Vec<f64>,
     lengths: Vec<u32>,
+    /// Whether each episode was cut off, by a time limit or `training.eval_max_steps`.
+    truncated: Vec<bool>,
 }
 
 impl EvalArgs {
@@ -80,6 +82,7 @@ impl EvalArgs {
             std_return: evaluation.std(),
             returns: evaluation.returns,
             lengths: evaluation.lengths,
+            truncated: evaluation.truncated,
         };
         if self.json {
             return print_json(&report);
@@ -108,6 +111,7 @@ impl Work for Eval<'_> {
         let config = self.config;
         let episodes = config.training.eval_episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
+        evaluator.set_max_steps(config.training.eval_max_steps as u32);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_statistics(policy.statistics.as_ref());

@@ -1,4 +1,4 @@
-//! Messages that repeat.
+//! Warnings that repeat.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ const MOST_KINDS: usize = 64;
 /// Lets one message of a kind through a minute and counts the others. Messages that differ in
 /// numbers alone are of one kind.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub struct Throttle {
     /// By kind: when one was let through, and how many were not since.
     seen: Mutex<HashMap<String, (Instant, u64)>>,
 }
