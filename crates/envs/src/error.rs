@@ -105,7 +105,9 @@ pub enum EnvError {
         got: usize,
     },
     /// A simulator warned in so many steps in a row that its model is of no use.
-    #[error("`{task}` diverges: each of {steps} steps in a row ended with a warning of the simulator, {warning}")]
+    #[error(
+        "`{task}` diverges: each of {steps} steps in a row ended with a warning of the simulator, {warning}"
+    )]
     Diverged {
         /// Name of the task.
         task: String,

@@ -64,7 +64,10 @@ mod tests {
         let other = "too many contacts";
         assert_eq!(throttle.admit(other, at(9)).as_deref(), Some(other));
         let next = throttle.admit(&bad(3), at(60)).expect("a minute later");
-        assert!(next.starts_with(&bad(3)) && next.contains("7 more"), "{next}");
+        assert!(
+            next.starts_with(&bad(3)) && next.contains("7 more"),
+            "{next}"
+        );
         assert_eq!(throttle.admit(&bad(3), at(119)), None);
         assert_eq!(throttle.admit(other, at(119)).as_deref(), Some(other));
     }

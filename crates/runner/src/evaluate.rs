@@ -304,8 +304,8 @@ impl Evaluator {
                 }
             }
             let shape = [active.len(), self.observation_dim];
-            if let Some(slot) = (active.iter())
-                .find(|slot| slot.env.observation().len() != self.observation_dim)
+            if let Some(slot) =
+                (active.iter()).find(|slot| slot.env.observation().len() != self.observation_dim)
             {
                 return Err(RunError::Env(EnvError::ObservationLength {
                     task: slot.env.name().to_owned(),

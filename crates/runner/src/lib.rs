@@ -17,6 +17,8 @@ pub mod guard;
 pub mod interrupt;
 mod lock;
 pub mod log;
+#[cfg(feature = "mujoco")]
+mod model_copy;
 pub mod plot;
 pub mod policy;
 pub mod progress;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::env;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Once, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use mujoco_rs::logging::set_log_handler;
@@ -103,16 +103,21 @@ pub(super) enum Variant {
 /// Models in use, by file and variant.
 type Loaded = HashMap<(PathBuf, Variant), Weak<MjModel>>;
 
+/// Checks the library and routes its messages, before anything else is asked of it.
+pub(super) fn prepare() -> Result<(), EnvError> {
+    static ROUTED: Once = Once::new();
+    check_version(&library_version())?;
+    ROUTED.call_once(route_messages);
+    Ok(())
+}
+
 /// Loads the model at `path`, or shares the one that is in use already.
 pub(super) fn load_model(path: &Path, variant: Variant) -> Result<Arc<MjModel>, EnvError> {
     static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
 
-    check_version(&library_version())?;
+    prepare()?;
     let mut loaded = LOADED
-        .get_or_init(|| {
-            route_messages();
-            Mutex::default()
-        })
+        .get_or_init(Mutex::default)
         .lock()
         // A panic elsewhere cannot have left the map half-written.
         .unwrap_or_else(PoisonError::into_inner);

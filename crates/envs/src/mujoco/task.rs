@@ -9,6 +9,7 @@ use mujoco_rs::prelude::MjData;
 use super::families::{Data, Dynamics, StepView, dynamics};
 use super::fit;
 use super::library::{Variant, load_model, model_path};
+use super::pinned::pinned;
 use crate::env::check_action_length;
 use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
 use crate::options::Options;
@@ -141,10 +142,17 @@ impl MujocoTask {
             task: spec.entry.name.to_owned(),
             reason,
         };
-        let model = load_model(path, variant)?;
+        let own = options.text("xml_file").contains(SEPARATORS);
+        let model = match pinned(path) {
+            Some(model) => model,
+            // A pipe would never end, and a device be read into memory.
+            None if own && path.exists() && !path.is_file() => {
+                return Err(invalid("it is not a file".to_owned()));
+            }
+            None => load_model(path, variant)?,
+        };
         fit::check(spec, &model).map_err(unfit)?;
-        if options.text("xml_file").contains(SEPARATORS) {
-            // A model of the user's own.
+        if own {
             fit::check_effects(&model).map_err(unfit)?;
         }
         let dynamics = dynamics(spec.family, spec.version, options, &model).map_err(unfit)?;

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{
-    Env, EnvError, RunningStatistics, TaskSettings, WarningStreak, diverged, find, make,
-};
+use crate::{Env, EnvError, RunningStatistics, TaskSettings, WarningStreak, diverged, find, make};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

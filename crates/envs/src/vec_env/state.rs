@@ -2,7 +2,8 @@
 
 use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
 use crate::{
-    Env, EnvError, EnvState, RunningStatistics, StateError, derive_seed, restore_or_reset, save_or_seed,
+    Env, EnvError, EnvState, RunningStatistics, StateError, derive_seed, restore_or_reset,
+    save_or_seed,
 };
 
 impl VecEnv {
@@ -42,7 +43,8 @@ impl VecEnv {
             state.put_state("statistics", statistics.save());
         }
         for (index, slot) in self.slots.iter().enumerate() {
-            let env = save(&*lock(slot).env, self.new_seed(index)).map_err(|e| in_vector(index, e))?;
+            let env =
+                save(&*lock(slot).env, self.new_seed(index)).map_err(|e| in_vector(index, e))?;
             state.put_state(&format!("env.{index}"), env);
         }
         Ok(state)

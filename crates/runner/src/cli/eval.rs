@@ -67,6 +67,8 @@ impl EvalArgs {
         let config = resolve(&request)?;
         backend::check_config(&config)?;
         let path = Checkpoints::of(&self.run).find(self.checkpoint.unwrap_or(Which::Last))?;
+        #[cfg(feature = "mujoco")]
+        let _model = crate::model_copy::restore(&self.run, &config)?;
         let work = Eval {
             config: &config,
             path: &path,

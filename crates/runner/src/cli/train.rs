@@ -109,6 +109,8 @@ fn resume(run: &Path, steps: Option<u64>, strict: bool) -> Result<(), RunError> 
             "a run can be made longer, not shorter",
         ));
     }
+    #[cfg(feature = "mujoco")]
+    let _model = crate::model_copy::restore(run, &config)?;
     let envs = Environments::new(&config)?;
     if config.steps != before.steps {
         folder.write_config(&config)?;

@@ -7,6 +7,7 @@
 
 mod embedded;
 mod layers;
+pub(crate) mod model_file;
 mod resolve;
 mod schema;
 mod task;
