@@ -91,8 +91,14 @@ pub trait Env: Send {
     /// The complete state, at any moment: an environment that [`Env::restore`]s it goes on to the
     /// bit as this one does, resets included. (Only [`Env::info`] of the last step is not in it.)
     ///
+    /// A run saves its environments before each evaluation and in each checkpoint. Where they
+    /// cannot be saved it says so at its start and goes on, but not to the bit: when it is resumed,
+    /// or an evaluation is interrupted, they begin new episodes with seeds that follow from the
+    /// step (see [`save_or_seed`](crate::save_or_seed)).
+    ///
     /// # Errors
-    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it.
+    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it. Any
+    /// other error ends a run.
     fn save(&self) -> Result<EnvState, EnvError> {
         Err(unsupported(self.name()))
     }
@@ -207,7 +213,8 @@ pub trait Task: Send {
     /// same. ([`TaskEnv`] saves the random stream and whether an episode is under way.)
     ///
     /// # Errors
-    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task cannot be resumed.
+    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task can be resumed, but
+    /// not to the bit; see [`Env::save`].
     fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
         let _ = state;
         Err(unsupported(self.name()))

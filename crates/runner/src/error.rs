@@ -184,7 +184,12 @@ fn env_exit_code(error: &EnvError) -> u8 {
         | EnvError::ObservationLength { .. }
         | EnvError::InvalidArgument(_) => exit_code::USAGE,
         EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
-        EnvError::InVector { source, .. } => env_exit_code(source),
+        // Anything else that an environment does in a run is no matter of usage.
+        EnvError::InVector { source, .. }
+            if matches!(**source, EnvError::ObservationLength { .. }) =>
+        {
+            exit_code::USAGE
+        }
         _ => exit_code::OTHER,
     }
 }
