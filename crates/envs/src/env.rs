@@ -82,11 +82,23 @@ pub trait Env: Send {
         &[]
     }
 
+    /// Which warning the simulator gave in the last step and about which model, in words, where
+    /// [`Step::warnings`] counted one; meaningless after a reset.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// The complete state, at any moment: an environment that [`Env::restore`]s it goes on to the
     /// bit as this one does, resets included. (Only [`Env::info`] of the last step is not in it.)
     ///
+    /// A run saves its environments before each evaluation and in each checkpoint. Where they
+    /// cannot be saved it says so at its start and goes on, but not to the bit: when it is resumed,
+    /// or an evaluation is interrupted, they begin new episodes with seeds that follow from the
+    /// step (see [`save_or_seed`](crate::save_or_seed)).
+    ///
     /// # Errors
-    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it.
+    /// [`EnvError::StateUnsupported`] where the environment's author has not provided for it. Any
+    /// other error ends a run.
     fn save(&self) -> Result<EnvState, EnvError> {
         Err(unsupported(self.name()))
     }
@@ -130,6 +142,9 @@ impl<E: Env + ?Sized> Env for Box<E> {
     }
     fn info(&self) -> &[Info] {
         (**self).info()
+    }
+    fn warning(&self) -> Option<String> {
+        (**self).warning()
     }
     fn save(&self) -> Result<EnvState, EnvError> {
         (**self).save()
@@ -188,12 +203,18 @@ pub trait Task: Send {
         0
     }
 
+    /// As [`Env::warning`].
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Adds everything to `state` that [`Task::step`] and [`Task::observation`] depend on and
     /// that changes from step to step. Names, kinds and lengths of the arrays must always be the
     /// same. ([`TaskEnv`] saves the random stream and whether an episode is under way.)
     ///
     /// # Errors
-    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task cannot be resumed.
+    /// [`EnvError::StateUnsupported`], unless implemented. A run in such a task can be resumed, but
+    /// not to the bit; see [`Env::save`].
     fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
         let _ = state;
         Err(unsupported(self.name()))
@@ -292,6 +313,10 @@ impl<T: Task> Env for TaskEnv<T> {
 
     fn info(&self) -> &[Info] {
         self.task.info()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.task.warning()
     }
 
     fn save(&self) -> Result<EnvState, EnvError> {

@@ -78,6 +78,16 @@ pub enum EnvError {
         /// Why.
         reason: String,
     },
+    /// A model or one of its actuators does not fit the task.
+    #[error("the model {} does not fit `{task}`: {reason}", .path.display())]
+    UnfitModel {
+        /// The file.
+        path: PathBuf,
+        /// The task.
+        task: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// `step` before the first `reset`, or after the episode ended.
     #[error("`{task}` has no episode under way: call `reset` before `step`")]
     ResetNeeded {
@@ -90,6 +100,28 @@ pub enum EnvError {
         /// Name of the task.
         task: String,
         /// Number of values expected.
+        expected: usize,
+        /// Number of values given.
+        got: usize,
+    },
+    /// A simulator warned in so many steps in a row that its model is of no use.
+    #[error(
+        "`{task}` diverges: each of {steps} steps in a row ended with a warning of the simulator, {warning}"
+    )]
+    Diverged {
+        /// Name of the task.
+        task: String,
+        /// Steps in a row.
+        steps: u64,
+        /// The last warning, with the model.
+        warning: String,
+    },
+    /// An observation of another length than its space.
+    #[error("`{task}` gives {got} observation values, but its observation space has {expected}")]
+    ObservationLength {
+        /// Name of the task.
+        task: String,
+        /// Number of dimensions of the space.
         expected: usize,
         /// Number of values given.
         got: usize,

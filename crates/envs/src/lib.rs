@@ -38,7 +38,10 @@ mod registry;
 mod rng;
 mod space;
 mod state;
+mod throttle;
+mod unsaved;
 mod vec_env;
+mod warnings;
 mod wrappers;
 
 pub use builtin::{MultiGoal, Pendulum, Probe, ProbeKind, multi_goal};
@@ -50,7 +53,10 @@ pub use registry::{TaskEntry, TaskSettings, find, list, make};
 pub use rng::{EnvRng, derive_seed, seeded_rng};
 pub use space::Space;
 pub use state::{EnvState, STATE_FORMAT, StateArray, StateError};
+pub use throttle::Throttle;
+pub use unsaved::{restore_or_reset, save_or_seed};
 pub use vec_env::{Episode, VecEnv, VecStep};
+pub use warnings::{WarningStreak, diverged};
 pub use wrappers::{
     EpisodeStatistics, NormalizeObservation, RescaleAction, RunningStatistics, ScaleReward,
     TimeLimit,

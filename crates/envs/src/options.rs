@@ -112,6 +112,10 @@ impl TaskOption {
             (OptionValue::Number(_), OptionValue::Integer(whole)) => {
                 OptionValue::Number(*whole as f64)
             }
+            // Gymnasium takes the number of the body too, and has it as its default.
+            (OptionValue::Text(_), OptionValue::Integer(number)) if self.name == "main_body" => {
+                OptionValue::Text(number.to_string())
+            }
             _ => value.clone(),
         };
         if std::mem::discriminant(&default) != std::mem::discriminant(&value) {
@@ -128,6 +132,11 @@ impl TaskOption {
             // NaN compares false and is refused too.
             (OptionValue::Range([low, high]), _) if !matches!(low.partial_cmp(high), Some(o) if o.is_le()) => {
                 "an array of two numbers, the lower first"
+            }
+            (OptionValue::Range([low, high]), _)
+                if *low == f64::INFINITY || *high == f64::NEG_INFINITY =>
+            {
+                "an array of two numbers with something between them"
             }
             _ => return Ok(value),
         };
@@ -256,6 +265,8 @@ mod tests {
     use super::*;
 
     const KNOWN: &[TaskOption] = &[
+        TaskOption::new("main_body", OptionDefault::Text("torso")),
+        TaskOption::new("xml_file", OptionDefault::Text("ant.xml")),
         TaskOption::new("weight", OptionDefault::Number(1.0)),
         TaskOption::new("healthy_z_range", OptionDefault::Range([0.0, 1.0])),
         TaskOption::new("terminate", OptionDefault::Flag(true)),
@@ -280,6 +291,8 @@ mod tests {
                 .expect("valid")
                 .changed
         );
+        let options = resolve("main_body", OptionValue::Integer(1)).expect("as in Gymnasium");
+        assert_eq!(options.values["main_body"], OptionValue::Text("1".into()));
         let half_open = OptionValue::Range([0.7, f64::INFINITY]);
         resolve("healthy_z_range", half_open).expect("open above");
     }
@@ -289,6 +302,17 @@ mod tests {
         for (name, value, expected) in [
             ("weight", OptionValue::Number(f64::NAN), "a finite number"),
             ("weight", OptionValue::Text("1".into()), "a number"),
+            ("weight", OptionValue::Range([0.0, 1.0]), "a number"),
+            ("xml_file", OptionValue::Integer(1), "a text"),
+            ("main_body", OptionValue::Number(1.0), "a text"),
+            ("terminate", OptionValue::Text("True".into()), "true or"),
+            ("frame_skip", OptionValue::Number(5.0), "a whole number"),
+            ("healthy_z_range", OptionValue::Number(0.2), "two numbers"),
+            (
+                "healthy_z_range",
+                OptionValue::Range([f64::INFINITY; 2]),
+                "something between",
+            ),
             ("terminate", OptionValue::Integer(1), "true or false"),
             ("frame_skip", OptionValue::Integer(0), "from 1 to 1000"),
             ("reset_noise_scale", OptionValue::Number(-0.1), "at least 0"),

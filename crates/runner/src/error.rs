@@ -160,15 +160,7 @@ impl RunError {
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Stopped { error, .. } => error.exit_code(),
             Self::Io { .. } | Self::Corrupt { .. } | Self::Plot { .. } => exit_code::IO,
-            Self::Env(error) => match error {
-                EnvError::UnknownTask { .. }
-                | EnvError::MujocoNotBuilt { .. }
-                | EnvError::UnknownOption { .. }
-                | EnvError::InvalidOption { .. }
-                | EnvError::InvalidArgument(_) => exit_code::USAGE,
-                EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
-                _ => exit_code::OTHER,
-            },
+            Self::Env(error) => env_exit_code(error),
             Self::Mismatch { .. } | Self::NotFinite { .. } | Self::Soak(_) => exit_code::OTHER,
         }
     }
@@ -196,11 +188,44 @@ impl RunError {
                 Self::Interrupted { .. } => "this command goes on:".to_owned(),
                 _ => error.hint().map_or_else(String::new, |hint| hint + ":"),
             }),
+            Self::Env(error) => env_hint(error),
             Self::Mismatch { .. } => Some(
                 "a checkpoint can be read only with the config.toml of the run that wrote it"
                     .into(),
             ),
             _ => None,
         }
+    }
+}
+
+fn env_exit_code(error: &EnvError) -> u8 {
+    match error {
+        EnvError::UnknownTask { .. }
+        | EnvError::MujocoNotBuilt { .. }
+        | EnvError::UnknownOption { .. }
+        | EnvError::InvalidOption { .. }
+        | EnvError::UnfitModel { .. }
+        | EnvError::ObservationLength { .. }
+        | EnvError::InvalidArgument(_) => exit_code::USAGE,
+        EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
+        // Anything else that an environment does in a run is no matter of usage.
+        EnvError::InVector { source, .. }
+            if matches!(**source, EnvError::ObservationLength { .. }) =>
+        {
+            exit_code::USAGE
+        }
+        _ => exit_code::OTHER,
+    }
+}
+
+fn env_hint(error: &EnvError) -> Option<String> {
+    match error {
+        EnvError::InVector { source, .. } => env_hint(source),
+        EnvError::Diverged { .. } => Some(
+            "weaker actuators (`gear`), a smaller `timestep` in the model, or a smaller \
+             `reset_noise_scale` may keep the simulation stable"
+                .into(),
+        ),
+        _ => None,
     }
 }

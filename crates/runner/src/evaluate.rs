@@ -1,9 +1,15 @@
 //! Evaluation: the deterministic policy in environments of its own.
 
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use rescore_agents::Agent;
-use rescore_envs::{Env, EnvError, EnvState, RunningStatistics, TaskSettings, derive_seed, make};
+use rescore_envs::{
+    Env, EnvError, EnvState, RunningStatistics, TaskSettings, Throttle, WarningStreak, derive_seed,
+    diverged, make, restore_or_reset, save_or_seed,
+};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
@@ -12,6 +18,12 @@ use crate::interrupt::Interrupt;
 /// Environments played at the same time; more episodes are played in turns.
 pub const PARALLEL: usize = 64;
 
+/// Steps of an evaluation episode at most, unless [`Evaluator::set_max_steps`] says otherwise.
+pub const MAX_STEPS: u32 = 10_000;
+
+/// Warnings about evaluations, of which each one may give the same.
+static REPEATED: LazyLock<Throttle> = LazyLock::new(Throttle::default);
+
 /// The episodes of one evaluation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evaluation {
@@ -19,6 +31,9 @@ pub struct Evaluation {
     pub returns: Vec<f64>,
     /// Steps of each episode.
     pub lengths: Vec<u32>,
+    /// Whether each episode was cut off: by a time limit, by a warning of the simulator, or because
+    /// it had as many steps as an evaluation episode can have.
+    pub truncated: Vec<bool>,
 }
 
 impl Evaluation {
@@ -44,7 +59,12 @@ pub struct Evaluator {
     observation_dim: usize,
     action_dim: usize,
     episodes: usize,
+    max_steps: u32,
     statistics: Option<RunningStatistics>,
+    /// Of the environments, or of those that last began anew after a state was restored.
+    seed: u64,
+    /// Evaluations since.
+    evaluations: usize,
 }
 
 struct Slot {
@@ -52,6 +72,12 @@ struct Slot {
     total_reward: f64,
     length: u32,
     done: bool,
+    truncated: bool,
+    /// Whether it had as many steps as it can have.
+    capped: bool,
+    /// The last warning of the simulator, where one ended the episode.
+    warning: Option<String>,
+    streak: WarningStreak,
 }
 
 impl Evaluator {
@@ -76,7 +102,7 @@ impl Evaluator {
     /// Any environments, which `make` gives, for evaluations of `episodes` episodes.
     ///
     /// # Errors
-    /// When one of them cannot be made.
+    /// When one of them cannot be made or has other dimensions than the first.
     pub fn with(
         mut make: impl FnMut() -> Result<Box<dyn Env>, EnvError>,
         episodes: usize,
@@ -92,15 +118,33 @@ impl Evaluator {
                     total_reward: 0.0,
                     length: 0,
                     done: false,
+                    truncated: false,
+                    capped: false,
+                    warning: None,
+                    streak: WarningStreak::default(),
                 })
             })
-            .collect::<Result<Vec<_>, EnvError>>()?;
+            .collect::<Result<Vec<Slot>, EnvError>>()?;
         let dims = |slot: &Slot| {
             let (observation, action) = (slot.env.observation_space(), slot.env.action_space());
             (observation.dim(), action.dim())
         };
         let (observation_dim, action_dim) = slots.first().map_or((0, 0), dims);
+        if let Some(other) = (slots.iter()).find(|slot| dims(slot) != (observation_dim, action_dim))
+        {
+            let found = dims(other);
+            return Err(EnvError::InvalidArgument(format!(
+                "an evaluation environment (`{}`) has {} observation and {} action dimensions, \
+                 but the first has {observation_dim} and {action_dim}",
+                other.env.name(),
+                found.0,
+                found.1
+            )));
+        }
         Ok(Self {
+            max_steps: MAX_STEPS,
+            seed: base,
+            evaluations: 0,
             slots,
             observation_dim,
             action_dim,
@@ -114,6 +158,11 @@ impl Evaluator {
         (self.observation_dim, self.action_dim)
     }
 
+    /// Cuts an episode off when it has so many steps (at least 1), whatever the task says.
+    pub fn set_max_steps(&mut self, max_steps: u32) {
+        self.max_steps = max_steps.max(1);
+    }
+
     /// Normalises observations by these statistics from now on: those of the training.
     pub fn set_statistics(&mut self, statistics: Option<&RunningStatistics>) {
         self.statistics = statistics.cloned();
@@ -124,7 +173,9 @@ impl Evaluator {
     /// that the evaluation can be made later.
     ///
     /// # Errors
-    /// When an environment fails, which it does on an action that is not finite.
+    /// When an environment fails, which it does on an action that is not finite, or when its
+    /// simulator diverges in the first step of one episode after the other (see
+    /// [`WarningStreak`]).
     pub fn run<B: RescoreBackend>(
         &mut self,
         agent: &dyn Agent<B>,
@@ -136,31 +187,30 @@ impl Evaluator {
         if evaluation.is_none() {
             self.restore(&before)?;
         }
+        self.evaluations += usize::from(evaluation.is_some());
         Ok(evaluation)
     }
 
-    /// The complete state of all environments.
+    /// The complete state of all environments; of those that cannot save it, seeds with which they
+    /// begin anew.
     ///
     /// # Errors
-    /// When a task cannot be saved.
+    /// When saving a task fails in another way.
     pub fn state(&self) -> Result<EnvState, EnvError> {
-        let mut state = EnvState::new();
-        for (index, slot) in self.slots.iter().enumerate() {
-            state.put_state(&format!("env.{index}"), slot.env.save()?);
-        }
-        Ok(state)
+        self.form(self.slots.len())
     }
 
     /// A state of the form that it has with `count` environments.
     ///
     /// # Errors
-    /// When a task cannot be saved.
+    /// As [`Evaluator::state`].
     pub fn form(&self, count: usize) -> Result<EnvState, EnvError> {
         let mut state = EnvState::new();
         // More than there are have the form of the first.
         let first = self.slots.iter().take(1).cycle();
         for (index, slot) in self.slots.iter().chain(first).take(count).enumerate() {
-            state.put_state(&format!("env.{index}"), slot.env.save()?);
+            let saved = save_or_seed(&*slot.env, self.new_seed(index))?;
+            state.put_state(&format!("env.{index}"), saved);
         }
         Ok(state)
     }
@@ -180,10 +230,21 @@ impl Evaluator {
     pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
         let count = Self::count(state);
         state.check_form(&self.form(count)?)?;
-        for (index, slot) in self.slots.iter_mut().enumerate().take(count) {
-            slot.env.restore(&state.state(&format!("env.{index}")))?;
+        let mut begun_anew = None;
+        for index in 0..self.slots.len().min(count) {
+            let (seed, saved) = (self.new_seed(index), state.state(&format!("env.{index}")));
+            let env = &mut *self.slots[index].env;
+            begun_anew = restore_or_reset(env, &saved, seed)?.or(begun_anew);
+        }
+        if let Some(seed) = begun_anew {
+            (self.seed, self.evaluations) = (seed, 0);
         }
         Ok(())
+    }
+
+    /// For environment `index`, where it has to begin anew at this moment.
+    fn new_seed(&self, index: usize) -> u64 {
+        derive_seed(derive_seed(self.seed, index), self.evaluations)
     }
 
     fn try_run<B: RescoreBackend>(
@@ -201,9 +262,34 @@ impl Evaluator {
             for slot in &self.slots[..count] {
                 evaluation.returns.push(slot.total_reward);
                 evaluation.lengths.push(slot.length);
+                evaluation.truncated.push(slot.truncated);
             }
         }
         Ok(Some(evaluation))
+    }
+
+    /// Says so where episodes have not ended as the task has them end.
+    fn report(&self, count: usize) {
+        let slots = &self.slots[..count];
+        let repeated = |text: String| {
+            if let Some(text) = REPEATED.admit(&text, Instant::now()) {
+                tracing::warn!("{text}");
+            }
+        };
+        if let Some(slot) = slots.iter().find(|slot| slot.capped) {
+            repeated(format!(
+                "evaluation episodes of `{}` are cut off after {} steps (training.eval_max_steps)",
+                slot.env.name(),
+                self.max_steps
+            ));
+        }
+        let warned = slots.iter().filter_map(|slot| slot.warning.as_ref());
+        if let Some(warning) = warned.clone().next() {
+            repeated(format!(
+                "{} of {count} evaluation episodes ended with a warning of the simulator, {warning}",
+                warned.count()
+            ));
+        }
     }
 
     /// Plays one episode in each of the first `count` environments; whether to the end.
@@ -215,13 +301,17 @@ impl Evaluator {
         interrupt: &Interrupt,
     ) -> Result<bool, RunError> {
         for slot in &mut self.slots[..count] {
-            slot.env.reset(None)?;
-            (slot.total_reward, slot.length, slot.done) = (0.0, 0, false);
+            slot.begin()?;
         }
+        let mut took = Duration::ZERO;
         loop {
             let mut active: Vec<_> = self.slots[..count].iter_mut().filter(|s| !s.done).collect();
-            if active.is_empty() || interrupt.requested() {
-                return Ok(active.is_empty());
+            if interrupt.requested() && !active.is_empty() {
+                return Ok(false);
+            }
+            if active.is_empty() {
+                self.report(count);
+                return Ok(true);
             }
             let mut observations: Vec<f32> = active
                 .iter()
@@ -233,22 +323,55 @@ impl Evaluator {
                 }
             }
             let shape = [active.len(), self.observation_dim];
+            if let Some(slot) =
+                (active.iter()).find(|slot| slot.env.observation().len() != self.observation_dim)
+            {
+                return Err(RunError::Env(EnvError::ObservationLength {
+                    task: slot.env.name().to_owned(),
+                    expected: self.observation_dim,
+                    got: slot.env.observation().len(),
+                }));
+            }
             let observations = Tensor::from_data(TensorData::new(observations, shape), device);
             let actions = to_vec(agent.act_deterministic(observations).clamp(-1.0, 1.0));
+            let began = Instant::now();
             active
                 .par_iter_mut()
                 .zip(actions.par_chunks_exact(self.action_dim))
-                .try_for_each(|(slot, action)| slot.step(action))?;
+                .try_for_each(|(slot, action)| slot.step(action, self.max_steps, took))?;
+            took = began.elapsed();
         }
     }
 }
 
 impl Slot {
-    fn step(&mut self, action: &[f32]) -> Result<(), EnvError> {
+    fn begin(&mut self) -> Result<(), EnvError> {
+        self.env.reset(None)?;
+        (self.total_reward, self.length, self.done) = (0.0, 0, false);
+        (self.truncated, self.capped, self.warning) = (false, false, None);
+        Ok(())
+    }
+
+    /// Makes a step of at most `max_steps`. The step of all environments before it took the time
+    /// `took`.
+    fn step(&mut self, action: &[f32], max_steps: u32, took: Duration) -> Result<(), EnvError> {
         let step = self.env.step(action)?;
+        if step.warnings == 0 {
+            self.streak.end();
+        } else {
+            self.warning = self.env.warning();
+            let added = self.streak.add(1, took);
+            added.map_err(|steps| diverged(&*self.env, steps, self.warning.take()))?;
+            if self.length == 0 {
+                // Nothing was played.
+                return self.begin();
+            }
+        }
         self.total_reward += step.reward;
         self.length += 1;
-        self.done = step.done();
+        self.capped = self.length >= max_steps && !step.done();
+        self.truncated = step.truncated || self.capped;
+        self.done = step.done() || self.capped;
         Ok(())
     }
 }
@@ -267,6 +390,7 @@ mod tests {
         let evaluation = Evaluation {
             returns: vec![1.0, 3.0],
             lengths: vec![1, 1],
+            truncated: vec![false, false],
         };
         assert_eq!((evaluation.mean(), evaluation.std()), (2.0, 1.0));
     }

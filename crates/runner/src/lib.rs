@@ -21,6 +21,8 @@ pub mod interrupt;
 mod lacking;
 mod lock;
 pub mod log;
+#[cfg(feature = "mujoco")]
+mod model_copy;
 mod output;
 pub mod plot;
 pub mod policy;

@@ -299,6 +299,7 @@ mod tests {
         let path = folder.path().join("eval.csv");
         let mut log = EvalLog::open(&path, 2, 0).expect("writable");
         let evaluation = Evaluation {
+            truncated: vec![false; 2],
             returns: vec![1.0, 2.5],
             lengths: vec![3, 4],
         };

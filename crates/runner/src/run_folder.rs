@@ -3,6 +3,7 @@
 //! ```text
 //! config.toml        resolved: every key, so that it alone reproduces the run
 //! manifest.json      version, commit, backend, device, host, command line, start; resumptions
+//! model.mjb, .json   the model of a task with an `xml_file` of one's own; see `model_copy`
 //! metrics.jsonl      one object per line
 //! eval.csv           step,episodes,mean_return,std_return,return_0,...
 //! checkpoints/       see `checkpoint`
@@ -49,7 +50,7 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Creates the folder `out` with its parents, or a fresh one below `runs/`, and writes
-    /// `config.toml` and `manifest.json`.
+    /// `config.toml`, `manifest.json` and a copy of a model of the user's own.
     ///
     /// # Errors
     /// When `out` is not empty, held by another process, or cannot be written.
@@ -99,6 +100,8 @@ impl RunFolder {
         let folder = Self { path, _lock: lock };
         folder.write_config(config)?;
         write_json(&folder.file(MANIFEST_FILE), &Manifest::of(config))?;
+        #[cfg(feature = "mujoco")]
+        crate::model_copy::save(&folder.path, config)?;
         Ok((folder, false))
     }
 

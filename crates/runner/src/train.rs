@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rescore_envs::{Env, EnvError, EnvState, VecEnv};
+use rescore_envs::{Env, EnvError, EnvState, RescaleAction, VecEnv};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::announce::announce;
@@ -35,37 +35,33 @@ impl Environments {
     pub fn new(config: &Config) -> Result<Self, RunError> {
         let (env, seed, task) = (&config.env, config.seed, &config.task);
         let stream = NoiseKey::new(seed, "environment").seed();
-        let envs = Self {
-            training: VecEnv::with_settings(env, task, config.training.num_envs, stream)?,
-            evaluation: Evaluator::new(env, task, config.training.eval_episodes, seed)?,
-        };
-        envs.check_memory(config)?;
-        Ok(envs)
+        let training = VecEnv::with_settings(env, task, config.training.num_envs, stream)?;
+        let evaluation = Evaluator::new(env, task, config.training.eval_episodes, seed)?;
+        Self::of(config, training, evaluation)
     }
 
-    /// Environments of your own instead of a registered task, with actions in units of [-1, 1];
-    /// `make` gives one after the other. `config.env` should be their name.
+    /// Environments of your own instead of a registered task; `make` gives one after the other.
+    /// Agents act in units of [-1, 1]: where an action space is another, [`RescaleAction`] is put
+    /// around the environment. `config.env` should be their name.
     ///
     /// # Errors
-    /// When one of them cannot be made.
+    /// When one of them cannot be made, has no finite bounds of actions, or has other dimensions
+    /// than the first.
     pub fn with(
         config: &Config,
         mut make: impl FnMut() -> Result<Box<dyn Env>, EnvError>,
     ) -> Result<Self, RunError> {
         let stream = NoiseKey::new(config.seed, "environment").seed();
         let envs = (0..config.training.num_envs)
-            .map(|_| make())
+            .map(|_| in_units(make()?))
             .collect::<Result<_, _>>()?;
         let mut training = VecEnv::from_envs(envs, stream)?;
         if config.task.normalize_observation {
             training.normalize_observations();
         }
-        let envs = Self {
-            training,
-            evaluation: Evaluator::with(make, config.training.eval_episodes, config.seed)?,
-        };
-        envs.check_memory(config)?;
-        Ok(envs)
+        let episodes = config.training.eval_episodes;
+        let evaluation = Evaluator::with(|| in_units(make()?), episodes, config.seed)?;
+        Self::of(config, training, evaluation)
     }
 
     /// Refuses an agent or a replay buffer that cannot fit into memory: an allocation that fails
@@ -91,13 +87,60 @@ impl Environments {
         ))
     }
 
-    /// The complete state of all of them.
+    fn of(config: &Config, training: VecEnv, mut evaluation: Evaluator) -> Result<Self, RunError> {
+        evaluation.set_max_steps(config.training.eval_max_steps as u32);
+        let (learns, plays) = (
+            (training.observation_dim(), training.action_dim()),
+            evaluation.dims(),
+        );
+        if learns == plays {
+            let envs = Self {
+                training,
+                evaluation,
+            };
+            envs.check_memory(config)?;
+            return Ok(envs);
+        }
+        Err(RunError::Env(EnvError::InvalidArgument(format!(
+            "the evaluation environments have {} observation and {} action dimensions, those for \
+             training {} and {}",
+            plays.0, plays.1, learns.0, learns.1
+        ))))
+    }
+
+    /// Warns if the state of the environments cannot be saved: a run that is `resumed` has begun
+    /// new episodes then, and one that begins will do so when it is resumed.
     ///
     /// # Errors
-    /// When the task cannot be saved.
+    /// When saving it fails in another way, which would end the run at its first evaluation or
+    /// checkpoint.
+    pub fn check_saving(&self, resumed: bool) -> Result<(), RunError> {
+        self.state()?;
+        for env in self.training.envs() {
+            if let Err(EnvError::StateUnsupported { task }) = env.save() {
+                let then = if resumed {
+                    "its environments have begun new episodes, with seeds that follow from the step"
+                } else {
+                    "checkpoints hold agent and replay buffer, but a resumed run begins new episodes"
+                };
+                tracing::warn!(
+                    "`{task}` cannot save its state (see `rescore_envs::Task::save`), so this run \
+                     cannot be resumed exactly: {then}"
+                );
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The complete state of all of them; of environments that cannot save it
+    /// ([`EnvError::StateUnsupported`]) only a seed for new episodes.
+    ///
+    /// # Errors
+    /// When saving a task fails in another way.
     pub fn state(&self) -> Result<EnvState, RunError> {
         let mut state = EnvState::new();
-        state.put_state("training", self.training.state()?);
+        state.put_state("training", self.training.state_or_seeds()?);
         state.put_state("evaluation", self.evaluation.state()?);
         Ok(state)
     }
@@ -127,10 +170,20 @@ impl Environments {
     /// A state of the form that it has with `count` environments for evaluation.
     fn state_with(&self, count: usize) -> Result<EnvState, RunError> {
         let mut state = EnvState::new();
-        state.put_state("training", self.training.state()?);
+        state.put_state("training", self.training.state_or_seeds()?);
         state.put_state("evaluation", self.evaluation.form(count)?);
         Ok(state)
     }
+}
+
+/// `env` with actions in units of [-1, 1].
+fn in_units(env: Box<dyn Env>) -> Result<Box<dyn Env>, EnvError> {
+    let space = env.action_space();
+    let is = |bounds: &[f64], unit: f64| bounds.iter().all(|bound| bound.total_cmp(&unit).is_eq());
+    if is(space.low(), -1.0) && is(space.high(), 1.0) {
+        return Ok(env);
+    }
+    Ok(Box::new(RescaleAction::new(env)?))
 }
 
 /// Where a run begins.
@@ -160,6 +213,7 @@ pub fn train<B: RescoreBackend>(
     interrupt: &Interrupt,
     device: &B::Device,
 ) -> Result<(), RunError> {
+    envs.check_saving(begin != Begin::Fresh)?;
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::env;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Once, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use mujoco_rs::logging::set_log_handler;
 use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
 use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
 
 use super::families::repair_pusher;
-use crate::EnvError;
+use crate::{EnvError, Throttle};
 
 /// Names the folder that holds the model files.
 const ASSETS_VARIABLE: &str = "RESCORE_MUJOCO_ASSETS";
@@ -102,16 +103,21 @@ pub(super) enum Variant {
 /// Models in use, by file and variant.
 type Loaded = HashMap<(PathBuf, Variant), Weak<MjModel>>;
 
+/// Checks the library and routes its messages, before anything else is asked of it.
+pub(super) fn prepare() -> Result<(), EnvError> {
+    static ROUTED: Once = Once::new();
+    check_version(&library_version())?;
+    ROUTED.call_once(route_messages);
+    Ok(())
+}
+
 /// Loads the model at `path`, or shares the one that is in use already.
 pub(super) fn load_model(path: &Path, variant: Variant) -> Result<Arc<MjModel>, EnvError> {
     static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
 
-    check_version(&library_version())?;
+    prepare()?;
     let mut loaded = LOADED
-        .get_or_init(|| {
-            route_messages();
-            Mutex::default()
-        })
+        .get_or_init(Mutex::default)
         .lock()
         // A panic elsewhere cannot have left the map half-written.
         .unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +158,8 @@ fn route_messages() {
 }
 
 fn forward(message: &MjLogMessage) {
+    static REPEATED: LazyLock<Throttle> = LazyLock::new(Throttle::default);
+
     let (subject, body) = (message.subject(), message.body().unwrap_or_default());
     let text = format!("{subject} {body}");
     let text = text.trim_end();
@@ -161,7 +169,12 @@ fn forward(message: &MjLogMessage) {
         MjtLogLevel::mjLOG_WARNING if text.contains("deprecated") => {
             tracing::debug!(target: "mujoco", "{text}");
         }
-        MjtLogLevel::mjLOG_WARNING => tracing::warn!(target: "mujoco", "{text}"),
+        // A simulation that diverges warns in every step.
+        MjtLogLevel::mjLOG_WARNING => {
+            if let Some(text) = REPEATED.admit(text, Instant::now()) {
+                tracing::warn!(target: "mujoco", "{text}");
+            }
+        }
         MjtLogLevel::mjLOG_INFO => tracing::info!(target: "mujoco", "{text}"),
         MjtLogLevel::mjLOG_DEBUG => tracing::debug!(target: "mujoco", "{text}"),
     }

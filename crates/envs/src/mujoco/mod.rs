@@ -8,12 +8,15 @@
 //! simulations of its own in other threads.
 
 mod families;
+mod fit;
 mod library;
+mod pinned;
 #[cfg(feature = "render")]
 mod render;
 mod task;
 
 pub use library::{check_version, library_version, model_path, required_version};
+pub use pinned::{PinnedModel, model_bytes, pin_model};
 #[cfg(feature = "render")]
 pub use render::Renderer;
 pub use task::{ModelFacts, MujocoTask};

@@ -7,7 +7,9 @@ use mujoco_rs::mujoco_c::mjtState;
 use mujoco_rs::prelude::MjData;
 
 use super::families::{Data, Dynamics, StepView, dynamics};
+use super::fit;
 use super::library::{Variant, load_model, model_path};
+use super::pinned::pinned;
 use crate::env::check_action_length;
 use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
 use crate::options::Options;
@@ -15,8 +17,22 @@ use crate::{
     EnvError, EnvRng, EnvState, Info, OptionValue, Outcome, Space, StateError, Task, find,
 };
 
+/// What makes `xml_file` a path; without, it is the name of one of the task models.
+const SEPARATORS: [char; 2] = ['/', MAIN_SEPARATOR];
+
 /// No task tells more quantities of a step than this.
 const MOST_INFO: usize = 16;
+
+/// MuJoCo's warnings, in the order of `mjtWarning`.
+const WARNINGS: [&str; 7] = [
+    "INERTIA (the inertia matrix is nearly singular)",
+    "CONTACTFULL (too many contacts for the simulator's memory)",
+    "CNSTRFULL (too many constraints for the simulator's memory)",
+    "BADQPOS (a position is NaN, infinite or huge)",
+    "BADQVEL (a velocity is NaN, infinite or huge)",
+    "BADQACC (an acceleration is NaN, infinite or huge)",
+    "BADCTRL (a control is NaN, infinite or huge)",
+];
 
 /// Everything that MuJoCo needs to go on from a state to the bit.
 const INTEGRATION_STATE: u32 = mjtState::mjSTATE_INTEGRATION as u32;
@@ -33,8 +49,9 @@ pub struct MujocoTask {
     data: Data,
     frame_skip: u32,
     dt: f64,
-    /// Of the last step.
+    /// Of the last step: how many, and which was the first.
     warnings: u32,
+    warning: Option<&'static str>,
     observation_space: Space,
     action_space: Space,
     observation: Vec<f64>,
@@ -82,8 +99,8 @@ impl MujocoTask {
     /// # Errors
     /// [`EnvError::UnknownTask`] (also for a task that is not one of MuJoCo's),
     /// [`EnvError::UnknownOption`], [`EnvError::InvalidOption`], [`EnvError::MujocoVersion`],
-    /// [`EnvError::MissingModel`], or [`EnvError::InvalidModel`] if the model does not load or
-    /// does not have what the task needs.
+    /// [`EnvError::MissingModel`], [`EnvError::InvalidModel`] if the model does not load, or
+    /// [`EnvError::UnfitModel`] if it does not have what the task needs.
     pub fn with_options(
         name: &str,
         options: &BTreeMap<String, OptionValue>,
@@ -98,7 +115,7 @@ impl MujocoTask {
             })?;
         let options = Options::resolve(name, spec.entry.options, options)?;
         let file = options.text("xml_file");
-        let path = if file.contains(['/', MAIN_SEPARATOR]) {
+        let path = if file.contains(SEPARATORS) {
             PathBuf::from(file)
         } else {
             model_path(file)?
@@ -120,8 +137,25 @@ impl MujocoTask {
         } else {
             Variant::AsWritten
         };
-        let model = load_model(path, variant)?;
-        let dynamics = dynamics(spec.family, spec.version, options, &model).map_err(invalid)?;
+        let unfit = |reason| EnvError::UnfitModel {
+            path: path.to_owned(),
+            task: spec.entry.name.to_owned(),
+            reason,
+        };
+        let own = options.text("xml_file").contains(SEPARATORS);
+        let model = match pinned(path) {
+            Some(model) => model,
+            // A pipe would never end, and a device be read into memory.
+            None if own && path.exists() && !path.is_file() => {
+                return Err(invalid("it is not a file".to_owned()));
+            }
+            None => load_model(path, variant)?,
+        };
+        fit::check(spec, &model).map_err(unfit)?;
+        if own {
+            fit::check_effects(&model).map_err(unfit)?;
+        }
+        let dynamics = dynamics(spec.family, spec.version, options, &model).map_err(unfit)?;
         let bounds = model.actuator_ctrlrange();
         let action_space = Space::new(
             bounds
@@ -143,6 +177,7 @@ impl MujocoTask {
             frame_skip,
             dt: model.opt().timestep * f64::from(frame_skip),
             warnings: 0,
+            warning: None,
             // Replaced below, when the number of values is known.
             observation_space: action_space.clone(),
             action_space,
@@ -157,7 +192,7 @@ impl MujocoTask {
         let dims = (this.observation.len(), this.action_space.dim());
         let registered = (spec.entry.observation_dim, spec.entry.action_dim);
         if options.are_defaults() && dims != registered {
-            return Err(invalid(format!(
+            return Err(unfit(format!(
                 "it gives {} observation and {} action values where `{}` has {} and {}",
                 dims.0, dims.1, spec.entry.name, registered.0, registered.1
             )));
@@ -268,6 +303,8 @@ impl MujocoTask {
         let counters = self.data.warning();
         let total: i32 = counters.iter().map(|counter| counter.number).sum();
         if total > 0 {
+            let first = counters.iter().position(|counter| counter.number > 0);
+            self.warning = first.and_then(|kind| WARNINGS.get(kind)).copied();
             for counter in self.data.warning_mut() {
                 counter.number = 0;
             }
@@ -335,6 +372,11 @@ impl Task for MujocoTask {
 
     fn warnings(&self) -> u32 {
         self.warnings
+    }
+
+    fn warning(&self) -> Option<String> {
+        let warning = (self.warnings > 0).then_some(self.warning)??;
+        Some(format!("{warning}, in the model {}", self.path.display()))
     }
 
     fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {

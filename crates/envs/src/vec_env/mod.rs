@@ -6,11 +6,14 @@ mod state;
 
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, Info, RunningStatistics, TaskSettings, find, make};
+use crate::{
+    Env, EnvError, Info, RunningStatistics, TaskSettings, WarningStreak, diverged, find, make,
+};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -82,6 +85,12 @@ pub struct VecEnv {
     observations: Vec<f32>,
     step: VecStep,
     statistics: Option<RunningStatistics>,
+    /// Of the last [`VecEnv::reseed`].
+    seed: u64,
+    /// Steps of each environment since.
+    steps: u64,
+    /// Whether some environment warned in the last step.
+    warned: bool,
 }
 
 /// One environment with what its worker leaves for the gathering thread.
@@ -93,6 +102,9 @@ struct Slot {
     terminated: bool,
     truncated: bool,
     warnings: u32,
+    /// Which they are.
+    warning: Option<String>,
+    streak: WarningStreak,
     next_observation: Vec<f32>,
     observation: Vec<f32>,
     finished: Option<Episode>,
@@ -150,11 +162,14 @@ impl VecEnv {
             .iter()
             .position(|e| dims(e) != (observation_dim, action_dim))
         {
+            let other = dims(&*envs[index]);
             return Err(EnvError::InvalidArgument(format!(
                 "environment {index} (`{}`) has other observation or action dimensions than \
-                 environment 0 (`{}`)",
+                 environment 0 (`{}`): {} and {} instead of {observation_dim} and {action_dim}",
                 envs[index].name(),
-                envs[0].name()
+                envs[0].name(),
+                other.0,
+                other.1,
             )));
         }
         let count = envs.len();
@@ -169,6 +184,8 @@ impl VecEnv {
                     terminated: false,
                     truncated: false,
                     warnings: 0,
+                    warning: None,
+                    streak: WarningStreak::default(),
                     next_observation: vec![0.0; observation_dim],
                     observation: vec![0.0; observation_dim],
                     finished: None,
@@ -185,6 +202,9 @@ impl VecEnv {
             observations: vec![0.0; count * observation_dim],
             step: VecStep::new(count, observation_dim),
             statistics: None,
+            seed,
+            steps: 0,
+            warned: false,
         };
         this.reseed(seed)?;
         Ok(this)
@@ -232,6 +252,7 @@ impl VecEnv {
     /// # Errors
     /// [`EnvError::InVector`] if an environment cannot be reset.
     pub fn reseed(&mut self, seed: u64) -> Result<&[f32], EnvError> {
+        (self.seed, self.steps) = (seed, 0);
         self.reset_all(|index| Some(derive_seed(seed, index)))
     }
 
@@ -251,7 +272,7 @@ impl VecEnv {
                 .reset(seed(index))
                 .map_err(|e| in_vector(index, e))?;
             slot.running = Episode::default();
-            write_row(row, slot.env.observation());
+            write_row(row, &*slot.env).map_err(|e| in_vector(index, e))?;
         }
         self.normalize(true);
         Ok(&self.observations)
@@ -263,12 +284,14 @@ impl VecEnv {
     ///
     /// # Errors
     /// [`EnvError::ActionLength`] or [`EnvError::ActionNotFinite`]: nothing was stepped.
-    /// [`EnvError::InVector`] if an environment fails; the other environments have then been
-    /// stepped, so start over with [`VecEnv::reset`] or give up.
+    /// [`EnvError::InVector`] if an environment fails, or diverges in one step after the other
+    /// (see [`WarningStreak`]); the other environments have then been stepped, so start over with
+    /// [`VecEnv::reset`] or give up.
     pub fn step(&mut self, actions: &[f32]) -> Result<&VecStep, EnvError> {
         let dim = self.action_dim;
         let expected = self.count() * dim;
         check_actions(get_mut(&mut self.slots[0]).env.name(), actions, expected)?;
+        let began = self.warned.then(Instant::now);
         if self.parallel {
             let slots = &self.slots;
             self.round.run(slots.len(), |index| {
@@ -279,11 +302,14 @@ impl VecEnv {
                 get_mut(slot).step(action);
             }
         }
-        self.gather()
+        self.steps += 1;
+        self.gather(began.map_or(Duration::ZERO, |began| began.elapsed()))
     }
 
-    /// Copies what the workers left in their slots into the arrays of [`VecStep`].
-    fn gather(&mut self) -> Result<&VecStep, EnvError> {
+    /// Copies what the workers left in their slots into the arrays of [`VecStep`]. The step took
+    /// the time `took`, which counts where environments had warned before.
+    fn gather(&mut self, took: Duration) -> Result<&VecStep, EnvError> {
+        self.warned = false;
         let dim = self.observation_dim;
         let next_rows = self.step.next_observations.chunks_exact_mut(dim);
         let rows = self.observations.chunks_exact_mut(dim).zip(next_rows);
@@ -296,6 +322,14 @@ impl VecEnv {
             self.step.warnings[index] = slot.warnings;
             self.step.finished[index] = slot.finished;
             self.step.info[index].clone_from(&slot.info);
+            if slot.warnings > 0 {
+                self.warned = true;
+                let warning = slot.warning.take();
+                let added = slot.streak.add(1, took);
+                added.map_err(|steps| in_vector(index, diverged(&*slot.env, steps, warning)))?;
+            } else {
+                slot.streak.end();
+            }
             next_row.copy_from_slice(&slot.next_observation);
             row.copy_from_slice(&slot.observation);
         }
@@ -316,9 +350,13 @@ impl Slot {
         self.terminated = step.terminated;
         self.truncated = step.truncated;
         self.warnings = step.warnings;
+        if step.warnings > 0 {
+            // The reset below forgets it.
+            self.warning = self.env.warning();
+        }
         self.running.total_reward += step.reward;
         self.running.length += 1;
-        write_row(&mut self.next_observation, self.env.observation());
+        write_row(&mut self.next_observation, &*self.env)?;
         self.info.clear();
         self.info.extend_from_slice(self.env.info());
         self.finished = step.done().then_some(self.running);
@@ -326,8 +364,7 @@ impl Slot {
             self.running = Episode::default();
             self.env.reset(None)?;
         }
-        write_row(&mut self.observation, self.env.observation());
-        Ok(())
+        write_row(&mut self.observation, &*self.env)
     }
 }
 
@@ -353,10 +390,19 @@ fn get_mut(slot: &mut Mutex<Slot>) -> &mut Slot {
     slot.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_row(row: &mut [f32], observation: &[f64]) {
+fn write_row(row: &mut [f32], env: &dyn Env) -> Result<(), EnvError> {
+    let observation = env.observation();
+    if observation.len() != row.len() {
+        return Err(EnvError::ObservationLength {
+            task: env.name().to_owned(),
+            expected: row.len(),
+            got: observation.len(),
+        });
+    }
     for (to, from) in row.iter_mut().zip(observation) {
         *to = *from as f32;
     }
+    Ok(())
 }
 
 fn in_vector(index: usize, source: EnvError) -> EnvError {

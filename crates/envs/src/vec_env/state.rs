@@ -1,7 +1,10 @@
 //! Saving and restoring all environments.
 
 use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
-use crate::{EnvError, EnvState, RunningStatistics, StateError};
+use crate::{
+    Env, EnvError, EnvState, RunningStatistics, StateError, derive_seed, restore_or_reset,
+    save_or_seed,
+};
 
 impl VecEnv {
     /// The complete state of all environments with the returns and lengths of their episodes so
@@ -10,6 +13,24 @@ impl VecEnv {
     /// # Errors
     /// [`EnvError::InVector`] if an environment cannot be saved.
     pub fn state(&self) -> Result<EnvState, EnvError> {
+        self.state_with(|env, _| env.save())
+    }
+
+    /// As [`VecEnv::state`], but of environments that cannot save their state
+    /// ([`EnvError::StateUnsupported`]) it only holds a seed, with which [`VecEnv::restore`] lets
+    /// them begin a new episode. The seed follows from that of the vector environment and the
+    /// number of steps since.
+    ///
+    /// # Errors
+    /// [`EnvError::InVector`] if saving an environment fails in another way.
+    pub fn state_or_seeds(&self) -> Result<EnvState, EnvError> {
+        self.state_with(save_or_seed)
+    }
+
+    fn state_with(
+        &self,
+        save: impl Fn(&dyn Env, u64) -> Result<EnvState, EnvError>,
+    ) -> Result<EnvState, EnvError> {
         let mut state = EnvState::new();
         state.put_format();
         state.put_u64("count", &[self.count() as u64]);
@@ -22,7 +43,8 @@ impl VecEnv {
             state.put_state("statistics", statistics.save());
         }
         for (index, slot) in self.slots.iter().enumerate() {
-            let env = lock(slot).env.save().map_err(|e| in_vector(index, e))?;
+            let env =
+                save(&*lock(slot).env, self.new_seed(index)).map_err(|e| in_vector(index, e))?;
             state.put_state(&format!("env.{index}"), env);
         }
         Ok(state)
@@ -37,7 +59,7 @@ impl VecEnv {
     /// is of another form. The vector environment is then as it was.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
         state.check_format()?;
-        let before = self.state()?;
+        let before = self.state_or_seeds()?;
         let [expected, found] = [before.u64("count", 1)?[0], state.u64("count", 1)?[0]];
         if expected != found {
             return Err(EnvError::InvalidState(StateError::Value {
@@ -66,22 +88,38 @@ impl VecEnv {
             let saved = state.state("statistics");
             *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
         }
+        let mut begun_anew = None;
         for index in 0..count {
+            let seed = self.new_seed(index);
             let slot = get_mut(&mut self.slots[index]);
-            slot.env
-                .restore(&state.state(&format!("env.{index}")))
-                .map_err(|e| in_vector(index, e))?;
-            slot.running = Episode {
-                total_reward: returns[index],
-                length: lengths[index],
+            let saved = state.state(&format!("env.{index}"));
+            let restored = restore_or_reset(&mut *slot.env, &saved, seed);
+            slot.running = match restored.map_err(|e| in_vector(index, e))? {
+                None => Episode {
+                    total_reward: returns[index],
+                    length: lengths[index],
+                },
+                Some(seed) => {
+                    begun_anew.get_or_insert(seed);
+                    Episode::default()
+                }
             };
         }
+        if let Some(seed) = begun_anew {
+            // So that what begins anew after this does not repeat what has been.
+            (self.seed, self.steps) = (seed, 0);
+        }
         let rows = self.observations.chunks_exact_mut(self.observation_dim);
-        for (slot, row) in self.slots.iter_mut().zip(rows) {
-            write_row(row, get_mut(slot).env.observation());
+        for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
+            write_row(row, &*get_mut(slot).env).map_err(|e| in_vector(index, e))?;
         }
         self.normalize(false);
         self.step.clear();
         Ok(())
+    }
+
+    /// For environment `index`, where it has to begin anew at this moment.
+    fn new_seed(&self, index: usize) -> u64 {
+        derive_seed(derive_seed(self.seed, index), self.steps as usize)
     }
 }

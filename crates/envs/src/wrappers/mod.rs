@@ -38,6 +38,11 @@ macro_rules! forward_env {
             self.$field.info()
         }
     };
+    (@ $field:ident warning) => {
+        fn warning(&self) -> Option<String> {
+            self.$field.warning()
+        }
+    };
     (@ $field:ident save) => {
         fn save(&self) -> Result<EnvState, EnvError> {
             self.$field.save()

@@ -169,7 +169,7 @@ impl<E: Env> NormalizeObservation<E> {
 }
 
 impl<E: Env> Env for NormalizeObservation<E> {
-    forward_env!(env: name, action_space, info);
+    forward_env!(env: name, action_space, info, warning);
 
     fn observation_space(&self) -> &Space {
         &self.space

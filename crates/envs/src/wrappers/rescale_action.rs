@@ -18,20 +18,31 @@ impl<E: Env> RescaleAction<E> {
     /// Rescales the actions of `env`.
     ///
     /// # Errors
-    /// [`EnvError::InvalidArgument`] if the action space of `env` is unbounded in some dimension.
+    /// [`EnvError::InvalidArgument`] if the action space of `env` has a dimension without finite
+    /// bounds, or whose bounds are equal so that actions would do nothing; in single precision.
     pub fn new(env: E) -> Result<Self, EnvError> {
         let inner = env.action_space();
         let bounds = || inner.low().iter().zip(inner.high());
-        if let Some(i) = bounds().position(|(l, h)| !(l.is_finite() && h.is_finite())) {
+        let centre: Vec<_> = bounds().map(|(l, h)| (0.5 * (h + l)) as f32).collect();
+        let half_range: Vec<_> = bounds().map(|(l, h)| (0.5 * (h - l)) as f32).collect();
+        for (i, (low, high)) in bounds().enumerate() {
+            let wrong = if !(centre[i].is_finite() && half_range[i].is_finite()) {
+                "has no finite bounds"
+            } else if half_range[i] <= 0.0 {
+                "has equal bounds, so that actions would do nothing"
+            } else {
+                continue;
+            };
             return Err(EnvError::InvalidArgument(format!(
-                "actions of `{}` cannot be rescaled: dimension {i} has no finite bounds",
+                "actions of `{}` cannot be rescaled to [-1, 1]: dimension {i} {wrong}, low {low} \
+                 and high {high}",
                 env.name()
             )));
         }
         Ok(Self {
             space: Space::uniform(inner.dim(), -1.0, 1.0)?,
-            centre: bounds().map(|(l, h)| (0.5 * (h + l)) as f32).collect(),
-            half_range: bounds().map(|(l, h)| (0.5 * (h - l)) as f32).collect(),
+            centre,
+            half_range,
             scaled: vec![0.0; inner.dim()],
             env,
         })
@@ -39,7 +50,7 @@ impl<E: Env> RescaleAction<E> {
 }
 
 impl<E: Env> Env for RescaleAction<E> {
-    forward_env!(env: name, observation_space, observation, info, save, restore);
+    forward_env!(env: name, observation_space, observation, info, warning, save, restore);
 
     fn action_space(&self) -> &Space {
         &self.space

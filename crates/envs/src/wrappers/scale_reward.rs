@@ -26,7 +26,7 @@ impl<E: Env> ScaleReward<E> {
 }
 
 impl<E: Env> Env for ScaleReward<E> {
-    forward_env!(env: name, observation_space, action_space, reset, observation, info, save, restore);
+    forward_env!(env: name, observation_space, action_space, reset, observation, info, warning, save, restore);
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
         let step = self.env.step(action)?;

@@ -32,7 +32,7 @@ impl<E: Env> TimeLimit<E> {
 }
 
 impl<E: Env> Env for TimeLimit<E> {
-    forward_env!(env: name, observation_space, action_space, observation, info);
+    forward_env!(env: name, observation_space, action_space, observation, info, warning);
 
     fn reset(&mut self, seed: Option<u64>) -> Result<(), EnvError> {
         self.env.reset(seed)?;

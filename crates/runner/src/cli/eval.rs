@@ -47,6 +47,8 @@ struct EvalReport {
     std_return: f64,
     returns: Vec<f64>,
     lengths: Vec<u32>,
+    /// Whether each episode was cut off, by a time limit or `training.eval_max_steps`.
+    truncated: Vec<bool>,
 }
 
 impl EvalArgs {
@@ -64,6 +66,8 @@ impl EvalArgs {
         let config = resolve(&request)?;
         backend::check_config(&config)?;
         let path = Checkpoints::of(&self.run).find(self.checkpoint.unwrap_or(Which::Last))?;
+        #[cfg(feature = "mujoco")]
+        let _model = crate::model_copy::restore(&self.run, &config)?;
         let work = Eval {
             config: &config,
             path: &path,
@@ -79,6 +83,7 @@ impl EvalArgs {
             std_return: evaluation.std(),
             returns: evaluation.returns,
             lengths: evaluation.lengths,
+            truncated: evaluation.truncated,
         };
         if self.json {
             return print_json(&report);
@@ -107,6 +112,7 @@ impl Work for Eval<'_> {
         let config = self.config;
         let episodes = config.training.eval_episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
+        evaluator.set_max_steps(config.training.eval_max_steps as u32);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_statistics(policy.statistics.as_ref());

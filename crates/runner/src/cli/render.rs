@@ -68,6 +68,7 @@ impl RenderArgs {
                 backend::check_config(&config)?;
                 let which = self.checkpoint.unwrap_or(Which::Last);
                 let path = Checkpoints::of(run).find(which)?;
+                let _model = crate::model_copy::restore(run, &config)?;
                 film_policy(&config, &path, &scene)?
             }
             (None, Some(env)) => film_random(env, 0, &scene)?,

@@ -13,7 +13,7 @@ use crate::config::{
 };
 use crate::interrupt::Interrupt;
 use crate::prune::refuse_pruned;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{CONFIG_FILE, RunFolder};
 use crate::train::{Begin, Environments, train};
 
 #[derive(Debug, clap::Args)]
@@ -84,21 +84,21 @@ impl TrainArgs {
         }
         let config = resolve(&self.request(Request::default()))?;
         backend::check_config(&config)?;
-        // Before anything is written: a task that cannot be made leaves nothing behind.
-        let envs = Environments::new(&config)?;
         match &self.out {
             Some(out) if self.go_on => {
+                // A run that has begun makes its environments of the model that it holds.
+                let is_run = out.join(CONFIG_FILE).exists();
+                let fresh = (!is_run).then(|| Environments::new(&config)).transpose()?;
                 let (folder, begun) = RunFolder::enter(out, &config)?;
-                if !begun {
+                if let (false, Some(envs)) = (begun, fresh) {
                     return begin(&config, envs, &folder, Begin::Fresh, &interrupt);
                 }
                 let before = resolve(&Request::of_run(out))?;
-                match self.going_on(&before, &config, &folder)? {
-                    Some(point) => begin(&config, envs, &folder, point, &interrupt),
-                    None => print(&out.display().to_string()),
-                }
+                self.go_on_in(&folder, &before, &config, &interrupt)
             }
             out => {
+                // Before anything is written: a task that cannot be made leaves nothing behind.
+                let envs = Environments::new(&config)?;
                 let folder = RunFolder::create(out.as_deref(), &config)?;
                 begin(&config, envs, &folder, Begin::Fresh, &interrupt)
             }
@@ -119,11 +119,24 @@ impl TrainArgs {
             request.device.get_or_insert_with(|| AUTO.to_owned());
         }
         let config = resolve(&request)?;
-        let Some(point) = self.going_on(&before, &config, &folder)? else {
-            return print(&run.display().to_string());
+        self.go_on_in(&folder, &before, &config, interrupt)
+    }
+
+    /// Goes on with the run in `folder`, or says that it is done.
+    fn go_on_in(
+        &self,
+        folder: &RunFolder,
+        before: &Config,
+        config: &Config,
+        interrupt: &Interrupt,
+    ) -> Result<(), RunError> {
+        let Some(point) = self.going_on(before, config, folder)? else {
+            return print(&folder.path().display().to_string());
         };
-        let envs = Environments::new(&config)?;
-        begin(&config, envs, &folder, point, interrupt)
+        #[cfg(feature = "mujoco")]
+        let _model = crate::model_copy::restore(folder.path(), config)?;
+        let envs = Environments::new(config)?;
+        begin(config, envs, folder, point, interrupt)
     }
 
     /// `below` with the options of the command line.

@@ -119,8 +119,27 @@ fn offset_of(table: &dyn TableLike, name: &str, item: &Item) -> usize {
         .map_or(0, |span| span.start)
 }
 
-/// Reads `KEY=VALUE` as given to `--set`. The value is TOML; what is not TOML is taken as text,
-/// so that `schedule=linear` needs no quotes.
+/// The value of a TOML text that holds nothing else.
+fn parse_value(text: &str) -> Option<toml::Value> {
+    let mut table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+    let value = table.remove("value");
+    value.filter(|_| table.is_empty())
+}
+
+/// What Python writes otherwise than TOML: the arguments of Gymnasium's constructors are options.
+fn python_value(text: &str) -> Option<toml::Value> {
+    match text {
+        "True" => Some(toml::Value::Boolean(true)),
+        "False" => Some(toml::Value::Boolean(false)),
+        _ => {
+            let tuple = text.strip_prefix('(')?.strip_suffix(')')?;
+            parse_value(&format!("[{tuple}]"))
+        }
+    }
+}
+
+/// Reads `KEY=VALUE` as given to `--set`. The value is TOML, or `True`, `False` or a tuple as
+/// Python writes them; what is neither is taken as text, so that `schedule=linear` needs no quotes.
 ///
 /// # Errors
 /// When there is no `=` or nothing before it.
@@ -136,10 +155,7 @@ pub fn parse_assignment(text: &str) -> Result<Setting, ConfigError> {
             });
         }
     };
-    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"));
+    let parsed = parse_value(value).or_else(|| python_value(value));
     let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
     Ok(Setting::option(key, value, option))
 }
@@ -195,6 +211,13 @@ mod tests {
             value("a=[64, 64]"),
             toml::Value::Array(vec![64.into(), 64.into()])
         );
+        assert_eq!(value("a=True"), toml::Value::Boolean(true));
+        assert_eq!(value("a=False"), toml::Value::Boolean(false));
+        let range = toml::Value::Array(vec![0.2.into(), f64::INFINITY.into()]);
+        assert_eq!(value("a=(0.2, inf)"), range);
+        assert_eq!(value("a=(x, y)"), toml::Value::String("(x, y)".into()));
+        let smuggled = toml::Value::String("(1]\nb=[2)".into());
+        assert_eq!(value("a=(1]\nb=[2)"), smuggled);
         // A newline must not smuggle a second key in.
         assert_eq!(value("a=1\nb=2"), toml::Value::String("1\nb=2".into()));
     }

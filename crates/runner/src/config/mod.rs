@@ -8,6 +8,7 @@
 mod changes;
 mod embedded;
 mod layers;
+pub(crate) mod model_file;
 mod resolve;
 mod schema;
 mod task;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rescore_agents::{AgentConfig, Algorithm, RangeError};
-use rescore_envs::TaskEntry;
+use rescore_envs::{OptionValue, TaskEntry};
 
 use super::layers::{parse_assignment, parse_toml};
 use super::schema::{ALIAS, Schema};
-use super::{Config, ConfigError, Origin, Setting, TrainingConfig, embedded, nearest_name, task};
+use super::{
+    Config, ConfigError, Origin, Setting, TrainingConfig, embedded, model_file, nearest_name, task,
+};
 use crate::backend::{AUTO, KNOWN};
 use crate::durable::{read_stream, read_text};
 use crate::{RunError, run_folder};
@@ -134,11 +136,18 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
             origins.insert(part.key, part.origin);
         }
     }
-    let config = from_table(algorithm, &env, table).map_err(|message| ConfigError {
+    let mut config = from_table(algorithm, &env, table).map_err(|message| ConfigError {
         origin: Origin::Default,
         message,
         hint: None,
     })?;
+    if let Some(OptionValue::Text(file)) = config.task.options.get_mut(model_file::KEY) {
+        *file = model_file::absolute(file).map_err(|message| ConfigError {
+            origin: origin_of(&origins, &format!("task.{}", model_file::KEY)),
+            message,
+            hint: None,
+        })?;
+    }
     validate(&config, &origins)?;
     Ok(config)
 }
@@ -336,10 +345,14 @@ fn from_table(
     })
 }
 
+fn origin_of(origins: &BTreeMap<String, Origin>, path: &str) -> Origin {
+    origins.get(path).cloned().unwrap_or(Origin::Default)
+}
+
 /// Checks all ranges and says where a value out of its range was set.
 fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), ConfigError> {
     let place = |path: String, error: RangeError| ConfigError {
-        origin: origins.get(&path).cloned().unwrap_or(Origin::Default),
+        origin: origin_of(origins, &path),
         message: format!(
             "`{path}` is {}, but must be {}",
             error.value, error.expected

@@ -102,6 +102,8 @@ impl Schema {
             &setting.key
         };
         let expected = match (self.default_of(key), &setting.value) {
+            // Which texts can be given as a number the task decides.
+            (Some(String(_)), Integer(_)) if key.starts_with("task.") => return Ok(()),
             (Some(Float(_)), Float(_) | Integer(_))
             | (Some(String(_)), String(_))
             | (Some(Boolean(_)), Boolean(_))
@@ -110,6 +112,7 @@ impl Schema {
             (Some(Float(_)), _) => "a number",
             (Some(String(_)), _) => "a text",
             (Some(Boolean(_)), _) => "true or false",
+            (Some(Array(_)), _) if key.starts_with("task.") => "an array of two numbers",
             (Some(Array(_)), _) => "an array",
             (Some(Integer(_)), _) => "a whole number of at least 0",
             _ => return Ok(()),

@@ -54,7 +54,11 @@ pub fn from_table(entry: &TaskEntry, table: toml::Value) -> Result<TaskSettings,
     let normalize_observation = take(NORMALIZE)?.try_into().map_err(message)?;
     let options = table
         .into_iter()
-        .map(|(name, value)| Ok((name, value.try_into().map_err(message)?)))
+        .map(|(name, value)| {
+            let kinds = "true or false, a number, an array of two numbers or a text";
+            let wrong = format!("{value}, but must be {kinds}");
+            Ok((name, value.try_into().map_err(|_| wrong)?))
+        })
         .collect::<Result<_, String>>()?;
     let options = entry
         .resolve_options(&options)

@@ -3,6 +3,8 @@
 use rescore_agents::{RangeError, config::RangeCheck};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::MAX_STEPS;
+
 /// How data is gathered, how often the agent learns, and how often results are written.
 ///
 /// Every count of steps means environment steps summed over the parallel environments and counted
@@ -27,6 +29,9 @@ pub struct TrainingConfig {
     pub eval_every: u64,
     /// Episodes per evaluation, 1 to 10,000; each has a column in `eval.csv`.
     pub eval_episodes: usize,
+    /// Steps after which an evaluation episode is cut off, whatever the task says, 1 to 4294967295:
+    /// without it an evaluation of a task without a time limit might never end.
+    pub eval_max_steps: u64,
     /// Steps between two checkpoints, at least 1.
     pub checkpoint_every: u64,
     /// Steps between two lines of `metrics.jsonl`, at least 1.
@@ -48,6 +53,7 @@ impl Default for TrainingConfig {
             store_replay: true,
             eval_every: 50_000,
             eval_episodes: 20,
+            eval_max_steps: MAX_STEPS.into(),
             checkpoint_every: 10_000,
             log_every: 1_000,
             overlap: false,
@@ -98,6 +104,12 @@ impl TrainingConfig {
                 self.eval_episodes,
                 (1..=10_000).contains(&self.eval_episodes),
                 "a whole number from 1 to 10000",
+            )
+            .require(
+                "eval_max_steps",
+                self.eval_max_steps,
+                (1..=u64::from(u32::MAX)).contains(&self.eval_max_steps),
+                "a whole number from 1 to 4294967295",
             )
             .at_least_one("checkpoint_every", self.checkpoint_every)
             .at_least_one("log_every", self.log_every)

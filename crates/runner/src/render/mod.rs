@@ -3,16 +3,17 @@
 mod video;
 
 use std::path::Path;
+use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use rescore_envs::mujoco::Renderer;
-use rescore_envs::{Env, TaskSettings, derive_seed, make};
+use rescore_envs::{Env, TaskSettings, WarningStreak, derive_seed, diverged, make};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
 use crate::backend::{Work, dispatch};
 use crate::config::Config;
-use crate::evaluate::to_vec;
+use crate::evaluate::{MAX_STEPS, to_vec};
 use crate::policy::{self, Policy};
 use video::{Film, Pace};
 
@@ -23,7 +24,7 @@ pub struct Scene<'a> {
     pub out: &'a Path,
     /// Episodes to show.
     pub episodes: u32,
-    /// Steps of an episode that are shown at most.
+    /// Steps of an episode that are shown at most; without, as many as an evaluation episode has.
     pub steps: Option<u32>,
     /// Name of a camera of the model.
     pub camera: Option<&'a str>,
@@ -62,7 +63,11 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
             let dims = (env.observation_space().dim(), env.action_space().dim());
             let policy = policy::load::<B>(config, self.path, dims, device)?;
             let seed = NoiseKey::new(config.seed, "render").seed();
-            film(&config.env, &raw, env, seed, self.scene, |observation| {
+            let mut scene = self.scene.clone();
+            // Of at most 2^32 - 1.
+            let most = config.training.eval_max_steps as u32;
+            scene.steps = Some(scene.steps.map_or(most, |steps| steps.min(most)));
+            film(&config.env, &raw, env, seed, &scene, |observation| {
                 act(&policy, observation, device)
             })
         }
@@ -130,14 +135,24 @@ fn film(
     let pace = Pace::real_time(renderer.dt());
     let mut film = Film::create(scene.out, scene.size, pace)?;
     let mut shown = Shown::default();
+    let (mut streak, mut healthy, mut warning) = (WarningStreak::default(), false, None);
     for episode in 0..scene.episodes {
         env.reset(Some(derive_seed(seed, episode as usize)))?;
         film.add(renderer.frame(&env.save()?)?)?;
         shown.frames += 1;
         let mut total = 0.0;
-        for number in 1..=scene.steps.unwrap_or(u32::MAX) {
+        for number in 1..=scene.steps.unwrap_or(MAX_STEPS) {
             let action = policy(env.observation());
+            let began = Instant::now();
             let step = env.step(&action)?;
+            if step.warnings == 0 {
+                healthy = true;
+                streak.end();
+            } else {
+                warning = env.warning();
+                let added = streak.add(1, began.elapsed());
+                added.map_err(|steps| diverged(&*env, steps, warning.take()))?;
+            }
             total += step.reward;
             if number % pace.every == 0 || step.done() {
                 film.add(renderer.frame(&env.save()?)?)?;
@@ -148,6 +163,10 @@ fn film(
             }
         }
         shown.returns.push(total);
+    }
+    if !healthy {
+        // Nothing was played in any episode.
+        return Err(diverged(&*env, streak.steps(), warning).into());
     }
     film.finish()?;
     Ok(shown)

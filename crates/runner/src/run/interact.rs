@@ -98,7 +98,8 @@ impl<B: RescoreBackend> Run<'_, B> {
     ///
     /// # Errors
     /// When a number is not finite, in which case none of them is stored; when an environment
-    /// fails; when the buffer's files cannot be written.
+    /// fails or diverges in one step after the other (see
+    /// [`WarningStreak`](rescore_envs::WarningStreak)); when the buffer's files cannot be written.
     pub fn interact(&mut self, observations: &[f32], actions: &[f32]) -> Result<(), RunError> {
         let step = self.envs.training.step(actions)?.clone();
         self.store(observations, actions, step)
@@ -159,6 +160,11 @@ impl<B: RescoreBackend> Run<'_, B> {
     ) -> Result<(), RunError> {
         let envs = &self.envs.training;
         let (observation_dim, action_dim) = (envs.observation_dim(), envs.action_dim());
+        // What a diverged simulator shows is not stored, so it may be anything.
+        let rows = step.next_observations.chunks_exact_mut(observation_dim);
+        for (row, _) in rows.zip(&step.warnings).filter(|(_, count)| **count > 0) {
+            row.fill(0.0);
+        }
         self.spoil("next_observation", &mut step.next_observations);
         self.spoil("reward", &mut step.rewards);
         let next_observations = &step.next_observations;

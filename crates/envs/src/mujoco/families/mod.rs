@@ -77,7 +77,7 @@ impl StepView<'_> {
     }
 }
 
-/// The dynamics of a family with `options`, on `model`.
+/// The dynamics of a family with `options`, on `model`, whose sizes have been checked.
 ///
 /// # Errors
 /// What the model lacks that the family needs.
@@ -87,23 +87,6 @@ pub(super) fn dynamics(
     options: &Options,
     model: &MjModel,
 ) -> Result<Box<dyn Dynamics>, String> {
-    let (positions, velocities) = match family {
-        Family::HalfCheetah
-        | Family::Hopper
-        | Family::Walker2d
-        | Family::InvertedDoublePendulum => (3, 3),
-        Family::Ant | Family::Humanoid => (7, 6),
-        Family::Swimmer | Family::InvertedPendulum => (2, 2),
-        Family::Reacher => (4, 4),
-        Family::Pusher => (11, 11),
-    };
-    let (nq, nv) = (model.ffi().nq as usize, model.ffi().nv as usize);
-    if nq < positions || nv < velocities {
-        return Err(format!(
-            "it has {nq} positions and {nv} velocities, but the task needs at least {positions} \
-             and {velocities}"
-        ));
-    }
     Ok(match family {
         Family::Ant => Box::new(ant::Ant::new(version, options, model)?),
         Family::HalfCheetah => Box::new(half_cheetah::HalfCheetah::new(version, options)),
@@ -123,14 +106,19 @@ pub(super) fn dynamics(
     })
 }
 
-/// Number of the body called `name`.
+/// Number of the body called `name`, or with this number if none is called so.
 fn body(model: &MjModel, name: &str) -> Result<usize, String> {
-    let found = if name.contains('\0') {
-        None
-    } else {
-        model.name_to_id(MjtObjBase::mjOBJ_BODY, name)
+    let called = || {
+        let text = !name.contains('\0');
+        text.then(|| model.name_to_id(MjtObjBase::mjOBJ_BODY, name))?
     };
-    found.ok_or_else(|| format!("it has no body called `{name}`"))
+    let numbered = || {
+        let number: usize = name.parse().ok()?;
+        (number < model.ffi().nbody as usize).then_some(number)
+    };
+    called()
+        .or_else(numbered)
+        .ok_or_else(|| format!("it has no body called `{name}`"))
 }
 
 /// Distribution of the noise of the first velocities.
