@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     Agent, RangeError,
+    config::ActorCriticConfig,
     dpmd::{Dpmd, DpmdConfig},
     sac::{Sac, SacConfig},
     sdac::{Sdac, SdacConfig},
@@ -109,12 +110,21 @@ impl AgentConfig {
 
     /// Whether `device` samples this policy in the precision that is asked for.
     pub fn is_supported<B: RescoreBackend>(&self, action_dim: usize, device: &B::Device) -> bool {
-        let base = match self {
+        let hidden_dims = &self.base().hidden_dims;
+        B::supports(self.precision(), hidden_dims, action_dim, device)
+    }
+
+    /// The discount.
+    pub const fn gamma(&self) -> f64 {
+        self.base().gamma
+    }
+
+    const fn base(&self) -> &ActorCriticConfig {
+        match self {
             Self::Dpmd(config) => &config.base,
             Self::Sdac(config) => &config.base,
             Self::Sac(config) => &config.base,
-        };
-        B::supports(self.precision(), &base.hidden_dims, action_dim, device)
+        }
     }
 
     /// Checks that every value is in its range.

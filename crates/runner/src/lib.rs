@@ -17,6 +17,7 @@ pub mod guard;
 pub mod interrupt;
 mod lock;
 pub mod log;
+pub mod normalize;
 pub mod plot;
 pub mod policy;
 pub mod progress;

@@ -7,6 +7,7 @@ use crate::RunError;
 use crate::config::Config;
 use crate::evaluate::Evaluator;
 use crate::interrupt::Interrupt;
+use crate::normalize::Normalizers;
 use crate::progress::Progress;
 use crate::resume::resume;
 use crate::run::Run;
@@ -20,7 +21,13 @@ pub struct Environments {
     pub training: VecEnv,
     /// Those that it is evaluated in.
     pub evaluation: Evaluator,
+    /// What they have shown so far, by which the agent's view of it is normalised.
+    pub normalizers: Normalizers,
 }
+
+/// What the environments' state was called that held the statistics of a replay buffer of
+/// normalised observations, up to version 2 of checkpoints.
+const OLD_STATISTICS: &str = "training.statistics.";
 
 impl Environments {
     /// Makes and seeds the environments that `config` asks for.
@@ -30,8 +37,10 @@ impl Environments {
     pub fn new(config: &Config) -> Result<Self, RunError> {
         let (env, seed, task) = (&config.env, config.seed, &config.task);
         let stream = NoiseKey::new(seed, "environment").seed();
+        let training = VecEnv::with_settings(env, task, config.training.num_envs, stream)?;
         Ok(Self {
-            training: VecEnv::with_settings(env, task, config.training.num_envs, stream)?,
+            normalizers: Normalizers::new(config, &training),
+            training,
             evaluation: Evaluator::new(env, task, config.training.eval_episodes, seed)?,
         })
     }
@@ -49,11 +58,9 @@ impl Environments {
         let envs = (0..config.training.num_envs)
             .map(|_| make())
             .collect::<Result<_, _>>()?;
-        let mut training = VecEnv::from_envs(envs, stream)?;
-        if config.task.normalize_observation {
-            training.normalize_observations();
-        }
+        let training = VecEnv::from_envs(envs, stream)?;
         Ok(Self {
+            normalizers: Normalizers::new(config, &training),
             training,
             evaluation: Evaluator::with(make, config.training.eval_episodes, config.seed)?,
         })
@@ -67,6 +74,7 @@ impl Environments {
         let mut state = EnvState::new();
         state.put_state("training", self.training.state()?);
         state.put_state("evaluation", self.evaluation.state()?);
+        state.put_state("normalizers", self.normalizers.state());
         Ok(state)
     }
 
@@ -75,9 +83,21 @@ impl Environments {
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
+        if state
+            .arrays()
+            .any(|(name, _)| name.starts_with(OLD_STATISTICS))
+        {
+            return Err(RunError::usage(
+                "its replay buffer holds observations as they were normalised when they were \
+                 stored, which this version cannot learn from; start the run again with \
+                 training.normalize_observation=true",
+                "this version stores raw observations and normalises them when it draws them",
+            ));
+        }
         state.check_form(&self.state()?).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
         self.evaluation.restore(&state.state("evaluation"))?;
+        (self.normalizers.restore(&state.state("normalizers"))).map_err(EnvError::from)?;
         Ok(())
     }
 }

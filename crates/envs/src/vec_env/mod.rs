@@ -1,6 +1,5 @@
 //! Several environments stepped together.
 
-mod normalize;
 mod round;
 mod state;
 
@@ -10,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, RunningStatistics, TaskSettings, find, make};
+use crate::{Env, EnvError, TaskSettings, find, make};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -78,7 +77,6 @@ pub struct VecEnv {
     parallel: bool,
     observations: Vec<f32>,
     step: VecStep,
-    statistics: Option<RunningStatistics>,
 }
 
 /// One environment with what its worker leaves for the gathering thread.
@@ -115,18 +113,13 @@ impl VecEnv {
         count: usize,
         seed: u64,
     ) -> Result<Self, EnvError> {
-        let mut single = settings.clone();
-        single.normalize_observation = false;
         let envs = (0..count)
-            .map(|_| make(name, &single))
+            .map(|_| make(name, settings))
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
         // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
         // handing a step to two threads costs about 20 (`cargo xtask bench envs`).
         this.parallel = find(name)?.needs_mujoco;
-        if settings.normalize_observation {
-            this.normalize_observations();
-        }
         Ok(this)
     }
 
@@ -179,7 +172,6 @@ impl VecEnv {
             parallel: true,
             observations: vec![0.0; count * observation_dim],
             step: VecStep::new(count, observation_dim),
-            statistics: None,
         };
         this.reseed(seed)?;
         Ok(this)
@@ -248,7 +240,6 @@ impl VecEnv {
             slot.running = Episode::default();
             write_row(row, slot.env.observation());
         }
-        self.normalize(true);
         Ok(&self.observations)
     }
 
@@ -293,7 +284,6 @@ impl VecEnv {
             next_row.copy_from_slice(&slot.next_observation);
             row.copy_from_slice(&slot.observation);
         }
-        self.normalize_step();
         Ok(&self.step)
     }
 }

@@ -1,7 +1,7 @@
 //! Saving and restoring all environments.
 
 use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
-use crate::{EnvError, EnvState, RunningStatistics, StateError};
+use crate::{EnvError, EnvState, StateError};
 
 impl VecEnv {
     /// The complete state of all environments with the returns and lengths of their episodes so
@@ -18,9 +18,6 @@ impl VecEnv {
         let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
         state.put_f64("episode_returns", &returns);
         state.put_u64("episode_lengths", &lengths);
-        if let Some(statistics) = &self.statistics {
-            state.put_state("statistics", statistics.save());
-        }
         for (index, slot) in self.slots.iter().enumerate() {
             let env = lock(slot).env.save().map_err(|e| in_vector(index, e))?;
             state.put_state(&format!("env.{index}"), env);
@@ -62,10 +59,6 @@ impl VecEnv {
         let count = self.count();
         let returns = state.f64("episode_returns", count)?;
         let lengths = state.u32s("episode_lengths", count)?;
-        if let Some(statistics) = &mut self.statistics {
-            let saved = state.state("statistics");
-            *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
-        }
         for index in 0..count {
             let slot = get_mut(&mut self.slots[index]);
             slot.env
@@ -80,7 +73,6 @@ impl VecEnv {
         for (slot, row) in self.slots.iter_mut().zip(rows) {
             write_row(row, get_mut(slot).env.observation());
         }
-        self.normalize(false);
         self.step.clear();
         Ok(())
     }

@@ -6,8 +6,12 @@ use crate::config::Config;
 use crate::durable::sha256_hex;
 use crate::replay::ReplayReference;
 
-/// Version of the layout of a checkpoint; this program reads and writes this one only.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of the layout of a checkpoint that this program writes. It reads the one before too:
+/// version 3 keeps what normalises observations and rewards beside the environments.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The oldest version that this program reads.
+pub const OLDEST_VERSION: u32 = 2;
 
 /// Whose checkpoint it is, and of which moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

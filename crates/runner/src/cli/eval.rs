@@ -110,7 +110,7 @@ impl Work for Eval<'_> {
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
-        evaluator.set_statistics(policy.statistics.as_ref());
+        evaluator.set_normalizer(policy.normalizer);
         // Nothing here asks to stop: a signal ends the program.
         let evaluation = evaluator.run(policy.agent.as_ref(), device, &Interrupt::default())?;
         Ok((policy.description, evaluation.unwrap_or_default()))
