@@ -6,6 +6,7 @@
 mod ant;
 mod half_cheetah;
 mod humanoid;
+mod humanoid_standup;
 mod inverted_double_pendulum;
 mod inverted_pendulum;
 mod numpy;
@@ -92,7 +93,7 @@ pub(super) fn dynamics(
         | Family::Hopper
         | Family::Walker2d
         | Family::InvertedDoublePendulum => (3, 3),
-        Family::Ant | Family::Humanoid => (7, 6),
+        Family::Ant | Family::Humanoid | Family::HumanoidStandup => (7, 6),
         Family::Swimmer | Family::InvertedPendulum => (2, 2),
         Family::Reacher => (4, 4),
         Family::Pusher => (11, 11),
@@ -111,6 +112,9 @@ pub(super) fn dynamics(
             family, version, options, model,
         )),
         Family::Humanoid => Box::new(humanoid::Humanoid::new(version, options, model)),
+        Family::HumanoidStandup => Box::new(humanoid_standup::HumanoidStandup::new(
+            version, options, model,
+        )),
         Family::InvertedDoublePendulum => Box::new(
             inverted_double_pendulum::InvertedDoublePendulum::new(version, options, model)?,
         ),
