@@ -29,6 +29,8 @@ pub const MUJOCO_ENVS: &[&str] = &[
     "Ant-v5",
     "Humanoid-v4",
     "Humanoid-v5",
+    "HumanoidStandup-v4",
+    "HumanoidStandup-v5",
     "Swimmer-v4",
     "Swimmer-v5",
     "Reacher-v4",

@@ -113,6 +113,11 @@ impl AgentConfig {
         B::supports(self.precision(), hidden_dims, action_dim, device)
     }
 
+    /// The discount.
+    pub const fn gamma(&self) -> f64 {
+        self.base().gamma
+    }
+
     /// Checks that every value is in its range.
     ///
     /// # Errors

@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::builtin::{MultiGoal, Pendulum, Probe, ProbeKind};
 use crate::mujoco_table::MUJOCO_TASKS;
 use crate::options::Options;
-use crate::{
-    Env, EnvError, NormalizeObservation, OptionValue, RescaleAction, Task, TaskEnv, TaskOption,
-    TimeLimit,
-};
+use crate::{Env, EnvError, OptionValue, RescaleAction, Task, TaskEnv, TaskOption, TimeLimit};
 
 /// A registered task, known whether or not MuJoCo is compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -79,8 +76,6 @@ pub struct TaskSettings {
     pub rescale_action: bool,
     /// Steps after which an episode is truncated, instead of the registered number.
     pub time_limit: Option<u32>,
-    /// Shift and scale observations by their running statistics (see [`NormalizeObservation`]).
-    pub normalize_observation: bool,
     /// Options of the task that differ from the defaults in [`TaskEntry::options`], by name.
     pub options: BTreeMap<String, OptionValue>,
 }
@@ -90,7 +85,6 @@ impl Default for TaskSettings {
         Self {
             rescale_action: true,
             time_limit: None,
-            normalize_observation: false,
             options: BTreeMap::new(),
         }
     }
@@ -149,13 +143,8 @@ pub fn make(name: &str, settings: &TaskSettings) -> Result<Box<dyn Env>, EnvErro
         Some(limit) => Box::new(TimeLimit::new(env, limit)?),
         None => env,
     };
-    let env: Box<dyn Env> = if settings.rescale_action {
+    Ok(if settings.rescale_action {
         Box::new(RescaleAction::new(env)?)
-    } else {
-        env
-    };
-    Ok(if settings.normalize_observation {
-        Box::new(NormalizeObservation::new(env)?)
     } else {
         env
     })

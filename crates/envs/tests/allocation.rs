@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use rescore_envs::{Env, TaskSettings, VecEnv, list, make};
+use rescore_envs::{Env, NormalizeObservation, TaskSettings, VecEnv, list, make};
 
 /// The system's allocator, counting the allocations of each thread.
 struct Counting;
@@ -51,15 +51,13 @@ fn the_counter_counts() {
 
 #[test]
 fn no_step_of_any_task_allocates() {
-    let settings = TaskSettings {
-        normalize_observation: true,
-        ..TaskSettings::default()
-    };
+    let settings = TaskSettings::default();
     for entry in list() {
         if entry.needs_mujoco && !cfg!(feature = "mujoco") {
             continue;
         }
-        let mut env = make(entry.name, &settings).expect("a registered task");
+        let env = make(entry.name, &settings).expect("a registered task");
+        let mut env = NormalizeObservation::new(env).expect("as many dimensions");
         let mut action = vec![0.0; env.action_space().dim()];
         env.reset(Some(0)).expect("tasks can be reset");
         // From the very first step on.

@@ -45,6 +45,34 @@ fn every_family_is_drawn_and_moves() {
     }
 }
 
+/// The models themselves ask for no more than 640x480. What lies outside of the buffer would be
+/// black; as it is, a large frame is the small one in more detail.
+#[test]
+fn large_frames_are_drawn_to_their_edges() {
+    let state = env("Hopper-v4").save().expect("it can be saved");
+    let draw = |width, height| {
+        let renderer = Renderer::new("Hopper-v4", &BTreeMap::new(), (width, height), None);
+        let mut renderer = renderer.expect("EGL is there");
+        renderer.frame(&state).expect("its own state").to_vec()
+    };
+    for (width, height, factor) in [(320, 180, 4), (100, 250, 4), (256, 256, 16)] {
+        let small = draw(width, height);
+        let large = draw(factor * width, factor * height);
+        let (width, factor) = (width as usize, factor as usize);
+        // From the middle of each block of pixels.
+        let place =
+            |x, y| 3 * ((factor * y + factor / 2) * factor * width + factor * x + factor / 2);
+        let differs = |pixel: &usize| {
+            let (x, y) = (pixel % width, pixel / width);
+            (0..3).any(|i| large[place(x, y) + i].abs_diff(small[3 * pixel + i]) > 40)
+        };
+        let count = small.len() / 3;
+        let differing = (0..count).filter(differs).count();
+        // The floor's squares blur far away. Outside of 640x480 would be two thirds of the frame.
+        assert!(differing * 4 < count, "{width}: {differing} of {count}");
+    }
+}
+
 #[test]
 fn what_cannot_be_drawn_is_refused() {
     let new = |name, size, camera| Renderer::new(name, &BTreeMap::new(), size, camera);
@@ -57,7 +85,7 @@ fn what_cannot_be_drawn_is_refused() {
     );
     let error = message(new("Pusher-v5", SIZE, Some("front")));
     assert!(error.contains("the model has none"), "{error}");
-    for size in [(0, 10), (10, 0), (100_000, 10)] {
+    for size in [(0, 10), (10, 0), (4097, 10), (10, 100_000)] {
         let error = message(new("Hopper-v4", size, None));
         assert!(error.contains("cannot be drawn"), "{error}");
     }

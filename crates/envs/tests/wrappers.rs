@@ -6,7 +6,7 @@ mod common;
 use common::Countdown;
 use rescore_envs::{
     Env, EnvError, Episode, EpisodeStatistics, NormalizeObservation, RunningStatistics,
-    ScaleReward, StateArray, TaskSettings, VecEnv, check_env, make,
+    ScaleReward, StateArray, TaskSettings, check_env, make,
 };
 
 #[test]
@@ -31,6 +31,43 @@ fn running_statistics_are_those_of_all_values() {
         assert!((statistics.variance()[i] - variance).abs() < 1e-6 * variance);
         let above = statistics.normalize(i, mean + variance.sqrt());
         assert!((above - 1.0).abs() < 1e-4, "{above}");
+    }
+}
+
+#[test]
+fn rows_are_normalised_and_clipped() {
+    let mut statistics = RunningStatistics::new(2);
+    for i in 0..1000 {
+        statistics.update([f64::from(i % 2), 7.0]);
+    }
+    // Mean 0.5 and deviation 0.5; a constant, whose deviation is that of the prior and 1e-3.
+    let mut rows = [1.0, 7.0, -1.0, 7.0, 0.5, 8.0];
+    statistics.normalize_rows(&mut rows, 2.5);
+    let expected = [1.0, 0.0, -2.5, 0.0, 0.0, 2.5];
+    for (found, expected) in rows.iter().zip(expected) {
+        assert!((found - expected).abs() < 0.02, "{rows:?}");
+    }
+    assert_eq!(rows[2], -2.5, "clipped");
+    let mut unclipped = [-1.0, 7.0];
+    statistics.normalize_rows(&mut unclipped, f64::INFINITY);
+    assert!((unclipped[0] + 3.0).abs() < 1e-3, "{unclipped:?}");
+}
+
+#[test]
+fn statistics_that_are_none_are_refused() {
+    let sound = RunningStatistics::new(3).save();
+    assert!(RunningStatistics::restored(&sound, 3).is_ok());
+    for (name, values) in [
+        ("mean", vec![0.0, f64::INFINITY, 0.0]),
+        ("variance", vec![1.0, -1.0, 1.0]),
+        ("variance", vec![1.0, f64::NAN, 1.0]),
+        ("observations", vec![0.0]),
+        ("observations", vec![f64::NAN]),
+    ] {
+        let mut damaged = sound.clone();
+        damaged.insert(name, StateArray::F64(values));
+        let error = RunningStatistics::restored(&damaged, 3).expect_err(name);
+        assert!(error.to_string().contains(name), "{error}");
     }
 }
 
@@ -108,75 +145,4 @@ fn wrapped_environments_keep_their_promises() {
     };
     let report = check_env(make, 1000).expect("a sound environment");
     assert!(report.saves && report.truncated == 200, "{report:?}");
-}
-
-fn normalised(seed: u64) -> VecEnv {
-    let settings = TaskSettings {
-        normalize_observation: true,
-        ..TaskSettings::default()
-    };
-    VecEnv::with_settings("Pendulum-v1", &settings, 3, seed).expect("a registered task")
-}
-
-#[test]
-fn a_vector_environment_normalises_with_common_statistics() {
-    let mut raw = VecEnv::new("Pendulum-v1", 3, 1).expect("a registered task");
-    let mut envs = normalised(1);
-    let mut expected = RunningStatistics::new(3);
-    let learn = |statistics: &mut RunningStatistics, rows: &[f32]| {
-        for row in rows.chunks_exact(3) {
-            statistics.update(row.iter().map(|x| f64::from(*x)));
-        }
-    };
-    learn(&mut expected, raw.observations());
-    for i in 0..450 {
-        let actions = [0.1, -0.4, 0.9].map(|a| a * (i as f32 * 0.3).cos());
-        let step = raw.step(&actions).expect("valid actions").clone();
-        envs.step(&actions).expect("valid actions");
-        for env in 0..3 {
-            let rows = env * 3..env * 3 + 3;
-            learn(&mut expected, &step.next_observations[rows.clone()]);
-            if step.finished[env].is_some() {
-                learn(&mut expected, &raw.observations()[rows]);
-            }
-        }
-        assert_eq!(envs.statistics(), Some(&expected));
-        let mut next = step.next_observations;
-        let mut now = raw.observations().to_vec();
-        for row in next.chunks_exact_mut(3).chain(now.chunks_exact_mut(3)) {
-            expected.normalize_row(row);
-        }
-        assert_eq!(envs.last_step().next_observations, next);
-        assert_eq!(envs.observations(), now);
-        assert_eq!(envs.last_step().rewards, step.rewards, "rewards are raw");
-    }
-}
-
-#[test]
-fn the_statistics_of_a_vector_environment_are_part_of_its_state() {
-    let mut envs = normalised(1);
-    for _ in 0..50 {
-        envs.step(&[0.5, 0.2, -0.7]).expect("valid actions");
-    }
-    let state = envs.state().expect("it can be saved");
-    let mut other = normalised(2);
-    other.restore(&state).expect("a state of its kind");
-    assert_eq!(other.observations(), envs.observations());
-    for _ in 0..250 {
-        let expected = envs.step(&[0.5, 0.2, -0.7]).expect("valid actions").clone();
-        assert_eq!(
-            other.step(&[0.5, 0.2, -0.7]).expect("valid actions"),
-            &expected
-        );
-    }
-    let mut raw = VecEnv::new("Pendulum-v1", 3, 1).expect("a registered task");
-    assert!(matches!(
-        raw.restore(&state),
-        Err(EnvError::InvalidState(_))
-    ));
-    let mut damaged = state.clone();
-    damaged.insert("statistics.variance", StateArray::F64(vec![1.0, -1.0, 1.0]));
-    let before = other.state().expect("it can be saved");
-    assert!(other.restore(&damaged).is_err());
-    assert_eq!(other.state().expect("it can be saved"), before);
 }

@@ -7,13 +7,14 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use rescore_agents::Agent;
 use rescore_envs::{
-    Env, EnvError, EnvState, RunningStatistics, TaskSettings, Throttle, WarningStreak, derive_seed,
-    diverged, make, restore_or_reset, save_or_seed,
+    Env, EnvError, EnvState, TaskSettings, Throttle, WarningStreak, derive_seed, diverged, make,
+    restore_or_reset, save_or_seed,
 };
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
 use crate::interrupt::Interrupt;
+use crate::normalize::ObservationNormalizer;
 
 /// Environments played at the same time; more episodes are played in turns.
 pub const PARALLEL: usize = 64;
@@ -60,7 +61,7 @@ pub struct Evaluator {
     action_dim: usize,
     episodes: usize,
     max_steps: u32,
-    statistics: Option<RunningStatistics>,
+    normalizer: Option<ObservationNormalizer>,
     /// Of the environments, or of those that last began anew after a state was restored.
     seed: u64,
     /// Evaluations since.
@@ -81,8 +82,7 @@ struct Slot {
 }
 
 impl Evaluator {
-    /// Environments of the task `name` for evaluations of `episodes` episodes. Where `settings`
-    /// ask for normalised observations, [`Evaluator::set_statistics`] says by what.
+    /// Environments of the task `name` for evaluations of `episodes` episodes.
     ///
     /// # Errors
     /// When the task cannot be made.
@@ -92,11 +92,7 @@ impl Evaluator {
         episodes: usize,
         seed: u64,
     ) -> Result<Self, EnvError> {
-        let raw = TaskSettings {
-            normalize_observation: false,
-            ..settings.clone()
-        };
-        Self::with(|| make(name, &raw), episodes, seed)
+        Self::with(|| make(name, settings), episodes, seed)
     }
 
     /// Any environments, which `make` gives, for evaluations of `episodes` episodes.
@@ -149,7 +145,7 @@ impl Evaluator {
             observation_dim,
             action_dim,
             episodes,
-            statistics: None,
+            normalizer: None,
         })
     }
 
@@ -163,9 +159,9 @@ impl Evaluator {
         self.max_steps = max_steps.max(1);
     }
 
-    /// Normalises observations by these statistics from now on: those of the training.
-    pub fn set_statistics(&mut self, statistics: Option<&RunningStatistics>) {
-        self.statistics = statistics.cloned();
+    /// Normalises the observations that the agent acts on as training does, from now on.
+    pub fn set_normalizer(&mut self, normalizer: Option<ObservationNormalizer>) {
+        self.normalizer = normalizer;
     }
 
     /// Plays the episodes with the actions that `agent` calls deterministic, clipped to [-1, 1].
@@ -317,10 +313,8 @@ impl Evaluator {
                 .iter()
                 .flat_map(|slot| slot.env.observation().iter().map(|x| *x as f32))
                 .collect();
-            if let Some(statistics) = &self.statistics {
-                for row in observations.chunks_exact_mut(self.observation_dim) {
-                    statistics.normalize_row(row);
-                }
+            if let Some(normalizer) = &self.normalizer {
+                normalizer.apply(&mut observations);
             }
             let shape = [active.len(), self.observation_dim];
             if let Some(slot) =

@@ -23,6 +23,7 @@ mod lock;
 pub mod log;
 #[cfg(feature = "mujoco")]
 mod model_copy;
+pub mod normalize;
 mod output;
 pub mod plot;
 pub mod policy;

@@ -3,20 +3,21 @@
 use std::path::Path;
 
 use rescore_agents::Agent;
-use rescore_envs::{EnvError, EnvState, RunningStatistics};
+use rescore_envs::{EnvError, EnvState};
 use rescore_kernels::RescoreBackend;
 
 use crate::RunError;
 use crate::checkpoint::{self, Description, Limits};
 use crate::config::Config;
+use crate::normalize::ObservationNormalizer;
 use crate::train::Environments;
 
 /// An agent with what it needs to act.
 pub struct Policy<B: RescoreBackend> {
     /// The agent.
     pub agent: Box<dyn Agent<B>>,
-    /// By what observations are normalised, if they are.
-    pub statistics: Option<RunningStatistics>,
+    /// How observations are normalised, if they are.
+    pub normalizer: Option<ObservationNormalizer>,
     /// Of the checkpoint.
     pub description: Description,
 }
@@ -34,23 +35,24 @@ pub fn load<B: RescoreBackend>(
 ) -> Result<Policy<B>, RunError> {
     let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
     let expected = Description::new(config, dims, 0, 0);
-    if !config.task.normalize_observation {
+    if !config.training.normalize_observation {
         let limits = Limits::new(&agent.state(), &EnvState::new());
         let description =
             checkpoint::load_agent(path, &expected, limits, |state| agent.load_state(state))?;
         return Ok(Policy {
             agent,
-            statistics: None,
+            normalizer: None,
             description,
         });
     }
     let limits = Limits::new(&agent.state(), &Environments::new(config)?.largest_state()?);
     let loaded = checkpoint::load(path, &expected, limits, |state| agent.load_state(state))?;
-    let saved = loaded.environments.state("training").state("statistics");
-    let statistics = RunningStatistics::restored(&saved, dims.0).map_err(EnvError::from)?;
+    let saved = loaded.environments.state("normalizers.observation");
+    let clip = config.training.observation_clip;
+    let normalizer = ObservationNormalizer::restored(&saved, dims.0, clip);
     Ok(Policy {
         agent,
-        statistics: Some(statistics),
+        normalizer: Some(normalizer.map_err(EnvError::from)?),
         description: loaded.file.checkpoint,
     })
 }

@@ -135,7 +135,9 @@ impl<B: RescoreBackend> Parts<'_, B> {
             self.agent.load_state(state)
         })?;
         let description = &loaded.file.checkpoint;
-        if description.settings != run.settings {
+        // Versions before had fewer settings, so that their hash tells nothing.
+        let comparable = loaded.file.format_version == checkpoint::FORMAT_VERSION;
+        if comparable && description.settings != run.settings {
             let message = "config.toml has been changed since it was written";
             if strict {
                 return Err(mismatch(message.into()));

@@ -11,6 +11,7 @@ use crate::evaluate::{Evaluator, PARALLEL};
 use crate::footprint::{Footprint, Memory, size};
 use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
+use crate::normalize::Normalizers;
 use crate::progress::Progress;
 use crate::resume::resume;
 use crate::run::Run;
@@ -25,7 +26,13 @@ pub struct Environments {
     pub training: VecEnv,
     /// Those that it is evaluated in.
     pub evaluation: Evaluator,
+    /// What they have shown so far, by which the agent's view of it is normalised.
+    pub normalizers: Normalizers,
 }
+
+/// What the environments' state was called that held the statistics of a replay buffer of
+/// normalised observations, up to version 2 of checkpoints.
+const OLD_STATISTICS: &str = "training.statistics.";
 
 impl Environments {
     /// Makes and seeds the environments that `config` asks for.
@@ -55,10 +62,7 @@ impl Environments {
         let envs = (0..config.training.num_envs)
             .map(|_| in_units(make()?))
             .collect::<Result<_, _>>()?;
-        let mut training = VecEnv::from_envs(envs, stream)?;
-        if config.task.normalize_observation {
-            training.normalize_observations();
-        }
+        let training = VecEnv::from_envs(envs, stream)?;
         let episodes = config.training.eval_episodes;
         let evaluation = Evaluator::with(|| in_units(make()?), episodes, config.seed)?;
         Self::of(config, training, evaluation)
@@ -95,6 +99,7 @@ impl Environments {
         );
         if learns == plays {
             let envs = Self {
+                normalizers: Normalizers::new(config, &training),
                 training,
                 evaluation,
             };
@@ -142,6 +147,7 @@ impl Environments {
         let mut state = EnvState::new();
         state.put_state("training", self.training.state_or_seeds()?);
         state.put_state("evaluation", self.evaluation.state()?);
+        state.put_state("normalizers", self.normalizers.state());
         Ok(state)
     }
 
@@ -151,11 +157,23 @@ impl Environments {
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
+        if state
+            .arrays()
+            .any(|(name, _)| name.starts_with(OLD_STATISTICS))
+        {
+            return Err(RunError::usage(
+                "its replay buffer holds observations as they were normalised when they were \
+                 stored, which this version cannot learn from; start the run again with \
+                 training.normalize_observation=true",
+                "this version stores raw observations and normalises them when it draws them",
+            ));
+        }
         let evaluation = state.state("evaluation");
         let count = Evaluator::count(&evaluation);
         (state.check_form(&self.state_with(count)?)).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
         self.evaluation.restore(&evaluation)?;
+        (self.normalizers.restore(&state.state("normalizers"))).map_err(EnvError::from)?;
         Ok(())
     }
 
@@ -172,6 +190,7 @@ impl Environments {
         let mut state = EnvState::new();
         state.put_state("training", self.training.state_or_seeds()?);
         state.put_state("evaluation", self.evaluation.form(count)?);
+        state.put_state("normalizers", self.normalizers.state());
         Ok(state)
     }
 }

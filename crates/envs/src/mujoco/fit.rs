@@ -21,7 +21,7 @@ fn sizes(family: Family) -> (usize, usize) {
         Family::Ant => (15, 14),
         Family::HalfCheetah | Family::Walker2d => (9, 9),
         Family::Hopper => (6, 6),
-        Family::Humanoid => (24, 23),
+        Family::Humanoid | Family::HumanoidStandup => (24, 23),
         Family::InvertedDoublePendulum => (3, 3),
         Family::InvertedPendulum => (2, 2),
         Family::Pusher => (11, 11),

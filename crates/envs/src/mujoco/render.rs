@@ -14,6 +14,10 @@ use crate::{EnvError, EnvState, OptionValue, StateError, Task as _};
 /// The camera that Gymnasium looks through where a model has one of this name.
 const DEFAULT_CAMERA: &str = "track";
 
+/// The most pixels of a side. Sixteen million pixels with the models' four samples each take half a
+/// gigabyte, and MuJoCo ends the process where a driver refuses them.
+const MOST_PIXELS: u32 = 4096;
+
 /// What makes drawing off screen work on Debian and its relatives.
 const PACKAGES: &str = "libegl1 libegl-mesa0 libgl1-mesa-dri";
 
@@ -28,14 +32,13 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer of frames of `width` times `height` pixels for the registered task `name` with
+    /// A renderer of frames of `width` times `height` pixels, each from 1 to 4096, for the registered task `name` with
     /// `options`. `camera` is the name of one of the model's cameras; without it, Gymnasium's
     /// default is taken.
     ///
     /// # Errors
     /// As [`MujocoTask::with_options`], [`EnvError::Rendering`] if there is no way to draw, and
-    /// [`EnvError::InvalidArgument`] for a camera that does not exist or a size that the model
-    /// does not allow.
+    /// [`EnvError::InvalidArgument`] for a camera that does not exist or a size out of its range.
     pub fn new(
         name: &str,
         options: &BTreeMap<String, OptionValue>,
@@ -44,12 +47,11 @@ impl Renderer {
     ) -> Result<Self, EnvError> {
         let task = MujocoTask::with_options(name, options)?;
         let model = task.model();
-        let most = &model.vis().global;
-        let (most_wide, most_high) = (most.offwidth as u32, most.offheight as u32);
-        if !((1..=most_wide).contains(&width) && (1..=most_high).contains(&height)) {
+        let sides = 1..=MOST_PIXELS;
+        if !(sides.contains(&width) && sides.contains(&height)) {
             return Err(EnvError::InvalidArgument(format!(
-                "frames of {width}x{height} pixels cannot be drawn: the model of `{name}` allows \
-                 1x1 to {most_wide}x{most_high}"
+                "frames of {width}x{height} pixels cannot be drawn, only of 1x1 to \
+                 {MOST_PIXELS}x{MOST_PIXELS}"
             )));
         }
         let camera = match camera {
@@ -57,12 +59,17 @@ impl Renderer {
             None => named_camera(model, DEFAULT_CAMERA)
                 .unwrap_or_else(|| free_camera(model, task.family())),
         };
+        // The simulator's model is shared; this one only says how large the picture may be.
+        let mut large = model.clone();
+        let most = &mut large.vis_mut().global;
+        most.offwidth = most.offwidth.max(width as i32);
+        most.offheight = most.offheight.max(height as i32);
         let renderer = MjRenderer::builder()
             .width(width)
             .height(height)
             .rgb(true)
             .camera(camera)
-            .build(model)
+            .build(&large)
             .map_err(|error| failed(&error))?;
         Ok(Self { renderer, task })
     }

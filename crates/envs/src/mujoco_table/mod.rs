@@ -18,6 +18,7 @@ pub(crate) enum Family {
     HalfCheetah,
     Hopper,
     Humanoid,
+    HumanoidStandup,
     InvertedDoublePendulum,
     InvertedPendulum,
     Pusher,
@@ -58,6 +59,8 @@ pub(crate) const MUJOCO_TASKS: &[MujocoSpec] = &[
     ANT.task("Ant-v5", Version::V5, 105, ANT_V5),
     HUMANOID.task("Humanoid-v4", Version::V4, 376, HUMANOID_V4),
     HUMANOID.task("Humanoid-v5", Version::V5, 348, HUMANOID_V5),
+    STANDUP.task("HumanoidStandup-v4", Version::V4, 376, STANDUP_V4),
+    STANDUP.task("HumanoidStandup-v5", Version::V5, 348, STANDUP_V5),
     SWIMMER.task("Swimmer-v4", Version::V4, 8, SWIMMER_V4),
     SWIMMER.task("Swimmer-v5", Version::V5, 8, SWIMMER_V5),
     REACHER.task("Reacher-v4", Version::V4, 11, REACHER_V4),
@@ -155,6 +158,13 @@ const HUMANOID: Body = Body::new(
     0.4,
     1000,
     "walk forward on two legs without falling",
+);
+const STANDUP: Body = Body::new(
+    Family::HumanoidStandup,
+    17,
+    0.4,
+    1000,
+    "get up from lying on the back",
 );
 const SWIMMER: Body = Body::new(
     Family::Swimmer,

@@ -159,6 +159,30 @@ pub(super) const HUMANOID_V5: &[TaskOption] = &[
     flag("include_cfrc_ext_in_observation", true),
 ];
 
+pub(super) const STANDUP_V4: &[TaskOption] = &[
+    model("humanoidstandup.xml").fixed(),
+    frame_skip(5).fixed(),
+    number("ctrl_cost_weight", 0.1).fixed(),
+    number("impact_cost_weight", 5e-7).fixed(),
+    range("impact_cost_range", f64::NEG_INFINITY, 10.0).fixed(),
+    number("reset_noise_scale", 1e-2).fixed(),
+    EXCLUDE_POSITIONS.fixed(),
+];
+// Gymnasium's constructor takes `uph_cost_weight` as well and does nothing with it.
+pub(super) const STANDUP_V5: &[TaskOption] = &[
+    model("humanoidstandup.xml"),
+    frame_skip(5),
+    number("ctrl_cost_weight", 0.1),
+    number("impact_cost_weight", 5e-7),
+    range("impact_cost_range", f64::NEG_INFINITY, 10.0),
+    number("reset_noise_scale", 1e-2),
+    EXCLUDE_POSITIONS,
+    flag("include_cinert_in_observation", true),
+    flag("include_cvel_in_observation", true),
+    flag("include_qfrc_actuator_in_observation", true),
+    flag("include_cfrc_ext_in_observation", true),
+];
+
 pub(super) const SWIMMER_V4: &[TaskOption] = &[
     model("swimmer.xml").fixed(),
     frame_skip(4).fixed(),

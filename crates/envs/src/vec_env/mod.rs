@@ -1,6 +1,5 @@
 //! Several environments stepped together.
 
-mod normalize;
 mod round;
 mod state;
 
@@ -11,9 +10,7 @@ use std::time::{Duration, Instant};
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{
-    Env, EnvError, Info, RunningStatistics, TaskSettings, WarningStreak, diverged, find, make,
-};
+use crate::{Env, EnvError, Info, TaskSettings, WarningStreak, diverged, find, make};
 
 /// An episode.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -84,7 +81,6 @@ pub struct VecEnv {
     parallel: bool,
     observations: Vec<f32>,
     step: VecStep,
-    statistics: Option<RunningStatistics>,
     /// Of the last [`VecEnv::reseed`].
     seed: u64,
     /// Steps of each environment since.
@@ -131,18 +127,13 @@ impl VecEnv {
         count: usize,
         seed: u64,
     ) -> Result<Self, EnvError> {
-        let mut single = settings.clone();
-        single.normalize_observation = false;
         let envs = (0..count)
-            .map(|_| make(name, &single))
+            .map(|_| make(name, settings))
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
         // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
         // handing a step to two threads costs about 20 (`cargo xtask bench envs`).
         this.parallel = find(name)?.needs_mujoco;
-        if settings.normalize_observation {
-            this.normalize_observations();
-        }
         Ok(this)
     }
 
@@ -201,7 +192,6 @@ impl VecEnv {
             parallel: true,
             observations: vec![0.0; count * observation_dim],
             step: VecStep::new(count, observation_dim),
-            statistics: None,
             seed,
             steps: 0,
             warned: false,
@@ -274,7 +264,6 @@ impl VecEnv {
             slot.running = Episode::default();
             write_row(row, &*slot.env).map_err(|e| in_vector(index, e))?;
         }
-        self.normalize(true);
         Ok(&self.observations)
     }
 
@@ -333,7 +322,6 @@ impl VecEnv {
             next_row.copy_from_slice(&slot.next_observation);
             row.copy_from_slice(&slot.observation);
         }
-        self.normalize_step();
         Ok(&self.step)
     }
 }

@@ -1,10 +1,7 @@
 //! Saving and restoring all environments.
 
 use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
-use crate::{
-    Env, EnvError, EnvState, RunningStatistics, StateError, derive_seed, restore_or_reset,
-    save_or_seed,
-};
+use crate::{Env, EnvError, EnvState, StateError, derive_seed, restore_or_reset, save_or_seed};
 
 impl VecEnv {
     /// The complete state of all environments with the returns and lengths of their episodes so
@@ -39,9 +36,6 @@ impl VecEnv {
         let lengths: Vec<_> = running().map(|episode| episode.length.into()).collect();
         state.put_f64("episode_returns", &returns);
         state.put_u64("episode_lengths", &lengths);
-        if let Some(statistics) = &self.statistics {
-            state.put_state("statistics", statistics.save());
-        }
         for (index, slot) in self.slots.iter().enumerate() {
             let env =
                 save(&*lock(slot).env, self.new_seed(index)).map_err(|e| in_vector(index, e))?;
@@ -84,10 +78,6 @@ impl VecEnv {
         let count = self.count();
         let returns = state.f64("episode_returns", count)?;
         let lengths = state.u32s("episode_lengths", count)?;
-        if let Some(statistics) = &mut self.statistics {
-            let saved = state.state("statistics");
-            *statistics = RunningStatistics::restored(&saved, self.observation_dim)?;
-        }
         let mut begun_anew = None;
         for index in 0..count {
             let seed = self.new_seed(index);
@@ -113,7 +103,6 @@ impl VecEnv {
         for (index, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
             write_row(row, &*get_mut(slot).env).map_err(|e| in_vector(index, e))?;
         }
-        self.normalize(false);
         self.step.clear();
         Ok(())
     }

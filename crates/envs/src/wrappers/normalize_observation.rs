@@ -2,15 +2,15 @@
 
 use crate::{Env, EnvError, EnvState, Info, Space, StateError, Step};
 
-/// Keeps the division by the standard deviation of a constant finite.
-const EPSILON: f64 = 1e-8;
+/// Added to the variance, so that dividing by the standard deviation of a constant stays finite.
+const EPSILON: f64 = 1e-6;
 
 /// Weight of the prior mean 0 and variance 1 against one observation.
 const PRIOR_COUNT: f64 = 1e-4;
 
 /// Mean and variance of each component of all observations so far, updated one observation at a
 /// time (Chan, Golub and `LeVeque`, "Updating formulae and a pairwise algorithm for computing
-/// sample variances", 1979), with the prior and the epsilon of Gymnasium's `NormalizeObservation`.
+/// sample variances", 1979), with the prior of Gymnasium's `NormalizeObservation`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningStatistics {
     mean: Vec<f64>,
@@ -46,8 +46,7 @@ impl RunningStatistics {
         for ((mean, variance), x) in components.zip(observation) {
             let delta = x - *mean;
             *mean += delta / total;
-            let squares = *variance * self.count + delta * delta * self.count / total;
-            *variance = squares / total;
+            *variance = (*variance * self.count + delta * (x - *mean)) / total;
         }
         self.count = total;
     }
@@ -57,10 +56,15 @@ impl RunningStatistics {
         (x - self.mean[index]) / (self.variance[index] + EPSILON).sqrt()
     }
 
-    /// Normalises a row of single precision, `[dim]`, in place.
-    pub fn normalize_row(&self, row: &mut [f32]) {
-        for (index, x) in row.iter_mut().enumerate() {
-            *x = self.normalize(index, (*x).into()) as f32;
+    /// Normalises observations of single precision, row-major `[n, dim]`, in place, and clips them
+    /// to plus and minus `clip` (above 0; infinity does not clip) standard deviations.
+    pub fn normalize_rows(&self, rows: &mut [f32], clip: f64) {
+        let deviation = |variance: &f64| (variance + EPSILON).sqrt();
+        let deviations: Vec<_> = self.variance.iter().map(deviation).collect();
+        for row in rows.chunks_exact_mut(deviations.len()) {
+            for ((x, mean), deviation) in row.iter_mut().zip(&self.mean).zip(&deviations) {
+                *x = ((f64::from(*x) - mean) / deviation).clamp(-clip, clip) as f32;
+            }
         }
     }
 
@@ -83,15 +87,31 @@ impl RunningStatistics {
             variance: state.f64("variance", dim)?.to_vec(),
             count: state.f64("observations", 1)?[0],
         };
-        let unsound = |variance: &&f64| variance.is_nan() || **variance < 0.0;
-        match this.variance.iter().find(unsound) {
-            None => Ok(this),
-            Some(variance) => Err(StateError::Value {
-                name: "variance".to_owned(),
-                value: variance.to_string(),
-                expected: "numbers of at least 0",
-            }),
+        let sound: [(_, _, fn(f64) -> bool, _); 3] = [
+            ("mean", &this.mean[..], f64::is_finite, "finite numbers"),
+            (
+                "variance",
+                &this.variance,
+                |x| x.is_finite() && x >= 0.0,
+                "finite numbers of at least 0",
+            ),
+            (
+                "observations",
+                std::slice::from_ref(&this.count),
+                |x| x.is_finite() && x > 0.0,
+                "a finite number above 0",
+            ),
+        ];
+        for (name, values, is_sound, expected) in sound {
+            if let Some(value) = values.iter().find(|value| !is_sound(**value)) {
+                return Err(StateError::Value {
+                    name: name.to_owned(),
+                    value: value.to_string(),
+                    expected,
+                });
+            }
         }
+        Ok(this)
     }
 }
 
@@ -99,9 +119,10 @@ impl RunningStatistics {
 /// of all observations so far, over all episodes: no reset makes it forget them, with a seed or
 /// without.
 ///
-/// One environment has statistics of its own; those of a [`VecEnv`](crate::VecEnv) share theirs
-/// with [`VecEnv::normalize_observations`](crate::VecEnv::normalize_observations), which is what
-/// a learner needs.
+/// For a single environment, or (frozen) to act with a policy that was trained on normalised
+/// observations. A learner that replays observations has to keep them raw and to normalise them
+/// when it draws them, because the statistics go on changing; [`VecEnv`](crate::VecEnv) therefore
+/// gives raw ones.
 #[derive(Debug, Clone)]
 pub struct NormalizeObservation<E> {
     env: E,

@@ -6,7 +6,7 @@ use std::path::Path;
 use rescore_agents::{Array, StateDict, StateError};
 use rescore_envs::EnvState;
 
-use super::description::VersionOnly;
+use super::description::{OLDEST_VERSION, VersionOnly, upgrade};
 use super::{
     AGENT_FILE, CheckpointFile, DESCRIPTION_FILE, Description, ENVIRONMENTS_FILE, FORMAT_VERSION,
     SUMS_FILE, tensors,
@@ -157,13 +157,19 @@ fn described(path: &Path, sums: &Sums) -> Result<CheckpointFile, RunError> {
     let description = verified(path, DESCRIPTION_FILE, DESCRIPTION_LIMIT, sums, |bytes| {
         let version: VersionOnly =
             serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if version.format_version != FORMAT_VERSION {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version.format_version) {
             return Err(format!(
-                "its format version is {}, but this program reads {FORMAT_VERSION}",
+                "its format version is {}, but this program reads {OLDEST_VERSION} to \
+                 {FORMAT_VERSION}",
                 version.format_version
             ));
         }
-        parse_json::<CheckpointFile>(&file, bytes).map_err(|error| error.to_string())
+        let mut value: serde_json::Value =
+            parse_json(&file, bytes).map_err(|error| error.to_string())?;
+        if version.format_version < FORMAT_VERSION {
+            upgrade(&mut value);
+        }
+        serde_json::from_value::<CheckpointFile>(value).map_err(|error| error.to_string())
     })?;
     let step = description.checkpoint.step.to_string();
     if path.file_name().is_none_or(|name| *name != *step) {

@@ -242,17 +242,46 @@ fn a_checkpoint_of_another_run_is_refused_by_name() {
     );
 }
 
+/// Replaces `checkpoint.json` of the checkpoint in the folder `path`, its hash too.
+fn redescribe(path: &Path, edit: impl Fn(&str) -> String) {
+    let file = path.join(DESCRIPTION_FILE);
+    let text = fs::read_to_string(&file).expect("there");
+    let edited = edit(&text);
+    let sums = path.join(SUMS_FILE);
+    let listed = fs::read_to_string(&sums).expect("there");
+    let hash = |text: &str| sha256_hex(text.as_bytes());
+    fs::write(&sums, listed.replace(&hash(&text), &hash(&edited))).expect("writable");
+    fs::write(&file, edited).expect("writable");
+}
+
 #[test]
 fn a_checkpoint_of_another_version_says_so() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = save(&Checkpoints::of(folder.path()), 10, None, false);
-    let file = path.join(DESCRIPTION_FILE);
-    let text = br#"{"format_version": 1, "sha256": "..."}"#;
-    let sums = path.join(SUMS_FILE);
-    let old = sha256_hex(&fs::read(&file).expect("there"));
-    let listed = fs::read_to_string(&sums).expect("there");
-    fs::write(&sums, listed.replace(&old, &sha256_hex(text))).expect("writable");
-    fs::write(&file, text).expect("writable");
+    redescribe(&path, |_| {
+        r#"{"format_version": 1, "sha256": "..."}"#.to_owned()
+    });
     let error = read(&path).expect_err("version 1").to_string();
     assert!(error.contains("its format version is 1"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_the_version_before_is_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = save(&Checkpoints::of(folder.path()), 10, None, false);
+    redescribe(&path, |text| {
+        let now = format!("\"format_version\": {FORMAT_VERSION}");
+        assert!(text.contains(&now), "{text}");
+        let text = text.replace(&now, "\"format_version\": 2");
+        let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let progress = file["progress"].as_object_mut().expect("an object");
+        progress.remove("info");
+        let episodes = serde_json::json!({"count": 3, "total_reward": "1.5", "length": 60});
+        progress.insert("episodes".to_owned(), episodes);
+        file.to_string()
+    });
+    let (loaded, found) = read(&path).expect("version 2");
+    assert_eq!((loaded.file.format_version, found), (2, agent()));
+    let episodes = &loaded.file.progress.episodes;
+    assert_eq!((episodes.since_log, episodes.mean_return()), (3, None));
 }

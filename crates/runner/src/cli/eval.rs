@@ -115,7 +115,7 @@ impl Work for Eval<'_> {
         evaluator.set_max_steps(config.training.eval_max_steps as u32);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
-        evaluator.set_statistics(policy.statistics.as_ref());
+        evaluator.set_normalizer(policy.normalizer);
         // Nothing here asks to stop: a signal ends the program.
         let evaluation = evaluator.run(policy.agent.as_ref(), device, &Interrupt::default())?;
         Ok((policy.description, evaluation.unwrap_or_default()))

@@ -30,7 +30,7 @@ pub(super) struct RenderArgs {
     /// Camera of the model [default: the one that Gymnasium looks through]
     #[arg(long, value_name = "NAME")]
     camera: Option<String>,
-    /// Width and height in pixels
+    /// Width and height in pixels, up to 4096x4096
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = parse_size)]
     size: (u16, u16),
     /// Checkpoint: `best` or its step [default: the last]

@@ -22,6 +22,7 @@ pub const CHANGEABLE: &[&str] = &[
     "agent.temperature_lr",
     "training.eval_every",
     "training.eval_episodes",
+    "training.eval_max_steps",
     "training.checkpoint_every",
     "training.log_every",
 ];
@@ -237,7 +238,7 @@ mod tests {
             ),
             ("seed=3", "every random number"),
             ("num_envs=3", "`training.num_envs` is 5"),
-            ("normalize_observation=true", "`task.normalize_observation`"),
+            ("normalize_observation=true", "`training.normalize_observation`"),
             ("preset=corrected", "`agent.preset` is \"reference\""),
         ] {
             let after = config("dpmd", &[set]);

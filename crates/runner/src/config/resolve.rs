@@ -112,6 +112,9 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
         settings.extend(task.into_iter().filter(|s| applies_to(algorithm, &s.key)));
     }
     settings.extend(user);
+    for setting in &mut settings {
+        move_key(setting)?;
+    }
 
     let mut schema = Schema::of(&defaults(algorithm, default_preset(algorithm), &env));
     let preset = find_preset(algorithm, &mut settings, &schema)?;
@@ -150,6 +153,31 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
     }
     validate(&config, &origins)?;
     Ok(config)
+}
+
+/// Was in the table of the task while observations were normalised before they were stored.
+const MOVED: (&str, &str) = (
+    "task.normalize_observation",
+    "training.normalize_observation",
+);
+
+/// Takes a key that has moved where it asks for nothing, as in the `config.toml` of a run that
+/// normalised nothing: that run can go on. One that did cannot, so that it must not seem to.
+fn move_key(setting: &mut Setting) -> Result<(), ConfigError> {
+    if setting.key != MOVED.0 {
+        return Ok(());
+    }
+    if setting.value.as_bool() == Some(false) {
+        MOVED.1.clone_into(&mut setting.key);
+        return Ok(());
+    }
+    let mut error = ConfigError::new(setting, format!("`{}` is now `{}`", MOVED.0, MOVED.1));
+    error.hint = Some(
+        "observations are stored raw and normalised when they are drawn; a run begun with the old \
+         key cannot go on, start it again with the new one"
+            .to_owned(),
+    );
+    Err(error)
 }
 
 /// The highest setting of the top-level key `key`, as text.

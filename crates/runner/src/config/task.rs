@@ -6,7 +6,6 @@ use rescore_envs::{EnvError, OptionValue, TaskEntry, TaskSettings};
 use serde::{Serialize, Serializer};
 
 const TIME_LIMIT: &str = "time_limit";
-const NORMALIZE: &str = "normalize_observation";
 
 /// The settings of a task when nobody sets anything, each of its options included. (Actions are
 /// always in units of [-1, 1], because that is what agents act in.)
@@ -26,13 +25,11 @@ pub fn serialize<S: Serializer>(settings: &TaskSettings, serializer: S) -> Resul
     #[derive(Serialize)]
     struct Flat<'a> {
         time_limit: u32,
-        normalize_observation: bool,
         #[serde(flatten)]
         options: &'a BTreeMap<String, OptionValue>,
     }
     let flat = Flat {
         time_limit: settings.time_limit.unwrap_or(0),
-        normalize_observation: settings.normalize_observation,
         options: &settings.options,
     };
     flat.serialize(serializer)
@@ -51,7 +48,6 @@ pub fn from_table(entry: &TaskEntry, table: toml::Value) -> Result<TaskSettings,
     if limit == 0 && entry.time_limit.is_some() {
         return Err("must be at least 1 step".to_owned());
     }
-    let normalize_observation = take(NORMALIZE)?.try_into().map_err(message)?;
     let options = table
         .into_iter()
         .map(|(name, value)| {
@@ -70,7 +66,6 @@ pub fn from_table(entry: &TaskEntry, table: toml::Value) -> Result<TaskSettings,
         })?;
     Ok(TaskSettings {
         time_limit: (limit > 0).then_some(limit),
-        normalize_observation,
         options,
         ..TaskSettings::default()
     })

@@ -374,9 +374,45 @@ fn options_of_the_task_are_settings_with_the_defaults_of_gymnasium() {
     );
     assert_eq!(value(&config, "task.healthy_reward"), 1.0.into());
     assert_eq!(with_file(&config.to_toml()).expect("valid"), config);
-    let config = with_set(&["ctrl_cost_weight=1", "normalize_observation=true"]).expect("valid");
+    let config = with_set(&["ctrl_cost_weight=1"]).expect("valid");
     assert_eq!(value(&config, "task.ctrl_cost_weight"), 1.0.into());
-    assert!(config.task.normalize_observation);
+}
+
+#[test]
+fn the_key_of_runs_that_stored_normalised_observations_names_the_new_one() {
+    let config = with_set(&["normalize_observation=true", "observation_clip=inf"]).expect("valid");
+    assert!(config.training.normalize_observation);
+    assert_eq!(with_file(&config.to_toml()).expect("valid"), config);
+    let old = |value| format!("[task]\nnormalize_observation = {value}\n");
+    // As every run wrote it that normalised nothing: it goes on.
+    let config = with_file(&old("false")).expect("asks for nothing");
+    assert!(!config.training.normalize_observation);
+    let (message, hint) = error(with_file(&old("true")));
+    assert!(
+        message.contains("my.toml:2:1")
+            && message.ends_with("is now `training.normalize_observation`"),
+        "{message}"
+    );
+    assert!(hint.contains("cannot go on"), "{hint}");
+    for set in [
+        "task.normalize_observation=true",
+        "task.normalize_observation=1",
+    ] {
+        let (message, _) = error(with_set(&[set]));
+        assert!(
+            message.contains("training.normalize_observation"),
+            "{message}"
+        );
+    }
+    for (set, wrong) in [
+        ("observation_clip=0", "greater than 0"),
+        ("observation_clip=nan", "greater than 0"),
+        ("normalized_return_max=-5", "greater than 0"),
+        ("normalize_reward=1", "true or false"),
+    ] {
+        let (message, _) = error(with_set(&[set]));
+        assert!(message.contains(wrong), "{set}: {message}");
+    }
 }
 
 #[test]
@@ -399,7 +435,6 @@ fn wrong_options_of_the_task_are_refused_where_they_stand() {
         ("task.reset_noise_scale=-1.0", "at least 0"),
         ("task.ctrl_cost_weight=nan", "finite"),
         ("task.ctrl_cost_weight=high", "must be a number"),
-        ("task.normalize_observation=1", "true or false"),
     ] {
         let (message, _) = error(with_set(&[set]));
         assert!(message.contains(wrong), "{set}: {message}");

@@ -40,6 +40,17 @@ pub struct TrainingConfig {
     /// These then do not see its transitions yet. The result does not depend on which of the two
     /// is done first; it is another than without, where an update waits for the step.
     pub overlap: bool,
+    /// Whether the agent sees observations in standard deviations from their mean; see
+    /// [`Normalizers`](crate::normalize::Normalizers).
+    pub normalize_observation: bool,
+    /// Normalised observations are clipped to plus and minus this, greater than 0; infinity does
+    /// not clip.
+    pub observation_clip: f64,
+    /// Whether the agent sees rewards divided by the standard deviation of discounted returns.
+    pub normalize_reward: bool,
+    /// Normalised rewards are divided by more where needed so that no discounted return seen so
+    /// far exceeds this, greater than 0; infinity sets no such bound.
+    pub normalized_return_max: f64,
 }
 
 impl Default for TrainingConfig {
@@ -57,6 +68,10 @@ impl Default for TrainingConfig {
             checkpoint_every: 10_000,
             log_every: 1_000,
             overlap: false,
+            normalize_observation: false,
+            observation_clip: 10.0,
+            normalize_reward: false,
+            normalized_return_max: 5.0,
         }
     }
 }
@@ -113,6 +128,18 @@ impl TrainingConfig {
             )
             .at_least_one("checkpoint_every", self.checkpoint_every)
             .at_least_one("log_every", self.log_every)
+            .require(
+                "observation_clip",
+                self.observation_clip,
+                self.observation_clip > 0.0,
+                "a number greater than 0, or inf",
+            )
+            .require(
+                "normalized_return_max",
+                self.normalized_return_max,
+                self.normalized_return_max > 0.0,
+                "a number greater than 0, or inf",
+            )
             .finish()
     }
 }

@@ -55,11 +55,7 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
         type Output = Result<Shown, RunError>;
         fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
             let config = self.config;
-            let raw = TaskSettings {
-                normalize_observation: false,
-                ..config.task.clone()
-            };
-            let env = make(&config.env, &raw)?;
+            let env = make(&config.env, &config.task)?;
             let dims = (env.observation_space().dim(), env.action_space().dim());
             let policy = policy::load::<B>(config, self.path, dims, device)?;
             let seed = NoiseKey::new(config.seed, "render").seed();
@@ -67,7 +63,8 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
             // Of at most 2^32 - 1.
             let most = config.training.eval_max_steps as u32;
             scene.steps = Some(scene.steps.map_or(most, |steps| steps.min(most)));
-            film(&config.env, &raw, env, seed, &scene, |observation| {
+            let task = &config.task;
+            film(&config.env, task, env, seed, &scene, |observation| {
                 act(&policy, observation, device)
             })
         }
@@ -85,8 +82,8 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
 /// The policy's deterministic action.
 fn act<B: RescoreBackend>(policy: &Policy<B>, observation: &[f64], device: &B::Device) -> Vec<f32> {
     let mut row: Vec<f32> = observation.iter().map(|x| *x as f32).collect();
-    if let Some(statistics) = &policy.statistics {
-        statistics.normalize_row(&mut row);
+    if let Some(normalizer) = &policy.normalizer {
+        normalizer.apply(&mut row);
     }
     let shape = [1, row.len()];
     let observations = Tensor::from_data(TensorData::new(row, shape), device);

@@ -49,7 +49,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok(())
     }
 
-    /// The current observations, `[num_envs, observation_dim]`.
+    /// The current observations, raw, `[num_envs, observation_dim]`.
     ///
     /// # Errors
     /// When one is not finite.
@@ -65,8 +65,8 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok(observations)
     }
 
-    /// The agent's actions for `observations`, `[num_envs, action_dim]`: still on the device, which
-    /// may not have computed them yet.
+    /// The agent's actions for the raw `observations`, `[num_envs, action_dim]`: still on the
+    /// device, which may not have computed them yet.
     pub fn act(&self, observations: &[f32]) -> Tensor<B, 2> {
         // One number per vector step; it wraps after 2^32 of them.
         let counter = (self.step / self.config.training.num_envs as u64) as u32;
@@ -77,7 +77,11 @@ impl<B: RescoreBackend> Run<'_, B> {
     pub(super) fn act_with(&self, observations: &[f32], counter: u32) -> Tensor<B, 2> {
         let envs = &self.envs.training;
         let shape = [envs.count(), envs.observation_dim()];
-        let observations = TensorData::new(observations.to_vec(), shape);
+        let mut observations = observations.to_vec();
+        if let Some(normalizer) = self.envs.normalizers.observation() {
+            normalizer.apply(&mut observations);
+        }
+        let observations = TensorData::new(observations, shape);
         let observations = Tensor::from_data(observations, self.device);
         self.agent.act(observations, counter)
     }
@@ -110,8 +114,17 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// learns from what is stored before its step.
     pub fn draw_ahead(&mut self, updates: u64) {
         let (number, count) = (self.agent.updates(), self.config.training.batch_size);
-        self.ahead = (number < updates)
-            .then(|| draw::<B>(&self.replay, self.sampler, count, number, self.device));
+        let (replay, normalizers) = (&self.replay, &self.envs.normalizers);
+        self.ahead = (number < updates).then(|| {
+            draw::<B>(
+                replay,
+                normalizers,
+                self.sampler,
+                count,
+                number,
+                self.device,
+            )
+        });
     }
 
     /// [`Run::interact`], and meanwhile the updates that are missing to `updates`: on what is
@@ -126,7 +139,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         updates: u64,
     ) -> Result<(), RunError> {
         let mut ahead = self.ahead.take();
-        let envs = &mut self.envs.training;
+        let (envs, normalizers) = (&mut self.envs.training, &self.envs.normalizers);
         let (agent, metrics) = (self.agent.as_mut(), &mut self.metrics);
         let (replay, sampler, device) = (&self.replay, self.sampler, self.device);
         let batch_size = self.config.training.batch_size;
@@ -134,8 +147,9 @@ impl<B: RescoreBackend> Run<'_, B> {
         rayon::in_place_scope(|scope| {
             scope.spawn(|_| step = Some(envs.step(actions).cloned()));
             while agent.updates() < updates {
+                let number = agent.updates();
                 let batch = ahead.take().unwrap_or_else(|| {
-                    draw::<B>(replay, sampler, batch_size, agent.updates(), device)
+                    draw::<B>(replay, normalizers, sampler, batch_size, number, device)
                 });
                 metrics.merge(agent.update(&batch));
             }
@@ -151,7 +165,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         }
     }
 
-    /// Stores the transitions of a step.
+    /// Stores the transitions of a step, raw, and learns from them how to normalise.
     fn store(
         &mut self,
         observations: &[f32],
@@ -193,6 +207,8 @@ impl<B: RescoreBackend> Run<'_, B> {
                 terminated: step.terminated[i],
             });
         }
+        let envs = &mut self.envs;
+        envs.normalizers.learn(&step, envs.training.observations());
         for episode in step.finished.iter().flatten() {
             self.status.episode_return = Some(episode.total_reward);
             self.episodes.add(episode);

@@ -5,6 +5,7 @@ use rescore_agents::Batch;
 use rescore_kernels::RescoreBackend;
 
 use super::Run;
+use crate::normalize::Normalizers;
 use crate::replay::{Replay, Sampler};
 use crate::{RunError, backend, fault, guard};
 
@@ -30,7 +31,15 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// [`Run::update`] without looking at the results.
     pub(crate) fn learn(&mut self) -> Result<(), RunError> {
         let (count, number) = (self.config.training.batch_size, self.agent.updates());
-        let batch = draw::<B>(&self.replay, self.sampler, count, number, self.device);
+        let (replay, normalizers) = (&self.replay, &self.envs.normalizers);
+        let batch = draw::<B>(
+            replay,
+            normalizers,
+            self.sampler,
+            count,
+            number,
+            self.device,
+        );
         let newest = self.agent.update(&batch);
         self.metrics.merge(newest);
         self.spoil_state()
@@ -59,15 +68,17 @@ impl<B: RescoreBackend> Run<'_, B> {
     }
 }
 
-/// The batch of update `number`, drawn uniformly.
+/// The batch of update `number`, drawn uniformly and normalised by what has been seen so far.
 pub(super) fn draw<B: RescoreBackend>(
     replay: &Replay,
+    normalizers: &Normalizers,
     sampler: Sampler,
     count: usize,
     number: u64,
     device: &B::Device,
 ) -> Batch<B> {
-    let drawn = replay.gather(&sampler.rows(count, replay.len(), number));
+    let mut drawn = replay.gather(&sampler.rows(count, replay.len(), number));
+    normalizers.apply(&mut drawn);
     let vector = |values| Tensor::from_data(TensorData::new(values, [count]), device);
     let matrix = |values: Vec<f32>| {
         let shape = [count, values.len() / count];

@@ -61,8 +61,8 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// Plays the evaluation episodes and writes their row. If the result is the best so far, a
     /// checkpoint is due.
     fn evaluate(&mut self, interrupt: &Interrupt) -> Result<(), RunError> {
-        let statistics = self.envs.training.statistics();
-        self.envs.evaluation.set_statistics(statistics);
+        let normalizer = self.envs.normalizers.observation().cloned();
+        self.envs.evaluation.set_normalizer(normalizer);
         let agent = self.agent.as_ref();
         let Some(evaluation) = self.envs.evaluation.run(agent, self.device, interrupt)? else {
             return self.stop_if(interrupt);

@@ -1,4 +1,4 @@
-//! `Humanoid`: walk forward on two legs.
+//! `Humanoid`: walk forward on two legs; and what `HumanoidStandup` observes as well.
 
 use mujoco_rs::prelude::MjModel;
 
@@ -11,8 +11,7 @@ use crate::{EnvRng, Info, Outcome};
 
 /// Reward `1.25 vx + 5 - 0.1 sum ctrl^2` with the velocity of the centre of mass, in version 5 also
 /// minus a contact cost and without the 5 on unhealthy steps; terminates when unhealthy. Observes
-/// all but the position in the plane, and inertias, velocities, actuator forces and external
-/// forces of the bodies; version 5 without the world's and without the free joint's actuators.
+/// what [`BodyView`] gives.
 pub(super) struct Humanoid {
     version: Version,
     forward_reward_weight: f64,
@@ -23,10 +22,18 @@ pub(super) struct Humanoid {
     terminate_when_unhealthy: bool,
     healthy_z_range: [f64; 2],
     reset_noise_scale: f64,
-    skipped: usize,
-    observed: Vec<Quantity>,
+    view: BodyView,
     masses: Vec<f64>,
     total_mass: f64,
+}
+
+/// All positions and velocities but the position in the plane, and inertias, velocities, actuator
+/// forces and external forces of the bodies; version 5 without the world's and without the free
+/// joint's actuators.
+pub(super) struct BodyView {
+    version: Version,
+    skipped: usize,
+    observed: Vec<Quantity>,
 }
 
 /// What is observed besides positions and velocities, in this order.
@@ -38,8 +45,8 @@ enum Quantity {
     Forces,
 }
 
-impl Humanoid {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Self {
+impl BodyView {
+    pub fn new(version: Version, options: &Options) -> Self {
         let v5 = version == Version::V5;
         let quantities = [
             ("include_cinert_in_observation", Quantity::Inertias),
@@ -53,35 +60,14 @@ impl Humanoid {
             .filter(|(option, _)| !v5 || options.flag(option))
             .map(|(_, quantity)| quantity)
             .collect();
-        let masses = model.body_mass().to_vec();
         Self {
             version,
-            forward_reward_weight: options.number("forward_reward_weight"),
-            ctrl_cost_weight: options.number("ctrl_cost_weight"),
-            contact_cost: v5.then(|| {
-                (
-                    options.number("contact_cost_weight"),
-                    options.range("contact_cost_range"),
-                )
-            }),
-            healthy_reward: options.number("healthy_reward"),
-            terminate_when_unhealthy: options.flag("terminate_when_unhealthy"),
-            healthy_z_range: options.range("healthy_z_range"),
-            reset_noise_scale: options.number("reset_noise_scale"),
             skipped: 2 * usize::from(options.flag("exclude_current_positions_from_observation")),
             observed,
-            total_mass: sum(masses.len(), |i| masses[i]),
-            masses,
         }
     }
-}
 
-impl Dynamics for Humanoid {
-    fn reset(&self, data: &mut Data, rng: &mut EnvRng) {
-        add_noise(data, self.reset_noise_scale, VelocityNoise::Uniform, rng);
-    }
-
-    fn observe(&self, data: &Data, out: &mut Vec<f64>) {
+    pub fn observe(&self, data: &Data, out: &mut Vec<f64>) {
         let (body, actuator) = match self.version {
             Version::V4 => (0, 0),
             Version::V5 => (1, 6),
@@ -98,6 +84,56 @@ impl Dynamics for Humanoid {
         }
     }
 
+    /// Whether forces on the bodies are observed.
+    pub fn sees_forces(&self) -> bool {
+        self.observed.contains(&Quantity::Forces)
+    }
+}
+
+/// `weight * sum ctrl^2`: of the controls in double precision, unlike the action of other tasks.
+pub(super) fn control_cost(weight: f64, data: &Data) -> f64 {
+    let controls = data.ctrl();
+    weight * sum(controls.len(), |i| controls[i] * controls[i])
+}
+
+/// `weight * sum force^2` over all bodies, within a range.
+pub(super) fn contact_cost(weight: f64, [low, high]: [f64; 2], data: &Data) -> f64 {
+    (weight * sum_of_squares(data.cfrc_ext(), |force| force)).clamp(low, high)
+}
+
+impl Humanoid {
+    pub fn new(version: Version, options: &Options, model: &MjModel) -> Self {
+        let masses = model.body_mass().to_vec();
+        Self {
+            version,
+            view: BodyView::new(version, options),
+            forward_reward_weight: options.number("forward_reward_weight"),
+            ctrl_cost_weight: options.number("ctrl_cost_weight"),
+            contact_cost: (version == Version::V5).then(|| {
+                (
+                    options.number("contact_cost_weight"),
+                    options.range("contact_cost_range"),
+                )
+            }),
+            healthy_reward: options.number("healthy_reward"),
+            terminate_when_unhealthy: options.flag("terminate_when_unhealthy"),
+            healthy_z_range: options.range("healthy_z_range"),
+            reset_noise_scale: options.number("reset_noise_scale"),
+            total_mass: sum(masses.len(), |i| masses[i]),
+            masses,
+        }
+    }
+}
+
+impl Dynamics for Humanoid {
+    fn reset(&self, data: &mut Data, rng: &mut EnvRng) {
+        add_noise(data, self.reset_noise_scale, VelocityNoise::Uniform, rng);
+    }
+
+    fn observe(&self, data: &Data, out: &mut Vec<f64>) {
+        self.view.observe(data, out);
+    }
+
     /// The centre of mass, in the plane.
     fn before(&self, data: &Data) -> [f64; 2] {
         let mut centre = [0.0; 2];
@@ -109,7 +145,7 @@ impl Dynamics for Humanoid {
     }
 
     fn needs_body_forces(&self) -> bool {
-        self.observed.contains(&Quantity::Forces) || self.contact_cost.is_some()
+        self.view.sees_forces() || self.contact_cost.is_some()
     }
 
     fn outcome(&self, step: &StepView<'_>, info: &mut Vec<Info>) -> Outcome {
@@ -120,11 +156,9 @@ impl Dynamics for Humanoid {
         let healthy = low < qpos[2] && qpos[2] < high;
         let paid = pays_health(self.version, healthy, self.terminate_when_unhealthy);
         let survive = if paid { self.healthy_reward } else { 0.0 };
-        // The controls in double precision, unlike the action of other tasks.
-        let controls = step.data.ctrl();
-        let control = self.ctrl_cost_weight * sum(controls.len(), |i| controls[i] * controls[i]);
-        let contact = self.contact_cost.map_or(0.0, |(weight, [low, high])| {
-            (weight * sum_of_squares(step.data.cfrc_ext(), |force| force)).clamp(low, high)
+        let control = control_cost(self.ctrl_cost_weight, step.data);
+        let contact = (self.contact_cost).map_or(0.0, |(weight, range)| {
+            contact_cost(weight, range, step.data)
         });
         let position = match self.version {
             Version::V4 => step.after,

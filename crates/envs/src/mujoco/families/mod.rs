@@ -6,6 +6,7 @@
 mod ant;
 mod half_cheetah;
 mod humanoid;
+mod humanoid_standup;
 mod inverted_double_pendulum;
 mod inverted_pendulum;
 mod numpy;
@@ -94,6 +95,9 @@ pub(super) fn dynamics(
             family, version, options, model,
         )),
         Family::Humanoid => Box::new(humanoid::Humanoid::new(version, options, model)),
+        Family::HumanoidStandup => Box::new(humanoid_standup::HumanoidStandup::new(
+            version, options, model,
+        )),
         Family::InvertedDoublePendulum => Box::new(
             inverted_double_pendulum::InvertedDoublePendulum::new(version, options, model)?,
         ),
