@@ -149,7 +149,7 @@ impl RunError {
                 | EnvError::UnknownOption { .. }
                 | EnvError::InvalidOption { .. }
                 | EnvError::InvalidArgument(_) => exit_code::USAGE,
-                EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
+                EnvError::InvalidModel { .. } => exit_code::IO,
                 _ => exit_code::OTHER,
             },
             Self::Mismatch { .. } | Self::NotFinite { .. } | Self::Soak(_) => exit_code::OTHER,

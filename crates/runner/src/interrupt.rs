@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// What a shell reports for a program that SIGINT ended.
@@ -28,7 +28,8 @@ impl Interrupt {
             flag::register_conditional_shutdown(signal, KILLED_BY_SIGINT, requested)?;
             flag::register(signal, Arc::clone(&interrupt.0))?;
         }
-        flag::register(SIGXFSZ, Arc::default())?;
+        #[cfg(unix)]
+        flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(interrupt)
     }
 

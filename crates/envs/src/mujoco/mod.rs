@@ -9,11 +9,13 @@
 
 mod families;
 mod library;
+mod models;
 #[cfg(feature = "render")]
 mod render;
 mod task;
 
-pub use library::{check_version, library_version, model_path, required_version};
+pub use library::{check_version, library_version, required_version};
+pub use models::model_xml;
 #[cfg(feature = "render")]
 pub use render::Renderer;
 pub use task::{ModelFacts, MujocoTask};

@@ -7,7 +7,8 @@ use mujoco_rs::mujoco_c::mjtState;
 use mujoco_rs::prelude::MjData;
 
 use super::families::{Data, Dynamics, StepView, dynamics};
-use super::library::{Variant, load_model, model_path};
+use super::library::{Variant, load_model};
+use super::models::{model_names, model_xml};
 use crate::env::check_action_length;
 use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
 use crate::options::Options;
@@ -82,8 +83,8 @@ impl MujocoTask {
     /// # Errors
     /// [`EnvError::UnknownTask`] (also for a task that is not one of MuJoCo's),
     /// [`EnvError::UnknownOption`], [`EnvError::InvalidOption`], [`EnvError::MujocoVersion`],
-    /// [`EnvError::MissingModel`], or [`EnvError::InvalidModel`] if the model does not load or
-    /// does not have what the task needs.
+    /// or [`EnvError::InvalidModel`] if the model does not load or does not have what the task
+    /// needs.
     pub fn with_options(
         name: &str,
         options: &BTreeMap<String, OptionValue>,
@@ -98,12 +99,20 @@ impl MujocoTask {
             })?;
         let options = Options::resolve(name, spec.entry.options, options)?;
         let file = options.text("xml_file");
-        let path = if file.contains(['/', MAIN_SEPARATOR]) {
-            PathBuf::from(file)
-        } else {
-            model_path(file)?
-        };
-        Self::with_model(spec, &options, &path)
+        // A name is one of the compiled-in models; a path has a separator.
+        if model_xml(file).is_none() && !file.contains(['/', MAIN_SEPARATOR]) {
+            let names: Vec<_> = model_names().collect();
+            return Err(EnvError::InvalidOption {
+                task: name.to_owned(),
+                name: "xml_file".to_owned(),
+                value: format!("{file:?}"),
+                expected: format!(
+                    "the path of a file, with a separator, such as ./my_model.xml, or one of {}",
+                    names.join(", ")
+                ),
+            });
+        }
+        Self::with_model(spec, &options, Path::new(file))
     }
 
     fn with_model(
@@ -166,7 +175,8 @@ impl MujocoTask {
         Ok(this)
     }
 
-    /// The model file in use.
+    /// The model file in use: the path of a user's own, else the name for
+    /// [`model_xml`](super::model_xml).
     pub fn model_file(&self) -> &Path {
         &self.path
     }
