@@ -1,7 +1,7 @@
 //! Fetching: a wheel by pip, or a pinned file by curl. What arrives is checked against
 //! `mujoco.toml` here, whatever the tool that fetched it has checked, before anybody else sees it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -223,7 +223,7 @@ fn run(command: &mut Command, limit: Duration, folder: Option<&Path>) -> Attempt
     let program = command.get_program().to_string_lossy().into_owned();
     // A file, because a pipe that nobody reads would stop the program.
     let errors = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
-    let to = File::create(errors.path()).map_err(|e| e.to_string())?;
+    let to = errors.reopen().map_err(|e| e.to_string())?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -278,7 +278,7 @@ fn reason(text: &str) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

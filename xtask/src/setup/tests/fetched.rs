@@ -21,7 +21,6 @@ fn what_is_missing_is_fetched_once_and_a_broken_route_ends_nothing() {
 #[test]
 fn nothing_that_is_not_pinned_is_installed_whoever_brings_it() {
     let bad_library = zip(&[(LIBRARY, &other_build())]);
-    let pinned = sha256(&library("3.17.0"));
     for (what, file, manifest) in [
         // A wheel of another hash, with another library or even with the right one.
         ("other wheel", bad_library.clone(), None),
@@ -62,13 +61,27 @@ fn nothing_that_is_not_pinned_is_installed_whoever_brings_it() {
             assert_eq!(workspace.installed(), Installed::Missing, "{what}");
             assert!(!workspace.path("lib").exists(), "{what} reached the store");
         }
-        let failure = workspace
-            .setup(None, &[&Courier::of(file.clone())])
-            .expect_err(what);
-        if what == "other library" {
-            assert!(failure.message.contains(&pinned), "{failure}");
-        }
     }
+}
+
+#[test]
+fn a_release_archive_is_opened_if_it_is_the_pinned_one() {
+    let mut workspace = Workspace::new();
+    workspace.release("3.17.0");
+    let mut tar = std::process::Command::new("tar");
+    tar.current_dir(workspace.dir.path());
+    let made = tar.args(["-czf", "a.tar.gz", "mujoco-3.17.0"]).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let archive = fs::read(workspace.dir.path().join("a.tar.gz")).expect("just made");
+    let mut courier = Courier::of(archive.clone());
+    courier.name = "a.tar.gz";
+    workspace
+        .setup(None, &[&courier])
+        .expect_err("it is not pinned");
+    workspace.manifest = pinning(&archive, &library("3.17.0"));
+    workspace.setup(None, &[&courier]).expect("fetched");
+    assert_eq!(workspace.installed(), Installed::Pinned);
+    assert_eq!(workspace.read("licenses/THIRD_PARTY_NOTICES"), b"parts");
 }
 
 #[test]

@@ -142,14 +142,18 @@ impl Workspace {
 
 /// Delivers a file as what was pinned, and counts how often it was asked.
 struct Courier {
+    name: &'static str,
     file: Vec<u8>,
     asked: Cell<usize>,
 }
 
 impl Courier {
     fn of(file: Vec<u8>) -> Self {
-        let asked = Cell::new(0);
-        Self { file, asked }
+        Self {
+            name: "some.whl",
+            file,
+            asked: Cell::new(0),
+        }
     }
 
     fn honest() -> Self {
@@ -172,7 +176,7 @@ impl Route for Courier {
 
     fn download(&self, _: &str, _: &Platform, into: &Path) -> Attempt<PathBuf> {
         self.asked.set(self.asked.get() + 1);
-        let path = into.join("some.whl");
+        let path = into.join(self.name);
         fs::write(&path, &self.file).map_err(|e| e.to_string())?;
         Ok(path)
     }
