@@ -9,10 +9,11 @@ fn main() {
     if env::var_os("CARGO_FEATURE_MUJOCO").is_none() {
         return;
     }
-    let beside = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
-        "@loader_path/mujoco/lib"
-    } else {
-        "$ORIGIN/mujoco/lib"
+    let beside = match env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("macos") => "@loader_path/mujoco/lib",
+        // Programs carry no search path there: the library lies beside them or on PATH.
+        Ok("windows") => return,
+        _ => "$ORIGIN/mujoco/lib",
     };
     println!("cargo::rustc-link-arg=-Wl,-rpath,{beside}");
     // Published by the build script of rescore-envs; absent when MuJoCo is linked statically.

@@ -9,7 +9,9 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=MUJOCO_DYNAMIC_LINK_DIR");
-    if env::var_os("CARGO_FEATURE_MUJOCO").is_none() {
+    // On Windows programs carry no search path: the library lies beside them or on PATH.
+    let windows = env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("windows");
+    if env::var_os("CARGO_FEATURE_MUJOCO").is_none() || windows {
         return;
     }
     // Unset when MuJoCo was found by pkg-config or linked statically: nothing to add then.

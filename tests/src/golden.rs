@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use rescore_envs::mujoco::{MujocoTask, library_version};
+use rescore_envs::mujoco::{MujocoTask, library_version, model_xml};
 use rescore_envs::{Task, TaskEntry, list};
 use sha2::{Digest, Sha256};
 
@@ -166,16 +166,15 @@ fn check_file(
 
 /// Compares what the index says about a task and its model with the task.
 fn check_facts(recording: &Recording, entry: &TaskEntry, task: &MujocoTask) -> Result<()> {
-    let model = std::fs::read(task.model_file())?;
-    let model_name = task
-        .model_file()
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let model_name = task.model_file().to_string_lossy();
+    let model = model_xml(&model_name).context("the model is not one of Gymnasium's")?;
     let facts = task.model_facts();
     let exact = [
         ("xml", recording.xml == model_name),
-        ("xml_sha256", recording.xml_sha256 == sha256(&model)),
+        (
+            "xml_sha256",
+            recording.xml_sha256 == sha256(model.as_bytes()),
+        ),
         ("obs_dim", recording.obs_dim == task.observation().len()),
         ("act_dim", recording.act_dim == task.action_space().dim()),
         ("act_low", recording.act_low == task.action_space().low()),

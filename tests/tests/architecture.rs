@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use clap::CommandFactory as _;
 use serde::Deserialize;
 
 /// Who may know whom. A package that is not listed may not exist; development dependencies may be
@@ -208,6 +209,24 @@ fn xtask_knows_the_algorithms() {
         .iter()
         .map(|algo| algo.name());
     assert_eq!(sorted(names::ALGOS.iter().copied()), sorted(real));
+}
+
+#[test]
+fn xtask_knows_the_commands_that_it_hands_on() {
+    let program = rescore_runner::cli::Cli::command();
+    let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+    let real: Vec<(String, String)> = program
+        .get_subcommands()
+        .map(|command| {
+            let about = about(command).unwrap_or_default();
+            (command.get_name().to_owned(), about)
+        })
+        .collect();
+    let known: Vec<(String, String)> = names::COMMANDS
+        .iter()
+        .map(|(name, about)| ((*name).to_owned(), (*about).to_owned()))
+        .collect();
+    assert_eq!(known, real);
 }
 
 #[test]

@@ -248,17 +248,17 @@ fn a_run_that_diverges_stops_and_says_what_is_not_finite() {
     );
 }
 
-/// The program has MuJoCo, but its models are gone.
+/// A name that is no model's, and a path that leads nowhere.
 #[cfg(feature = "mujoco")]
 #[test]
-fn missing_task_models_are_named_with_the_command_that_fetches_them() {
+fn a_task_model_that_is_not_there_is_named() {
     let folder = temporary();
-    let output = command(folder.path(), &tiny(&["--env", "Hopper-v4"]))
-        .env("RESCORE_MUJOCO_ASSETS", folder.path())
-        .output()
-        .expect("the program starts");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(74), "{text}");
-    assert!(text.contains("hopper.xml"), "{text}");
-    assert!(text.contains("cargo xtask setup"), "{text}");
+    let known = ["hoper.xml", "hopper.xml", "./my_model.xml"];
+    for (setting, code, parts) in [
+        ("xml_file=hoper.xml", 2, &known[..]),
+        ("xml_file=./hopper.xml", 74, &["./hopper.xml"]),
+    ] {
+        let arguments = tiny(&["--env", "Hopper-v5", "--set", setting]);
+        fails(folder.path(), &arguments, code, parts);
+    }
 }

@@ -6,14 +6,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::failure::{Failure, Result};
-use crate::setup::Store;
+use crate::licences;
+use crate::setup::{Store, WINDOWS_DLL, size_of_folder};
 
-/// Puts `program`, without its debugging symbols, the MuJoCo library and the task models where
-/// `mujoco` says that there are any, into the new folder `out`, and prints how large that is.
+/// Puts `program`, which was built with `mujoco` and the backends `gpu`, and all that it needs into
+/// the new folder `out`, with the licences of what is in it, and prints how large that is.
 ///
 /// # Errors
-/// If `out` exists or something cannot be copied.
-pub fn write(root: &Path, program: &Path, mujoco: bool, out: &Path) -> Result<()> {
+/// If `out` exists, cargo does not run or something cannot be copied.
+pub fn write(root: &Path, program: &Path, mujoco: bool, gpu: &[&str], out: &Path) -> Result<()> {
+    write_program(root, program, mujoco, out)?;
+    licences::write(root, mujoco, gpu, &out.join("licenses"))?;
+    let bytes = size_of_folder(out).map_err(|e| Failure::io("read", out, &e))?;
+    let megabytes = bytes as f64 / (1024.0 * 1024.0);
+    println!("{}: {megabytes:.1} MiB", out.display());
+    Ok(())
+}
+
+/// The program without its debugging symbols, and the MuJoCo library if there is one.
+fn write_program(root: &Path, program: &Path, mujoco: bool, out: &Path) -> Result<()> {
     if out.exists() {
         return Err(Failure::usage(format!("{} exists", out.display()))
             .hint("--out names a folder that is not there yet"));
@@ -30,13 +41,15 @@ pub fn write(root: &Path, program: &Path, mujoco: bool, out: &Path) -> Result<()
         eprintln!("warning: `strip` does not run: the program keeps its debugging symbols");
     }
     if mujoco {
-        let store = Store::new(root);
+        let lib = Store::new(root).lib();
         // Where the program looks first.
-        copy_folder(&store.lib(), &out.join("mujoco/lib"))?;
-        copy_folder(&store.assets(), &out.join("mujoco/assets"))?;
+        copy_folder(&lib, &out.join("mujoco/lib"))?;
+        // On Windows that is its own folder.
+        let dll = lib.join(WINDOWS_DLL);
+        if dll.is_file() {
+            copy(&dll, &out.join(WINDOWS_DLL))?;
+        }
     }
-    let megabytes = size(out)? as f64 / (1024.0 * 1024.0);
-    println!("{}: {megabytes:.1} MiB", out.display());
     Ok(())
 }
 
@@ -66,21 +79,6 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn size(folder: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))? {
-        let path = entry.map_err(|e| Failure::io("read", folder, &e))?.path();
-        bytes += if path.is_dir() {
-            size(&path)?
-        } else {
-            fs::metadata(&path)
-                .map_err(|e| Failure::io("read", &path, &e))?
-                .len()
-        };
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,22 +88,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = dir.path();
         let lib = Store::new(root).lib();
-        let assets = Store::new(root).assets();
         fs::create_dir_all(&lib).expect("writable");
-        fs::create_dir_all(&assets).expect("writable");
         fs::write(lib.join("libmujoco.so.1"), "library").expect("writable");
-        fs::write(assets.join("ant.xml"), "<mujoco/>").expect("writable");
         let program = root.join("rescore");
         fs::write(&program, "program").expect("writable");
         let out = root.join("bundle");
-        write(root, &program, true, &out).expect("written");
+        write_program(root, &program, true, &out).expect("written");
         assert_eq!(fs::read(out.join("rescore")).expect("there"), b"program");
         assert!(out.join("mujoco/lib/libmujoco.so.1").is_file());
-        assert!(out.join("mujoco/assets/ant.xml").is_file());
-        let failure = write(root, &program, true, &out).expect_err("it is there");
+        let failure = write_program(root, &program, true, &out).expect_err("it is there");
         assert_eq!(failure.code, 2);
         let without = root.join("without");
-        write(root, &program, false, &without).expect("written");
+        write_program(root, &program, false, &without).expect("written");
         assert!(!without.join("mujoco").exists());
     }
 }

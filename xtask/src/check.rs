@@ -1,8 +1,5 @@
 //! Checking names before anything is built.
 
-use std::io::Read as _;
-use std::path::Path;
-
 use crate::failure::{Failure, Result};
 use crate::names::{ALGOS, BUILTIN_ENVS, CPU_BACKENDS, GPU_BACKENDS, MUJOCO_ENVS};
 
@@ -67,31 +64,10 @@ fn known(kind: &str, name: &str, names: &[&str]) -> Result<()> {
     Err(failure.hint(format!("{kind}s: {}", names.join(", "))))
 }
 
-/// A configuration is far shorter.
-const CONFIG_LIMIT: u64 = 1 << 20;
-
-/// The value of the top-level string `key` in a configuration file. `None` where the file or the
-/// key is missing or is something else: `rescore` says so with line and column. A pipe is left for
-/// `rescore` to read, since it can be read once only.
-pub fn configured(file: &Path, key: &str) -> Option<String> {
-    if !std::fs::metadata(file).ok()?.is_file() {
-        return None;
-    }
-    let mut text = String::new();
-    let file = std::fs::File::open(file).ok()?;
-    file.take(CONFIG_LIMIT).read_to_string(&mut text).ok()?;
-    let table: toml::Table = toml::from_str(&text).ok()?;
-    Some(table.get(key)?.as_str()?.to_owned())
-}
-
-/// The last `--set KEY=VALUE` for this key, without quotes.
-pub fn set_value<'a>(settings: &'a [String], key: &str) -> Option<&'a str> {
-    settings
-        .iter()
-        .rev()
-        .filter_map(|setting| setting.split_once('='))
-        .find(|(name, _)| name.trim() == key)
-        .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+/// The value, without quotes, if the setting `KEY=VALUE` is about this key.
+pub fn set_value<'a>(setting: &'a str, key: &str) -> Option<&'a str> {
+    let (name, value) = setting.split_once('=')?;
+    (name.trim() == key).then(|| value.trim().trim_matches(['"', '\'']))
 }
 
 #[cfg(test)]
@@ -138,26 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_setting_of_a_key_counts() {
-        let settings = ["env=a", "lr=1", "env = \"b\""].map(str::to_owned);
-        assert_eq!(set_value(&settings, "env"), Some("b"));
-        assert_eq!(set_value(&settings, "algo"), None);
-    }
-
-    #[test]
-    fn the_task_is_read_from_a_configuration_file() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, "env = \"Hopper-v4\"\nseed = 1\n").expect("writable");
-        assert_eq!(configured(&file, "env").as_deref(), Some("Hopper-v4"));
-        assert_eq!(configured(&file, "seed"), None);
-        assert_eq!(configured(&dir.path().join("absent.toml"), "env"), None);
-        assert_eq!(configured(dir.path(), "env"), None);
-        // Cut within its limit, it is no configuration any more.
-        std::fs::write(&file, "env = \"".to_owned() + &"x".repeat(2 << 20) + "\"\n")
-            .expect("writable");
-        assert_eq!(configured(&file, "env"), None);
-        #[cfg(unix)]
-        assert_eq!(configured(Path::new("/dev/zero"), "env"), None);
+    fn a_setting_is_read_without_quotes() {
+        assert_eq!(set_value("env = \"b\"", "env"), Some("b"));
+        assert_eq!(set_value("env=b", "algo"), None);
+        assert_eq!(set_value("env", "env"), None);
     }
 }

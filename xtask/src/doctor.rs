@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::failure::Result;
 use crate::names::{CPU_BACKENDS, GPU_BACKENDS};
-use crate::setup::{self, Check, Manifest, Store, WITHOUT};
+use crate::setup::{self, Check, Installed, Manifest, Store, WITHOUT};
 
 /// The oldest toolchain that builds the project: `rust-version` of the workspace.
 const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -55,10 +55,7 @@ impl Finding {
 /// # Errors
 /// If `mujoco.toml` cannot be read.
 pub fn run(root: &Path) -> Result<u8> {
-    let mut findings = vec![rust(), linker()];
-    findings.extend(mujoco(root)?);
-    findings.push(pip());
-    findings.push(backends());
+    let mut findings = vec![rust(), linker(), mujoco(root)?, pip(), backends()];
     findings.extend(devices());
     let width = findings.iter().map(|f| f.what.len()).max().unwrap_or(0);
     for finding in &findings {
@@ -109,6 +106,9 @@ fn is_at_least(text: &str, wanted: &str) -> bool {
 }
 
 fn linker() -> Finding {
+    if cfg!(windows) {
+        return Finding::fine("linker", "the one that rustc finds");
+    }
     match first_line(Command::new("cc").arg("--version")) {
         Some(text) => Finding::fine("linker", text),
         None => Finding::new(
@@ -120,45 +120,30 @@ fn linker() -> Finding {
     }
 }
 
-fn mujoco(root: &Path) -> Result<[Finding; 2]> {
+fn mujoco(root: &Path) -> Result<Finding> {
+    let what = "mujoco";
     let manifest = Manifest::read(root)?;
     let store = Store::new(root);
-    let missing = store.missing(&manifest, Check::Hash);
     let version = &manifest.mujoco.version;
-    let library = if missing.library {
-        let state = match setup::installed_version(&store, version) {
-            Some(other) if other != *version => format!("{other}, but {version} is needed"),
-            Some(_) => "not what setup installed".to_owned(),
-            None => "not there yet".to_owned(),
-        };
-        let hint = format!("cargo xtask setup (the other commands also do it); {WITHOUT}");
-        Finding::new(Verdict::Limited, "mujoco", state, Some(&hint))
-    } else if manifest
-        .this_platform()
-        .is_some_and(|platform| store.is_pinned_build(platform))
-    {
-        Finding::fine("mujoco", format!("{version} in {}", store.lib().display()))
-    } else {
-        Finding::fine(
-            "mujoco",
-            format!(
-                "{version} in {}, another build than the one in mujoco.toml",
-                store.lib().display()
-            ),
-        )
-    };
-    let all = manifest.models.sha256.len();
-    let models = if missing.models.is_empty() {
-        Finding::fine("models", format!("{all} in {}", store.assets().display()))
-    } else {
-        Finding::new(
-            Verdict::Limited,
-            "models",
-            format!("{} of {all} are missing or changed", missing.models.len()),
-            Some("cargo xtask setup"),
-        )
-    };
-    Ok([library, models])
+    let place = format!("{version} in {}", store.lib().display());
+    Ok(match store.installed(&manifest, Check::Hash) {
+        Installed::Pinned => Finding::fine(what, place),
+        Installed::Named(by) => Finding::new(
+            Verdict::Fine,
+            what,
+            format!("{place}: not the build that mujoco.toml pins, but the one of {by}"),
+            Some("for the pinned build remove the folder .mujoco, then: cargo xtask setup"),
+        ),
+        Installed::Missing => {
+            let state = match setup::installed_version(&store, version) {
+                Some(other) if other != *version => format!("{other}, but {version} is needed"),
+                Some(_) => "not what setup installed".to_owned(),
+                None => "not there yet".to_owned(),
+            };
+            let hint = format!("cargo xtask setup (the other commands also do it); {WITHOUT}");
+            Finding::new(Verdict::Limited, what, state, Some(&hint))
+        }
+    })
 }
 
 fn pip() -> Finding {
@@ -168,10 +153,7 @@ fn pip() -> Finding {
             Verdict::Limited,
             "pip",
             "no Python with pip",
-            Some(
-                "setup fetches with pip, and with curl where there is none; \
-                 for example: apt install python3-pip",
-            ),
+            Some("setup fetches MuJoCo with pip; for example: apt install python3-pip"),
         ),
     }
 }
@@ -352,9 +334,8 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::copy(root.join("mujoco.toml"), dir.path().join("mujoco.toml")).expect("copied");
-        for finding in mujoco(dir.path()).expect("a good manifest") {
-            assert_eq!(finding.verdict, Verdict::Limited, "{finding:?}");
-            assert!(finding.hint.is_some());
-        }
+        let finding = mujoco(dir.path()).expect("a good manifest");
+        assert_eq!(finding.verdict, Verdict::Limited, "{finding:?}");
+        assert!(finding.hint.is_some());
     }
 }

@@ -1,7 +1,29 @@
 //! The names a user may give, known here so that a typing error is found before anything is built.
 //!
 //! The real lists live in the crates, which xtask does not link. `tests/tests/architecture.rs`
-//! includes this file and compares: adding a task or an algorithm means adding it here too.
+//! includes this file and compares: adding a task, an algorithm or a command means adding it here.
+
+/// Commands of `rescore`, and what they say of themselves.
+pub const COMMANDS: &[(&str, &str)] = &[
+    ("train", "Train a policy; prints the run folder"),
+    ("eval", "Play evaluation episodes with a trained policy"),
+    ("envs", "List the tasks with their dimensions"),
+    ("devices", "List what this program could compute on"),
+    (
+        "bench",
+        "Measure milliseconds per update or per act, or steps per second of the tasks",
+    ),
+    ("render", "Film a policy, or random actions, as GIF or MP4"),
+    (
+        "soak",
+        "Kill runs again and again, and watch the memory of one for hours",
+    ),
+    ("plot", "Draw learning curves as SVG or PNG"),
+    (
+        "prune",
+        "Remove the replay buffer, and all checkpoints but the last and the best, of finished runs",
+    ),
+];
 
 /// Algorithms.
 pub const ALGOS: &[&str] = &["dpmd", "sdac", "sac"];

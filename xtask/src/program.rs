@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
-use crate::setup::{self, Check, LINK_DIR, Store};
+use crate::setup::{self, Check, Effort, LINK_DIR, Store};
 
 /// Environment variable by which `rescore` knows how the user has called it, to tell which command
 /// goes on with a run.
@@ -25,7 +25,11 @@ pub enum Physics {
 /// # Errors
 /// If it is needed and cannot be obtained.
 pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
-    match (setup::ensure(root, None, Check::Stamp), physics) {
+    let effort = match physics {
+        Physics::Needed => Effort::Full,
+        Physics::Wanted => Effort::Brief,
+    };
+    match (setup::ensure(root, None, Check::Stamp, effort), physics) {
         (Ok(()), _) => Ok(true),
         (Err(failure), Physics::Needed) => Err(failure),
         (Err(failure), Physics::Wanted) => {
@@ -42,7 +46,11 @@ pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
 pub fn features(mujoco: bool, gpu: &[&str]) -> String {
     let mut features = vec!["flex", "ndarray"];
     if mujoco {
-        features.extend(["mujoco", "render"]);
+        features.push("mujoco");
+        // Elsewhere the bindings draw through a window system only, so that there are no films.
+        if cfg!(target_os = "linux") {
+            features.push("render");
+        }
     }
     features.extend(gpu);
     features.join(",")
@@ -62,7 +70,20 @@ pub fn cargo(root: &Path) -> Command {
         command.env("CARGO_TARGET_DIR", absolute);
     }
     forget_xtask(&mut command);
+    find_library(root, &mut command);
     command
+}
+
+/// Lets a program and its children find the MuJoCo library where programs carry no search path.
+fn find_library(root: &Path, command: &mut Command) {
+    if cfg!(windows) {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(Store::new(root).lib()).chain(std::env::split_paths(&path));
+        // It fails only for a folder with a semicolon in its name.
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+    }
 }
 
 /// Removes what `cargo run` told us about the package xtask: it is not true of the child.
@@ -129,10 +150,11 @@ pub fn build_for_use(root: &Path, mujoco: bool, gpu: &[&str]) -> Result<PathBuf>
 ///
 /// # Errors
 /// If it cannot be started.
-pub fn become_program(program: &Path, arguments: &[OsString]) -> Result<u8> {
+pub fn become_program(root: &Path, program: &Path, arguments: &[OsString]) -> Result<u8> {
     let mut command = Command::new(program);
     command.args(arguments).env(COMMAND, "cargo xtask");
     forget_xtask(&mut command);
+    find_library(root, &mut command);
     #[cfg(unix)]
     let error = {
         use std::os::unix::process::CommandExt as _;
@@ -152,7 +174,12 @@ mod tests {
 
     #[test]
     fn the_processor_backends_come_together_and_the_rest_only_if_it_is_there_or_asked_for() {
-        assert_eq!(features(true, &[]), "flex,ndarray,mujoco,render");
+        let films = if cfg!(target_os = "linux") {
+            ",render"
+        } else {
+            ""
+        };
+        assert_eq!(features(true, &[]), format!("flex,ndarray,mujoco{films}"));
         assert_eq!(features(false, &[]), "flex,ndarray");
         assert_eq!(features(false, &["wgpu"]), "flex,ndarray,wgpu");
     }

@@ -58,18 +58,6 @@ pub enum EnvError {
         /// Version of the bindings.
         expected: String,
     },
-    /// A task's model file was not found.
-    #[error(
-        "the model file {file} was not found in {}; run `cargo xtask setup` to fetch the task \
-         models, or set RESCORE_MUJOCO_ASSETS to the folder that holds them",
-        list(.searched)
-    )]
-    MissingModel {
-        /// Name of the file.
-        file: String,
-        /// The folders searched, in order.
-        searched: Vec<PathBuf>,
-    },
     /// MuJoCo refused a model file, or the file is not the one the task was written for.
     #[error("the model file {} cannot be used: {reason}", .path.display())]
     InvalidModel {
@@ -181,9 +169,4 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
         || "; `rescore_envs::list` names all tasks".to_owned(),
         |near| format!("; did you mean `{near}`?"),
     )
-}
-
-fn list(folders: &[PathBuf]) -> String {
-    let shown: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
-    shown.join(" or ")
 }

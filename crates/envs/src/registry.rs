@@ -134,8 +134,8 @@ pub fn find(name: &str) -> Result<TaskEntry, EnvError> {
 /// # Errors
 /// [`EnvError::UnknownTask`], [`EnvError::UnknownOption`], [`EnvError::InvalidOption`],
 /// [`EnvError::InvalidArgument`] for a time limit of 0, and for MuJoCo
-/// tasks [`EnvError::MujocoNotBuilt`], [`EnvError::MujocoVersion`], [`EnvError::MissingModel`],
-/// [`EnvError::InvalidModel`] or [`EnvError::UnfitModel`].
+/// tasks [`EnvError::MujocoNotBuilt`], [`EnvError::MujocoVersion`], [`EnvError::InvalidModel`] or
+/// [`EnvError::UnfitModel`].
 pub fn make(name: &str, settings: &TaskSettings) -> Result<Box<dyn Env>, EnvError> {
     let entry = find(name)?;
     let env = task_env(&entry, &settings.options)?;

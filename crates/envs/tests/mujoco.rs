@@ -252,7 +252,10 @@ fn wrong_options_are_refused() {
         "xml_file",
         OptionValue::Text("a.xml".into()),
     ));
-    assert!(error.contains("a.xml was not found"), "{error}");
+    assert!(
+        error.contains("\"a.xml\"") && error.contains("hopper.xml"),
+        "{error}"
+    );
     let error = message(with(
         "Hopper-v5",
         "xml_file",

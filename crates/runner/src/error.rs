@@ -207,7 +207,7 @@ fn env_exit_code(error: &EnvError) -> u8 {
         | EnvError::UnfitModel { .. }
         | EnvError::ObservationLength { .. }
         | EnvError::InvalidArgument(_) => exit_code::USAGE,
-        EnvError::MissingModel { .. } | EnvError::InvalidModel { .. } => exit_code::IO,
+        EnvError::InvalidModel { .. } => exit_code::IO,
         // Anything else that an environment does in a run is no matter of usage.
         EnvError::InVector { source, .. }
             if matches!(**source, EnvError::ObservationLength { .. }) =>

@@ -320,9 +320,12 @@ mod tests {
             (2, 30, vec![5.0]),
         ] {
             let mut log = EvalLog::open(&path, returns.len(), rows).expect("writable");
-            let lengths = vec![1; returns.len()];
-            log.append(step, &Evaluation { returns, lengths })
-                .expect("writable");
+            let evaluation = Evaluation {
+                lengths: vec![1; returns.len()],
+                returns,
+                ..Evaluation::default()
+            };
+            log.append(step, &evaluation).expect("writable");
             assert_eq!(log.rows(), rows + 1);
         }
         assert_eq!(

@@ -380,6 +380,7 @@ mod tests {
             next_observations: vec![1e30; 9],
             warnings: vec![1, 2, 1],
             finished: vec![Some(Episode::default()); 3],
+            info: vec![Vec::new(); 3],
         };
         envs.normalizers.learn(&step, envs.training.observations());
         let (now, then) = (envs.normalizers.reward(), before.reward());

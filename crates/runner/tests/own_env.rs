@@ -176,7 +176,10 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
         );
         drop(folder);
         let folder = RunFolder::open(&path).expect("a run");
-        let resumed = Begin::Resumed { strict: true };
+        let resumed = Begin::Resumed {
+            strict: true,
+            changed: Vec::new(),
+        };
         let (result, log) = trains(&long, limited, &folder, resumed, &quiet);
         result.expect("it is resumed");
         assert!(log.contains("have begun new episodes"), "{log}");
@@ -239,7 +242,10 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     );
     drop(folder);
     let folder = RunFolder::open(&path).expect("a run");
-    let resumed = Begin::Resumed { strict: true };
+    let resumed = Begin::Resumed {
+        strict: true,
+        changed: Vec::new(),
+    };
     let (result, _) = trains(&config, limited, &folder, resumed, &Interrupt::default());
     result.expect("it is resumed");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 3);

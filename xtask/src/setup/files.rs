@@ -43,6 +43,24 @@ pub fn size_and_time(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((meta.len(), since.as_nanos() as u64))
 }
 
+/// Bytes of all files in a folder and in the folders in it.
+///
+/// # Errors
+/// If one of them cannot be looked at.
+pub fn size_of_folder(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() {
+            size_of_folder(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(bytes)
+}
+
 /// Copies a file so that `to` is the old or the new content at any moment, whatever happens.
 ///
 /// # Errors

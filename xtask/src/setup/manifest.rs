@@ -1,6 +1,5 @@
 //! `mujoco.toml`: the one file that holds versions and hashes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -16,8 +15,6 @@ pub const FILE: &str = "mujoco.toml";
 pub struct Manifest {
     /// The physics library.
     pub mujoco: Mujoco,
-    /// The task models.
-    pub models: Models,
 }
 
 /// The physics library.
@@ -26,13 +23,11 @@ pub struct Manifest {
 pub struct Mujoco {
     /// Version that the pinned `mujoco-rs` was generated for, for example `3.17.0`.
     pub version: String,
-    /// Archive of the release; `{version}` and `{arch}` are filled in.
-    pub release_url: String,
     /// Where the library comes from, per platform.
     pub platform: Vec<Platform>,
 }
 
-/// The library's wheel for one platform.
+/// The library of one platform.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
@@ -40,36 +35,38 @@ pub struct Platform {
     pub os: String,
     /// As in [`std::env::consts::ARCH`].
     pub arch: String,
+    /// What somebody must know who cannot have the library fetched.
+    pub note: Option<String>,
+    /// The wheel that holds it, if there is one.
+    pub wheel: Option<Wheel>,
+    /// A file that can be fetched without pip, if its hash is known.
+    pub archive: Option<Archive>,
+}
+
+/// A wheel on the Python package index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// File name.
+    pub file: String,
     /// Value of pip's `--platform`.
     pub pip_tag: String,
-    /// File name of the wheel.
-    pub wheel: String,
     /// SHA-256 of the wheel.
-    pub wheel_sha256: String,
-    /// File name of the library, with its version.
-    pub library: String,
-    /// Name under which the linker looks for it.
-    pub link_name: String,
-    /// SHA-256 of the library in the wheel.
+    pub sha256: String,
+    /// SHA-256 of the library in it.
     pub library_sha256: String,
 }
 
-/// The task models.
+/// A release archive (`.tar.gz`) or a wheel (`.whl`) at a fixed address.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Models {
-    /// Version of the wheel that holds them.
-    pub version: String,
-    /// File name of that wheel.
-    pub wheel: String,
-    /// SHA-256 of the wheel.
-    pub wheel_sha256: String,
-    /// Folder of the models inside the wheel.
-    pub wheel_folder: String,
-    /// A single model on its own; `{version}` and `{file}` are filled in.
-    pub file_url: String,
-    /// File name to SHA-256.
-    pub sha256: BTreeMap<String, String>,
+pub struct Archive {
+    /// Address; https.
+    pub url: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// SHA-256 of the library in it.
+    pub library_sha256: String,
 }
 
 impl Manifest {
@@ -89,5 +86,17 @@ impl Manifest {
             .platform
             .iter()
             .find(|p| p.os == std::env::consts::OS && p.arch == std::env::consts::ARCH)
+    }
+
+    /// Whether a library with this SHA-256 is one that is pinned for this machine.
+    pub fn pins(&self, library_sha256: &str) -> bool {
+        self.this_platform().is_some_and(|platform| {
+            let wheel = platform.wheel.as_ref().map(|w| &w.library_sha256);
+            let archive = platform.archive.as_ref().map(|a| &a.library_sha256);
+            [wheel, archive]
+                .into_iter()
+                .flatten()
+                .any(|pinned| pinned == library_sha256)
+        })
     }
 }

@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: the MuJoCo library and the task models, in `.mujoco`.
+//! `cargo xtask setup`: the MuJoCo library, in `.mujoco`.
 //!
 //! In this order: what is installed and whole; the folder given by `--from`; the folder named by
-//! `MUJOCO_DYNAMIC_LINK_DIR`; the wheels, by pip; the release and single files, by curl. A folder
-//! may hold the library, the models or both; what it lacks is fetched.
+//! `MUJOCO_DYNAMIC_LINK_DIR`; a wheel, by pip; an archive, by curl. What is fetched has the hash
+//! that `mujoco.toml` pins, or it is not installed; only a folder that the user names may hold
+//! another build of the version, which is said wherever it matters.
 
 mod fetch;
 mod files;
@@ -15,10 +16,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use fetch::{Curl, Pip, Route};
+use source::Library;
 
 pub use fetch::pip;
+pub use files::size_of_folder;
 pub use manifest::Manifest;
-pub use store::{Check, Missing, Store};
+pub use store::{Check, Installed, Store, WINDOWS_DLL};
 
 use crate::failure::{Failure, Result};
 
@@ -29,21 +32,34 @@ pub const LINK_DIR: &str = "MUJOCO_DYNAMIC_LINK_DIR";
 /// What stays possible without MuJoCo; said wherever it is missing.
 pub const WITHOUT: &str = "the built-in tasks need no MuJoCo: cargo xtask train --env Pendulum-v1";
 
-/// Makes sure that library and models are there. Fast when they are.
+/// The option that names a folder.
+const FROM: &str = "--from";
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// All ways.
+    Full,
+    /// No network where it has failed lately.
+    Brief,
+}
+
+/// Makes sure that the library is there. Fast when it is.
 ///
 /// # Errors
-/// If something is missing and cannot be obtained, or `from` holds another version.
-pub fn ensure(root: &Path, from: Option<&Path>, check: Check) -> Result<()> {
+/// If it cannot be obtained, or `from` holds another version.
+pub fn ensure(root: &Path, from: Option<&Path>, check: Check, effort: Effort) -> Result<()> {
     let manifest = Manifest::read(root)?;
     let store = Store::new(root);
     let named = match from {
         Some(dir) => Some(Named {
-            by: "--from",
+            by: FROM,
             dir: dir.to_owned(),
         }),
         None => named_by_environment(&store),
     };
-    obtain(&store, &manifest, named.as_ref(), check, &[&Pip, &Curl])
+    let routes: [&dyn Route; 2] = [&Pip, &Curl];
+    obtain(&store, &manifest, named.as_ref(), (check, effort), &routes)
 }
 
 /// A folder that the user names.
@@ -60,12 +76,14 @@ struct Named {
 pub fn report(root: &Path) -> Result<()> {
     let manifest = Manifest::read(root)?;
     let store = Store::new(root);
+    let build = match store.installed(&manifest, Check::Stamp) {
+        Installed::Named(by) => format!(", not the pinned build: {by}"),
+        Installed::Pinned | Installed::Missing => String::new(),
+    };
     eprintln!(
-        "MuJoCo {} in {}, {} task models in {}",
+        "MuJoCo {} in {}{build}",
         manifest.mujoco.version,
         store.lib().display(),
-        manifest.models.sha256.len(),
-        store.assets().display(),
     );
     Ok(())
 }
@@ -87,7 +105,7 @@ fn obtain(
     store: &Store,
     manifest: &Manifest,
     named: Option<&Named>,
-    check: Check,
+    (check, effort): (Check, Effort),
     routes: &[&dyn Route],
 ) -> Result<()> {
     // A folder that is named is preferred to what is installed, so a wrong one cannot pass unseen.
@@ -95,31 +113,64 @@ fn obtain(
         Some(named) => holds_other_library(store, manifest, named)?,
         None => false,
     };
-    if !other && store.missing(manifest, check).is_nothing() {
+    if !other && store.installed(manifest, check) != Installed::Missing {
         return Ok(());
+    }
+    if named.is_none() && !store.holds_pinned(manifest) {
+        give_up_at_once(store, manifest, effort)?;
     }
     let _lock = store.lock()?;
     // Another setup may have been faster, or only the stamp was lost: look at the files themselves.
-    let mut missing = store.missing(manifest, Check::Hash);
-    store.keep_pinned(manifest, &mut missing);
-    missing.library |= other;
-    if missing.is_nothing() {
-        return store.write_stamp(manifest, &missing);
+    if !other {
+        let by = match store.installed(manifest, Check::Hash) {
+            Installed::Named(by) => Some(by),
+            Installed::Pinned | Installed::Missing => None,
+        };
+        if by.is_some() || store.holds_pinned(manifest) {
+            return store.write_stamp(manifest, by);
+        }
     }
     let temporary = store.temporary()?;
     if let Some(named) = named {
-        let wheels = temporary.path().join("named");
-        source::unpack_wheels(&named.dir, &wheels, &manifest.models)?;
-        for folder in [&named.dir, &wheels] {
-            take(store, manifest, folder, &mut missing)?;
+        let library = in_folder(manifest, named, temporary.path())?;
+        let by = named_build(manifest, named, &library)?;
+        return install(store, manifest, &library, by);
+    }
+    give_up_at_once(store, manifest, effort)?;
+    let mut failures = Vec::new();
+    for route in routes {
+        let dir = temporary.path().join(route.name());
+        std::fs::create_dir_all(&dir).map_err(|e| Failure::io("create", &dir, &e))?;
+        match fetch::receive(manifest, *route, &dir) {
+            Ok(library) => return install(store, manifest, &library, None),
+            Err(failure) => failures.push(format!("by {}: {failure}", route.name())),
         }
     }
-    let failures = fetch(store, manifest, temporary.path(), &mut missing, routes)?;
-    store.write_stamp(manifest, &missing)?;
-    if missing.is_nothing() {
-        return Ok(());
+    store.remember_failure(manifest, &failures.join("; "));
+    Err(by_hand(manifest, &failures))
+}
+
+/// Refuses, where no great effort is to be made, to try again what has just failed.
+fn give_up_at_once(store: &Store, manifest: &Manifest, effort: Effort) -> Result<()> {
+    match store.recent_failure(manifest) {
+        Some((minutes, reason)) if effort == Effort::Brief => Err(Failure::other(format!(
+            "there is no MuJoCo, and fetching it failed {minutes} minutes ago ({reason})"
+        ))
+        .hint("cargo xtask setup tries again at once")),
+        _ => Ok(()),
     }
-    Err(by_hand(manifest, &missing, &failures))
+}
+
+fn install(
+    store: &Store,
+    manifest: &Manifest,
+    library: &Library,
+    named: Option<String>,
+) -> Result<()> {
+    store.install(library)?;
+    store.write_stamp(manifest, named)?;
+    store.forget_failure();
+    Ok(())
 }
 
 /// Whether a named folder holds a library that is not the installed one.
@@ -129,135 +180,102 @@ fn obtain(
 fn holds_other_library(store: &Store, manifest: &Manifest, named: &Named) -> Result<bool> {
     let Named { by, dir } = named;
     let version = &manifest.mujoco.version;
-    let useless = |problem: &str| {
-        Failure::usage(format!("{by}: {} {problem}", dir.display()))
-            .hint("give the folder of an unpacked MuJoCo release, or one that holds wheels")
-    };
     if !dir.is_dir() {
-        return Err(useless("is not a folder"));
+        return Err(useless(named, "is not a folder"));
     }
     let Some(library) = source::find_library(dir, version) else {
-        let all: Vec<String> = manifest.models.sha256.keys().cloned().collect();
-        let of_use =
-            source::holds_wheels(dir) || !source::find_models(dir, manifest, &all).is_empty();
-        return if of_use {
-            Ok(false)
+        return if source::holds_wheels(dir) {
+            // A variable stays set: its wheels are not opened for every command.
+            Ok(*by == FROM)
         } else {
-            Err(useless(
-                "holds no MuJoCo library, no task models and no wheels",
-            ))
+            Err(useless(named, "holds no MuJoCo library and no wheel"))
         };
     };
     if library.version != *version {
-        return Err(Failure::usage(format!(
-            "{by}: {} is MuJoCo {}, but this project needs {version}",
-            library.path.display(),
-            library.version,
-        ))
-        .hint(format!(
-            "unpack release {version} and run: cargo xtask setup --from mujoco-{version}"
-        )));
+        return Err(other_version(manifest, named, &library));
     }
     let installed = files::sha256_file(&store.lib().join(&library.name)).ok();
     Ok(installed != Some(files::sha256_file(&library.path)?))
 }
 
-/// Installs what `dir` holds of what is missing.
-fn take(store: &Store, manifest: &Manifest, dir: &Path, missing: &mut Missing) -> Result<()> {
-    if missing.library
-        && let Some(library) = source::find_library(dir, &manifest.mujoco.version)
-        && library.version == manifest.mujoco.version
-    {
-        if let Some(platform) = manifest.this_platform()
-            && files::sha256_file(&library.path)? != platform.library_sha256
-        {
-            eprintln!(
-                "warning: {} is MuJoCo {}, but not the build in mujoco.toml; \
-                 trajectories may differ in the last bits",
-                library.path.display(),
-                library.version
-            );
-        }
-        store.install_library(&library.path, &library.name, library.link_name)?;
-        missing.library = false;
-    }
-    for (name, path) in source::find_models(dir, manifest, &missing.models) {
-        store.install_model(&path, &name)?;
-        missing.models.retain(|other| *other != name);
-    }
-    Ok(())
+fn useless(named: &Named, problem: &str) -> Failure {
+    Failure::usage(format!("{}: {} {problem}", named.by, named.dir.display()))
+        .hint("give the folder of an unpacked MuJoCo release, or one that holds its wheel")
 }
 
-/// Tries the routes in turn and returns why each failed.
-fn fetch(
-    store: &Store,
-    manifest: &Manifest,
-    temporary: &Path,
-    missing: &mut Missing,
-    routes: &[&dyn Route],
-) -> Result<Vec<String>> {
-    let mut failures = Vec::new();
-    for route in routes {
-        if missing.is_nothing() {
-            break;
+fn other_version(manifest: &Manifest, named: &Named, library: &Library) -> Failure {
+    let version = &manifest.mujoco.version;
+    Failure::usage(format!(
+        "{}: {} is MuJoCo {}, but this project needs {version}",
+        named.by,
+        library.path.display(),
+        library.version,
+    ))
+    .hint(format!(
+        "unpack release {version} and run: cargo xtask setup --from mujoco-{version}"
+    ))
+}
+
+/// The library of a named folder, or of a wheel in it, which is unpacked into `temporary`.
+///
+/// # Errors
+/// If a wheel is damaged, there is no library or it has another version.
+fn in_folder(manifest: &Manifest, named: &Named, temporary: &Path) -> Result<Library> {
+    let version = &manifest.mujoco.version;
+    let wheels = temporary.join("named");
+    let library = match source::find_library(&named.dir, version) {
+        Some(library) => library,
+        None => {
+            source::unpack_wheels(&named.dir, &wheels)?;
+            source::find_library(&wheels, version)
+                .ok_or_else(|| useless(named, "holds no MuJoCo library and no wheel of it"))?
         }
-        let dir = temporary.join(route.name());
-        std::fs::create_dir_all(&dir).map_err(|e| Failure::io("create", &dir, &e))?;
-        let mut attempt = Ok(());
-        if missing.library {
-            attempt = route.library(manifest, &dir);
-        }
-        // Where the first file could not be fetched, the second is not waited for.
-        if attempt.is_ok() && !missing.models.is_empty() {
-            attempt = route.models(manifest, &missing.models, &dir);
-        }
-        if let Err(failure) = attempt {
-            failures.push(format!("by {}: {failure}", route.name()));
-        }
-        let unpacked = dir.join("unpacked");
-        source::unpack_wheels(&dir, &unpacked, &manifest.models)?;
-        for folder in [&dir, &unpacked] {
-            take(store, manifest, folder, missing)?;
-        }
+    };
+    if library.version == *version {
+        Ok(library)
+    } else {
+        Err(other_version(manifest, named, &library))
     }
-    Ok(failures)
+}
+
+/// Who named the library and from where, if it is not a pinned build; says so.
+fn named_build(manifest: &Manifest, named: &Named, library: &Library) -> Result<Option<String>> {
+    if manifest.pins(&files::sha256_file(&library.path)?) {
+        return Ok(None);
+    }
+    eprintln!(
+        "warning: {} is MuJoCo {}, but not the build that mujoco.toml pins; trajectories may \
+         differ in the last bits",
+        library.path.display(),
+        library.version
+    );
+    let dir = std::path::absolute(&named.dir);
+    let dir = dir.as_deref().unwrap_or(&named.dir);
+    Ok(Some(format!("{} {}", named.by, dir.display())))
 }
 
 /// The one message for a machine that cannot obtain MuJoCo.
-fn by_hand(manifest: &Manifest, missing: &Missing, failures: &[String]) -> Failure {
+fn by_hand(manifest: &Manifest, failures: &[String]) -> Failure {
     let version = &manifest.mujoco.version;
-    let models = &manifest.models;
-    let what = match (missing.library, missing.models.is_empty()) {
-        (true, true) => format!("the MuJoCo {version} library"),
-        (false, _) => "the task models".to_owned(),
-        (true, false) => format!("the MuJoCo {version} library and the task models"),
-    };
-    let pip_tags = manifest.this_platform().map_or_else(String::new, |p| {
-        format!(
-            " --only-binary=:all: --platform {} --python-version 3.12 --abi cp312",
-            p.pip_tag
-        )
-    });
-    let mut message = format!("cannot obtain {what}");
-    for failure in failures {
-        message.push_str("\n  ");
-        message.push_str(failure);
+    let mut failure = Failure::other(format!(
+        "cannot obtain the MuJoCo {version} library\n  {}",
+        failures.join("\n  ")
+    ));
+    let platform = manifest.this_platform();
+    if let Some(wheel) = platform.and_then(|platform| platform.wheel.as_ref()) {
+        failure = failure.hint(format!(
+            "on a machine with a network run: pip download --no-deps --only-binary=:all: \
+             --platform {} --python-version 3.12 --abi cp312 -d wheels mujoco=={version}; then \
+             here: cargo xtask setup --from wheels",
+            wheel.pip_tag
+        ));
     }
-    let release = if missing.models.is_empty() {
-        format!("or unpack the MuJoCo {version} release: cargo xtask setup --from mujoco-{version}")
-    } else {
-        format!(
-            "or unpack the MuJoCo {version} release and put the models ({}) into its folder \
-             assets: cargo xtask setup --from mujoco-{version}",
-            missing.models.join(", ")
-        )
-    };
-    Failure::other(message)
-        .hint(format!(
-            "on a machine with a network run: pip download --no-deps{pip_tags} -d wheels \
-             mujoco=={version} gymnasium=={}; then here: cargo xtask setup --from wheels",
-            models.version
-        ))
-        .hint(release)
+    let note = platform.and_then(|platform| platform.note.clone());
+    failure
+        .hint(note.unwrap_or_else(|| {
+            format!(
+                "or unpack the MuJoCo {version} release: cargo xtask setup --from mujoco-{version}"
+            )
+        }))
         .hint(WITHOUT)
 }

@@ -1,13 +1,10 @@
-//! Looking for library and models in a folder that somebody provides: an unpacked release, an
-//! unpacked wheel, or a folder that holds wheels.
+//! Looking for the library in a folder: an unpacked release, an unpacked wheel, or a folder that
+//! holds wheels.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::files::sha256_file;
-use super::manifest::{Manifest, Models};
-use super::store::library_names;
+use super::store::{WINDOWS_DLL, library_names};
 use crate::failure::{Failure, Result};
 
 /// A library that was found, with the version it says it is.
@@ -27,17 +24,13 @@ pub struct Library {
 ///
 /// # Errors
 /// If a wheel cannot be read or is damaged.
-pub fn unpack_wheels(dir: &Path, into: &Path, models: &Models) -> Result<()> {
+pub fn unpack_wheels(dir: &Path, into: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Ok(());
     };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|e| e == "whl") {
-            unpack(&path, into, |name| {
-                let file = name.rsplit('/').next().unwrap_or(name);
-                name.strip_prefix("mujoco/").is_some_and(is_library_name)
-                    || (name.starts_with(&models.wheel_folder) && models.sha256.contains_key(file))
-            })?;
+            unpack(&path, into)?;
         }
     }
     Ok(())
@@ -52,12 +45,15 @@ pub fn holds_wheels(dir: &Path) -> bool {
     })
 }
 
-/// Unpacks the entries of a zip archive that `wanted` accepts.
-fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+/// Unpacks library and licences of a wheel.
+///
+/// # Errors
+/// If it cannot be read or is damaged.
+pub fn unpack(wheel: &Path, into: &Path) -> Result<()> {
     let damaged = |e: &dyn std::fmt::Display| {
-        Failure::other(format!("{} is not a whole wheel: {e}", archive.display()))
+        Failure::other(format!("{} is not a whole wheel: {e}", wheel.display()))
     };
-    let file = File::open(archive).map_err(|e| Failure::io("read", archive, &e))?;
+    let file = File::open(wheel).map_err(|e| Failure::io("read", wheel, &e))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| damaged(&e))?;
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).map_err(|e| damaged(&e))?;
@@ -65,10 +61,18 @@ fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<
         let Some(name) = entry.enclosed_name() else {
             continue;
         };
-        if !entry.is_file() || !wanted(&name.to_string_lossy()) {
+        let text = name.to_string_lossy();
+        let file = text.rsplit('/').next().unwrap_or_default();
+        let to = if text.strip_prefix("mujoco/").is_some_and(is_library_name) {
+            into.join(&name)
+        } else if is_licence_name(file) && text.starts_with("mujoco-") {
+            into.join(file)
+        } else {
+            continue;
+        };
+        if !entry.is_file() {
             continue;
         }
-        let to = into.join(&name);
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
         }
@@ -78,9 +82,34 @@ fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<
     Ok(())
 }
 
+/// Whether a file of a MuJoCo release or wheel says under which licences it and its parts are.
+fn is_licence_name(file: &str) -> bool {
+    file.starts_with("LICENSE") || file.starts_with("THIRD_PARTY")
+}
+
+/// The licences that lie beside the library, or in the folder above its own.
+pub fn find_licences(library: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = library
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .filter_map(|dir| fs::read_dir(dir).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| path.is_file())
+        .filter(|path| {
+            path.file_name()
+                .and_then(|n| n.to_str())
+                .is_some_and(is_licence_name)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 fn is_library_name(name: &str) -> bool {
     (name.starts_with("libmujoco.") && (name.contains(".so") || is_dylib(name)))
         || name == "mujoco.lib"
+        || name == WINDOWS_DLL
 }
 
 fn is_dylib(name: &str) -> bool {
@@ -102,7 +131,7 @@ pub fn find_library(dir: &Path, wanted: &str) -> Option<Library> {
 
 fn describe(path: &Path) -> Option<Library> {
     let file = path.file_name()?.to_str()?;
-    if !is_library_name(file) || !path.is_file() {
+    if !is_library_name(file) || file == WINDOWS_DLL || !path.is_file() {
         return None;
     }
     let version = version_of(path)?;
@@ -159,22 +188,15 @@ fn leading_version(bytes: &[u8]) -> Option<String> {
     (parts.len() == 3 && parts.iter().all(|p| !p.is_empty())).then(|| text.to_owned())
 }
 
-/// The models of `names` in `dir` whose hash is the pinned one.
-pub fn find_models(dir: &Path, manifest: &Manifest, names: &[String]) -> Vec<(String, PathBuf)> {
-    let models = &manifest.models;
-    let folders: BTreeSet<PathBuf> = ["", "assets", &models.wheel_folder]
-        .iter()
-        .map(|sub| dir.join(sub))
-        .collect();
-    names
-        .iter()
-        .filter_map(|name| {
-            let hash = models.sha256.get(name)?;
-            let path = folders
-                .iter()
-                .map(|folder| folder.join(name))
-                .find(|path| sha256_file(path).is_ok_and(|found| found == *hash))?;
-            Some((name.clone(), path))
-        })
-        .collect()
+/// What programs load on Windows, for a library that is an import library: beside it, or in the
+/// release's folder `bin`.
+pub fn find_dll(library: &Path) -> Option<PathBuf> {
+    let folder = library.parent()?;
+    let dlls = [
+        folder.join(WINDOWS_DLL),
+        folder.join("../bin").join(WINDOWS_DLL),
+    ];
+    let is_import_library = library.extension().is_some_and(|e| e == "lib");
+    dlls.into_iter()
+        .find(|path| is_import_library && path.is_file())
 }

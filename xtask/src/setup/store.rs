@@ -1,5 +1,5 @@
-//! `.mujoco` in the workspace root: where library and models live, and how to tell that they are
-//! whole.
+//! `.mujoco` in the workspace root: where the library lives, and how to tell that it is whole and
+//! where it came from.
 //!
 //! What holds when setup is killed or runs twice at once: files get their final names by a rename
 //! after their hash was checked, the stamp is renamed into place last, and one advisory lock
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -15,11 +16,15 @@ use tempfile::TempDir;
 use super::files::{
     copy_then_rename, link_then_rename, sha256_file, size_and_time, write_then_rename,
 };
-use super::manifest::{Manifest, Platform};
+use super::manifest::Manifest;
+use super::source::{self, Library};
 use crate::failure::{Failure, Result};
 
 /// Names of temporary folders start with this; leftovers of a killed setup are removed by it.
 const TEMPORARY: &str = "tmp-";
+
+/// Remembers a failed attempt to fetch.
+const FAILED: &str = "failed.json";
 
 /// The folder `.mujoco`.
 #[derive(Debug, Clone)]
@@ -36,25 +41,40 @@ pub enum Check {
     Hash,
 }
 
-/// What is wrong, if anything. Both false: nothing to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Missing {
-    /// The library is absent, of another version, or not what was installed.
-    pub library: bool,
-    /// So are these models.
-    pub models: Vec<String>,
+/// What is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Installed {
+    /// Nothing of use: no library, one of another version, or not what was installed.
+    Missing,
+    /// A library with a hash of `mujoco.toml`.
+    Pinned,
+    /// Another build of the same version, from where the user said.
+    Named(String),
 }
 
-impl Missing {
-    /// Whether library and models are in place.
-    pub fn is_nothing(&self) -> bool {
-        !self.library && self.models.is_empty()
-    }
+/// After a failed attempt to fetch, commands that do without the library do not try again for so
+/// long.
+const PATIENCE: Duration = Duration::from_mins(60);
+
+/// The file of the library that programs load on Windows; linking needs another.
+pub const WINDOWS_DLL: &str = "mujoco.dll";
+
+/// A failed attempt to fetch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Attempt {
+    mujoco_version: String,
+    /// Seconds since 1970.
+    time: u64,
+    reason: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stamp {
     mujoco_version: String,
+    /// The option or variable, and the folder, by which the user named another build than the
+    /// pinned ones.
+    #[serde(default)]
+    named: Option<String>,
     files: BTreeMap<String, Entry>,
 }
 
@@ -78,9 +98,9 @@ impl Store {
         self.base.join("lib")
     }
 
-    /// Folder of the task models.
-    pub fn assets(&self) -> PathBuf {
-        self.base.join("assets")
+    /// Folder of the licences of the library and its parts.
+    pub fn licences(&self) -> PathBuf {
+        self.base.join("licenses")
     }
 
     /// Waits until no other setup is at work; the lock goes with the returned file.
@@ -122,114 +142,124 @@ impl Store {
             .map_err(|e| Failure::io("create a folder in", &self.base, &e))
     }
 
-    /// What has to be obtained. A library that is not the pinned build counts as present while it
-    /// still is what was installed (the stamp says so).
-    pub fn missing(&self, manifest: &Manifest, check: Check) -> Missing {
-        let stamp = self.stamp();
-        let same_version = stamp
-            .as_ref()
-            .is_some_and(|s| s.mujoco_version == manifest.mujoco.version);
-        let intact = |file: &str, pinned: Option<&str>| {
-            stamp.as_ref().is_some_and(|s| {
-                s.files.get(file).is_some_and(|entry| {
-                    pinned.is_none_or(|hash| hash == entry.sha256)
-                        && self.matches(file, entry, check)
-                })
-            })
-        };
-        let library = !(same_version
-            && library_names().iter().any(|(file, link)| {
-                intact(&format!("lib/{}", file(&manifest.mujoco.version)), None)
-                    && self.lib().join(link).is_file()
-            }));
-        let models = manifest
-            .models
-            .sha256
-            .iter()
-            .filter(|(file, hash)| !intact(&format!("assets/{file}"), Some(hash)))
-            .map(|(file, _)| file.clone())
-            .collect();
-        Missing { library, models }
+    /// What is installed.
+    pub fn installed(&self, manifest: &Manifest, check: Check) -> Installed {
+        self.stamp()
+            .and_then(|stamp| self.described(manifest, &stamp, check))
+            .unwrap_or(Installed::Missing)
     }
 
-    /// Whether the installed library is the build that `mujoco.toml` pins (rather than another of
-    /// the same version).
-    pub fn is_pinned_build(&self, platform: &Platform) -> bool {
-        self.stamp().is_some_and(|s| {
-            s.files
-                .get(&format!("lib/{}", platform.library))
-                .is_some_and(|e| e.sha256 == platform.library_sha256)
-        })
+    /// What the stamp describes, if the files are still those.
+    fn described(&self, manifest: &Manifest, stamp: &Stamp, check: Check) -> Option<Installed> {
+        let version = &manifest.mujoco.version;
+        let (file, link) = library_names()
+            .into_iter()
+            .map(|(file, link)| (format!("lib/{}", file(version)), format!("lib/{link}")))
+            .find(|(file, _)| stamp.files.contains_key(file))?;
+        let library = stamp.files.get(&file)?;
+        let whole = stamp.mujoco_version == *version
+            && self.matches(&link, library, check)
+            && stamp
+                .files
+                .iter()
+                .filter(|(file, _)| file.starts_with("lib/"))
+                .all(|(file, entry)| self.matches(file, entry, check));
+        if !whole {
+            return None;
+        }
+        if manifest.pins(&library.sha256) {
+            return Some(Installed::Pinned);
+        }
+        // Another build that nobody has asked for is none.
+        stamp.named.clone().map(Installed::Named)
     }
 
-    /// Installs the library under its versioned `name` and points `link_name` to it.
+    /// Installs a library under its versioned name, and points the name for the linker to it.
     ///
     /// # Errors
     /// If it cannot be read or written.
-    pub fn install_library(&self, from: &Path, name: &str, link_name: &str) -> Result<()> {
+    pub fn install(&self, library: &Library) -> Result<()> {
         let lib = self.lib();
-        fs::create_dir_all(&lib).map_err(|e| Failure::io("create", &lib, &e))?;
-        copy_then_rename(from, &lib.join(name))?;
-        if name != link_name {
-            link_then_rename(name, &lib.join(link_name))?;
+        let create =
+            |dir: &Path| fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e));
+        create(&lib)?;
+        copy_then_rename(&library.path, &lib.join(&library.name))?;
+        if library.name != library.link_name {
+            link_then_rename(&library.name, &lib.join(library.link_name))?;
+        }
+        if let Some(dll) = source::find_dll(&library.path) {
+            copy_then_rename(&dll, &lib.join(WINDOWS_DLL))?;
+        }
+        create(&self.licences())?;
+        for licence in source::find_licences(&library.path) {
+            let name = licence.file_name().unwrap_or_default();
+            copy_then_rename(&licence, &self.licences().join(name))?;
         }
         Ok(())
     }
 
-    /// Installs one model.
-    ///
-    /// # Errors
-    /// If it cannot be read or written.
-    pub fn install_model(&self, from: &Path, name: &str) -> Result<()> {
-        let assets = self.assets();
-        fs::create_dir_all(&assets).map_err(|e| Failure::io("create", &assets, &e))?;
-        copy_then_rename(from, &assets.join(name))
+    /// Whether a library with a pinned hash is in place, whatever the stamp says.
+    pub fn holds_pinned(&self, manifest: &Manifest) -> bool {
+        library_names().iter().any(|(file, link)| {
+            [file(&manifest.mujoco.version).as_str(), link]
+                .iter()
+                .all(|name| sha256_file(&self.lib().join(name)).is_ok_and(|h| manifest.pins(&h)))
+        })
     }
 
-    /// Takes off the list what is in place with the pinned hash, whatever the stamp says.
-    pub fn keep_pinned(&self, manifest: &Manifest, missing: &mut Missing) {
-        let is = |path: &Path, hash: &str| sha256_file(path).is_ok_and(|found| found == hash);
-        if let Some(platform) = manifest.this_platform() {
-            let lib = self.lib();
-            let whole = is(&lib.join(&platform.library), &platform.library_sha256)
-                && is(&lib.join(&platform.link_name), &platform.library_sha256);
-            missing.library &= !whole;
-        }
-        let assets = self.assets();
-        missing.models.retain(|file| {
-            let pinned = manifest.models.sha256.get(file);
-            !pinned.is_some_and(|hash| is(&assets.join(file), hash))
-        });
-    }
-
-    /// Records what is installed now, except what is `missing`. Call after the files are in place:
-    /// a setup that dies before this is repeated.
+    /// Records what is installed now. Call after the files are in place: a setup that dies before
+    /// this is repeated.
     ///
     /// # Errors
     /// If a file cannot be read or the stamp cannot be written.
-    pub fn write_stamp(&self, manifest: &Manifest, missing: &Missing) -> Result<()> {
-        let libraries = library_names()
-            .into_iter()
-            .filter(|_| !missing.library)
-            .map(|(file, _)| format!("lib/{}", file(&manifest.mujoco.version)))
-            .filter(|name| self.base.join(name).is_file());
-        let models = manifest
-            .models
-            .sha256
-            .keys()
-            .filter(|file| !missing.models.contains(file))
-            .map(|file| format!("assets/{file}"));
+    pub fn write_stamp(&self, manifest: &Manifest, named: Option<String>) -> Result<()> {
+        let libraries = library_names().map(|(file, _)| file(&manifest.mujoco.version));
         let mut files = BTreeMap::new();
-        for name in libraries.chain(models) {
-            let entry = self.entry(&name)?;
-            files.insert(name, entry);
+        for name in libraries.into_iter().chain([WINDOWS_DLL.to_owned()]) {
+            let name = format!("lib/{name}");
+            if self.base.join(&name).is_file() {
+                let entry = self.entry(&name)?;
+                files.insert(name, entry);
+            }
         }
         let stamp = Stamp {
             mujoco_version: manifest.mujoco.version.clone(),
+            named,
             files,
         };
-        let path = self.base.join("stamp.json");
-        let text = serde_json::to_string_pretty(&stamp)
+        self.write_json("stamp.json", &stamp)
+    }
+
+    /// Remembers that the library could not be fetched. Best effort: without it the next command
+    /// tries again.
+    pub fn remember_failure(&self, manifest: &Manifest, reason: &str) {
+        let attempt = Attempt {
+            mujoco_version: manifest.mujoco.version.clone(),
+            time: now(),
+            reason: reason.to_owned(),
+        };
+        let _ = self.write_json(FAILED, &attempt);
+    }
+
+    /// Forgets it.
+    pub fn forget_failure(&self) {
+        // It may not be there; one that stays costs nothing while the library is in place.
+        let _ = fs::remove_file(self.base.join(FAILED));
+    }
+
+    /// Why an attempt to fetch has failed lately, and how many minutes ago.
+    pub fn recent_failure(&self, manifest: &Manifest) -> Option<(u64, String)> {
+        let text = fs::read_to_string(self.base.join(FAILED)).ok()?;
+        let attempt: Attempt = serde_json::from_str(&text).ok()?;
+        // A clock that was put back says nothing.
+        let age = now().checked_sub(attempt.time)?;
+        let counts = attempt.mujoco_version == manifest.mujoco.version && age < PATIENCE.as_secs();
+        counts.then_some((age / 60, attempt.reason))
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let path = self.base.join(name);
+        let text = serde_json::to_string_pretty(value)
             .map_err(|e| Failure::other(format!("cannot write {}: {e}", path.display())))?;
         write_then_rename(text.as_bytes(), &path)
     }
@@ -259,6 +289,12 @@ impl Store {
             modified_ns,
         })
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| time.as_secs())
 }
 
 type FileName = fn(&str) -> String;

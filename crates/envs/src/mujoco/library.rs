@@ -1,7 +1,6 @@
-//! The MuJoCo library and the model files: finding, checking, loading.
+//! The MuJoCo library, checked, and models, loaded and shared.
 
 use std::collections::HashMap;
-use std::env;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, Once, OnceLock, PoisonError, Weak};
@@ -10,12 +9,11 @@ use std::time::Instant;
 use mujoco_rs::logging::set_log_handler;
 use mujoco_rs::mujoco_c::{mj_versionString, mjVERSION_HEADER};
 use mujoco_rs::prelude::{MjLogMessage, MjModel, MjtLogLevel, log_config, set_log_config};
+use mujoco_rs::wrappers::mj_auxiliary::MjVfs;
 
 use super::families::repair_pusher;
+use super::models::model_xml;
 use crate::{EnvError, Throttle};
-
-/// Names the folder that holds the model files.
-const ASSETS_VARIABLE: &str = "RESCORE_MUJOCO_ASSETS";
 
 /// Version of the MuJoCo library that was loaded, such as `3.17.0`.
 pub fn library_version() -> String {
@@ -53,44 +51,6 @@ pub fn check_version(found: &str) -> Result<(), EnvError> {
     })
 }
 
-/// Path of a task's model file.
-///
-/// The folder is the one that the environment variable `RESCORE_MUJOCO_ASSETS` names; without it
-/// `mujoco/assets` beside the running program, else `.mujoco/assets` of the workspace the program
-/// was compiled in.
-///
-/// # Errors
-/// [`EnvError::MissingModel`] if the file is in none of the folders.
-pub fn model_path(file: &str) -> Result<PathBuf, EnvError> {
-    find_model(file, env::var_os(ASSETS_VARIABLE).map(PathBuf::from))
-}
-
-fn find_model(file: &str, chosen: Option<PathBuf>) -> Result<PathBuf, EnvError> {
-    let searched = chosen.map_or_else(default_folders, |folder| vec![folder]);
-    match searched
-        .iter()
-        .map(|folder| folder.join(file))
-        .find(|path| path.is_file())
-    {
-        Some(path) => Ok(path),
-        None => Err(EnvError::MissingModel {
-            file: file.to_owned(),
-            searched,
-        }),
-    }
-}
-
-fn default_folders() -> Vec<PathBuf> {
-    let beside = env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("mujoco/assets")));
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    beside
-        .into_iter()
-        .chain(workspace.map(|root| root.join(".mujoco/assets")))
-        .collect()
-}
-
 /// What is done to a model after loading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Variant {
@@ -100,7 +60,7 @@ pub(super) enum Variant {
     RepairedPusher,
 }
 
-/// Models in use, by file and variant.
+/// Models in use, by file name or path and variant.
 type Loaded = HashMap<(PathBuf, Variant), Weak<MjModel>>;
 
 /// Checks the library and routes its messages, before anything else is asked of it.
@@ -111,7 +71,8 @@ pub(super) fn prepare() -> Result<(), EnvError> {
     Ok(())
 }
 
-/// Loads the model at `path`, or shares the one that is in use already.
+/// Loads the model that is compiled in under the name `path`, else the file there; or shares the one
+/// that is in use already.
 pub(super) fn load_model(path: &Path, variant: Variant) -> Result<Arc<MjModel>, EnvError> {
     static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
 
@@ -132,13 +93,26 @@ pub(super) fn load_model(path: &Path, variant: Variant) -> Result<Arc<MjModel>, 
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(invalid("a path cannot contain a NUL byte".to_owned()));
     }
-    let mut model = MjModel::from_xml(path).map_err(|e| invalid(e.to_string()))?;
+    let mut model = match path.to_str().and_then(model_xml) {
+        Some(text) => compiled_in(path, text),
+        None => MjModel::from_xml(path).map_err(|e| e.to_string()),
+    }
+    .map_err(invalid)?;
     if variant == Variant::RepairedPusher {
         repair_pusher(&mut model).map_err(invalid)?;
     }
     let model = Arc::new(model);
     loaded.insert(key, Arc::downgrade(&model));
     Ok(model)
+}
+
+/// Loads a model from its text, through a file system in memory.
+fn compiled_in(name: &Path, text: &str) -> Result<MjModel, String> {
+    let mut files = MjVfs::new();
+    files
+        .add_from_buffer(name, text.as_bytes())
+        .map_err(|e| e.to_string())?;
+    MjModel::from_xml_vfs(name, &files).map_err(|e| e.to_string())
 }
 
 /// Sends MuJoCo's messages to `tracing` (target `mujoco`). Its own handler would print them and
@@ -182,6 +156,7 @@ fn forward(message: &MjLogMessage) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::models::model_names;
     use super::*;
     use std::io;
     use tracing_subscriber::fmt::MakeWriter;
@@ -203,27 +178,32 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_folder_is_the_only_one_searched() {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let chosen = Some(folder.path().to_owned());
-        let error = find_model("hopper.xml", chosen.clone()).expect_err("an empty folder");
-        let message = error.to_string();
-        assert!(
-            message.contains(&folder.path().display().to_string()),
-            "{message}"
-        );
-        assert!(message.contains("cargo xtask setup"), "{message}");
+    fn every_model_is_loaded_from_memory_alone() {
+        for name in model_names() {
+            let path = Path::new(name);
+            assert!(!path.exists(), "{name} lies in the working folder");
+            load_model(path, Variant::AsWritten).expect("a valid model");
+        }
+    }
 
-        let path = folder.path().join("hopper.xml");
-        std::fs::write(&path, "<mujoco/>").expect("the folder can be written");
-        assert_eq!(find_model("hopper.xml", chosen), Ok(path));
+    #[test]
+    fn the_models_are_gymnasiums_byte_for_byte() {
+        // FNV-1a of names and texts, of Gymnasium 1.0.0.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for name in model_names() {
+            let text = model_xml(name).expect("a listed name");
+            for byte in name.bytes().chain(text.bytes()) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        assert_eq!((model_names().count(), hash), (13, 0x0153_d1c9_b66c_169b));
     }
 
     #[test]
     fn equal_models_are_loaded_once() {
-        let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
-        let first = load_model(&path, Variant::AsWritten).expect("a valid model");
-        let second = load_model(&path, Variant::AsWritten).expect("a valid model");
+        let path = Path::new("hopper.xml");
+        let first = load_model(path, Variant::AsWritten).expect("a valid model");
+        let second = load_model(path, Variant::AsWritten).expect("a valid model");
         assert!(Arc::ptr_eq(&first, &second));
     }
 
@@ -265,8 +245,8 @@ mod tests {
 
     #[test]
     fn warnings_go_to_tracing_and_not_into_a_file() {
-        let path = model_path("hopper.xml").expect("`cargo xtask setup` has fetched it");
-        let _model = load_model(&path, Variant::AsWritten).expect("a valid model");
+        let path = Path::new("hopper.xml");
+        let _model = load_model(path, Variant::AsWritten).expect("a valid model");
         // What somebody else left behind; none is there as a rule.
         let _ = std::fs::remove_file("MUJOCO_LOG.TXT");
         let log = Log::default();

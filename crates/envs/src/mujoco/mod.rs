@@ -10,12 +10,14 @@
 mod families;
 mod fit;
 mod library;
+mod models;
 mod pinned;
 #[cfg(feature = "render")]
 mod render;
 mod task;
 
-pub use library::{check_version, library_version, model_path, required_version};
+pub use library::{check_version, library_version, required_version};
+pub use models::model_xml;
 pub use pinned::{PinnedModel, model_bytes, pin_model};
 #[cfg(feature = "render")]
 pub use render::Renderer;

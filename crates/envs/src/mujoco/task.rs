@@ -8,7 +8,8 @@ use mujoco_rs::prelude::MjData;
 
 use super::families::{Data, Dynamics, StepView, dynamics};
 use super::fit;
-use super::library::{Variant, load_model, model_path};
+use super::library::{Variant, load_model};
+use super::models::{model_names, model_xml};
 use super::pinned::pinned;
 use crate::env::check_action_length;
 use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
@@ -99,8 +100,8 @@ impl MujocoTask {
     /// # Errors
     /// [`EnvError::UnknownTask`] (also for a task that is not one of MuJoCo's),
     /// [`EnvError::UnknownOption`], [`EnvError::InvalidOption`], [`EnvError::MujocoVersion`],
-    /// [`EnvError::MissingModel`], [`EnvError::InvalidModel`] if the model does not load, or
-    /// [`EnvError::UnfitModel`] if it does not have what the task needs.
+    /// [`EnvError::InvalidModel`] if the model does not load, or [`EnvError::UnfitModel`] if it
+    /// does not have what the task needs.
     pub fn with_options(
         name: &str,
         options: &BTreeMap<String, OptionValue>,
@@ -115,12 +116,19 @@ impl MujocoTask {
             })?;
         let options = Options::resolve(name, spec.entry.options, options)?;
         let file = options.text("xml_file");
-        let path = if file.contains(SEPARATORS) {
-            PathBuf::from(file)
-        } else {
-            model_path(file)?
-        };
-        Self::with_model(spec, &options, &path)
+        if model_xml(file).is_none() && !file.contains(SEPARATORS) {
+            let names: Vec<_> = model_names().collect();
+            return Err(EnvError::InvalidOption {
+                task: name.to_owned(),
+                name: "xml_file".to_owned(),
+                value: format!("{file:?}"),
+                expected: format!(
+                    "the path of a file, with a separator, such as ./my_model.xml, or one of {}",
+                    names.join(", ")
+                ),
+            });
+        }
+        Self::with_model(spec, &options, Path::new(file))
     }
 
     fn with_model(
@@ -201,7 +209,8 @@ impl MujocoTask {
         Ok(this)
     }
 
-    /// The model file in use.
+    /// The model file in use: the path of a user's own, else the name for
+    /// [`model_xml`](super::model_xml).
     pub fn model_file(&self) -> &Path {
         &self.path
     }

@@ -238,7 +238,10 @@ mod tests {
             ),
             ("seed=3", "every random number"),
             ("num_envs=3", "`training.num_envs` is 5"),
-            ("normalize_observation=true", "`training.normalize_observation`"),
+            (
+                "normalize_observation=true",
+                "`training.normalize_observation`",
+            ),
             ("preset=corrected", "`agent.preset` is \"reference\""),
         ] {
             let after = config("dpmd", &[set]);
