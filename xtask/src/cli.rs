@@ -2,6 +2,7 @@
 //! it was typed.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -63,7 +64,8 @@ fn after_help() -> String {
                     `cargo xtask COMMAND --help` lists their options:\n"
         .to_owned();
     for (name, about) in COMMANDS {
-        text += &format!("  {name:<8} {about}\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<8} {about}");
     }
     text + "\nExit codes:
   0   done

@@ -7,13 +7,18 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
+
 use crate::check;
+use crate::cli::Cli;
 use crate::failure::{Failure, Result};
 use crate::names::{COMMANDS, DEFAULT_ENV};
 use crate::program::Physics;
 
 /// A larger configuration file is none.
 const LARGEST_FILE: u64 = 1 << 20;
+
+type Check = fn(&str) -> Result<()>;
 
 /// A command line of the program.
 #[derive(Debug)]
@@ -39,11 +44,13 @@ impl Peek {
     /// # Errors
     /// Exit code 2 and what would be right.
     pub fn check_names(&self) -> Result<()> {
-        let commands: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
-        if !commands.contains(&self.command.as_str()) {
+        let handed_on = COMMANDS.iter().map(|(name, _)| *name);
+        if !handed_on.clone().any(|name| name == self.command) {
             let mut failure = Failure::usage(format!("there is no command `{}`", self.command));
-            let own = ["setup", "doctor", "bundle", "test"];
-            if let Some(near) = check::nearest(&self.command, &[&commands[..], &own].concat()) {
+            let own = Cli::command();
+            let own = own.get_subcommands().map(clap::Command::get_name);
+            let all: Vec<&str> = handed_on.chain(own).collect();
+            if let Some(near) = check::nearest(&self.command, &all) {
                 failure = failure.hint(format!("did you mean `{near}`?"));
             }
             return Err(failure.hint("cargo xtask --help lists them"));
@@ -51,7 +58,6 @@ impl Peek {
         if self.asks_for_help() {
             return Ok(());
         }
-        type Check = fn(&str) -> Result<()>;
         let checks: [(&str, Check); 3] = [
             ("algo", check::algo),
             ("env", check::env),
@@ -301,6 +307,8 @@ mod tests {
             let failure = peek(bad).check_names().expect_err("must be refused");
             assert_eq!(failure.code, crate::failure::code::USAGE, "{bad:?}");
         }
+        let failure = peek(&["docter"]).check_names().expect_err("refused");
+        assert_eq!(failure.hints[0], "did you mean `doctor`?");
         for text in ["algo = \"ppo\"", "env = \"Hoper-v4\"", "backend = \"flx\""] {
             std::fs::write(&file, text).expect("writable");
             let train = peek(&["train", "--config", &file]);

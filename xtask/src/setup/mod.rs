@@ -222,15 +222,14 @@ fn other_version(manifest: &Manifest, named: &Named, library: &Library) -> Failu
 /// If a wheel is damaged, there is no library or it has another version.
 fn in_folder(manifest: &Manifest, named: &Named, temporary: &Path) -> Result<Library> {
     let version = &manifest.mujoco.version;
-    let wheels = temporary.join("named");
-    let library = match source::find_library(&named.dir, version) {
-        Some(library) => library,
-        None => {
-            source::unpack_wheels(&named.dir, &wheels)?;
-            source::find_library(&wheels, version)
-                .ok_or_else(|| useless(named, "holds no MuJoCo library and no wheel of it"))?
-        }
-    };
+    let mut found = source::find_library(&named.dir, version);
+    if found.is_none() {
+        let wheels = temporary.join("named");
+        source::unpack_wheels(&named.dir, &wheels)?;
+        found = source::find_library(&wheels, version);
+    }
+    let library =
+        found.ok_or_else(|| useless(named, "holds no MuJoCo library and no wheel of it"))?;
     if library.version == *version {
         Ok(library)
     } else {

@@ -54,7 +54,7 @@ pub enum Installed {
 
 /// After a failed attempt to fetch, commands that do without the library do not try again for so
 /// long.
-const PATIENCE: Duration = Duration::from_mins(60);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// The file of the library that programs load on Windows; linking needs another.
 pub const WINDOWS_DLL: &str = "mujoco.dll";
