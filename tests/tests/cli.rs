@@ -207,6 +207,72 @@ fn eval_plays_the_checkpoint_asked_for() {
     fails(folder, &["eval", "nowhere"], 74, &["nowhere"]);
 }
 
+/// Without options `eval` repeats the evaluation that the log shows of a checkpoint; each option
+/// changes what it says and nothing else.
+#[test]
+fn eval_repeats_the_evaluation_of_the_log_and_plays_others() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(
+        folder,
+        &tiny(&["--out", "run", "--set", "checkpoint_every=40"]),
+    );
+    let report = |arguments: &[&str]| -> Value {
+        let output = rescore(folder, &[&["eval", "run", "--json"], arguments].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_str(&stdout(&output)).expect("JSON")
+    };
+    let returns = |report: &Value| -> Vec<f64> {
+        let returns = report["returns"].as_array().expect("an array");
+        let numbers = returns.iter().map(Value::as_f64);
+        numbers.map(|number| number.expect("a number")).collect()
+    };
+    let table = read(&folder.join("run/eval.csv"));
+    let mut repeated = 0;
+    for row in table.lines().skip(1) {
+        let row: Vec<&str> = row.split(',').collect();
+        if !folder.join("run/checkpoints").join(row[0]).exists() {
+            continue;
+        }
+        let logged: Vec<f64> = row[4..]
+            .iter()
+            .map(|x| x.parse().expect("a number"))
+            .collect();
+        assert_eq!(
+            returns(&report(&["--checkpoint", row[0]])),
+            logged,
+            "step {}",
+            row[0]
+        );
+        repeated += 1;
+    }
+    assert!(repeated > 1, "{table}");
+
+    let log = returns(&report(&[]));
+    let more = returns(&report(&["--episodes", "5"]));
+    assert_eq!(more[..2], log[..], "the first episodes are the same");
+    for other in [
+        &["--seed", "7"][..],
+        &["--set", "particles=64"],
+        &["--set", "precision=bf16"],
+        &["--stochastic"],
+    ] {
+        let found = returns(&report(other));
+        assert_ne!(found, log, "{other:?}");
+        assert_eq!(found, returns(&report(other)), "{other:?} is repeatable");
+    }
+    let short = report(&["--set", "task.time_limit=7"]);
+    assert_eq!(short["lengths"], serde_json::json!([7, 7]));
+    for (key, reason) in [
+        ("gamma=0.5", "`agent.gamma` decides what the policy is"),
+        ("denoising_steps=3", "`agent.denoising_steps`"),
+        ("batch_size=3", "`training.batch_size`"),
+        ("gama=0.5", "agent.gamma"),
+    ] {
+        fails(folder, &["eval", "run", "--set", key], 2, &[reason]);
+    }
+}
+
 #[test]
 fn envs_lists_tasks_with_dimensions() {
     let folder = temporary();

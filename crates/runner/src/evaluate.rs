@@ -1,4 +1,4 @@
-//! Evaluation: the deterministic policy in environments of its own.
+//! Evaluation: a policy in environments of its own, by episodes that can be played again.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -7,8 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use rescore_agents::Agent;
 use rescore_envs::{
-    Env, EnvError, EnvState, TaskSettings, Throttle, WarningStreak, derive_seed, diverged, make,
-    restore_or_reset, save_or_seed,
+    Env, EnvError, TaskSettings, Throttle, WarningStreak, derive_seed, diverged, make,
 };
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
@@ -17,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::normalize::ObservationNormalizer;
 
 /// Environments played at the same time; more episodes are played in turns.
-pub const PARALLEL: usize = 64;
+const PARALLEL: usize = 64;
 
 /// Steps of an evaluation episode at most, unless [`Evaluator::set_max_steps`] says otherwise.
 pub const MAX_STEPS: u32 = 10_000;
@@ -53,8 +52,10 @@ impl Evaluation {
 
 /// Environments for evaluation.
 ///
-/// They are seeded once, from the stream "evaluation" of the run's seed, and their random streams
-/// go on from evaluation to evaluation; nothing in here touches the randomness of training.
+/// Every episode begins with a seed that follows from the seed of the evaluator, the step of the
+/// evaluation and the number of the episode. So an evaluation needs nothing that was before it: it
+/// can be repeated from a checkpoint, and nothing of it is stored. Nothing in here touches the
+/// randomness of training.
 pub struct Evaluator {
     slots: Vec<Slot>,
     observation_dim: usize,
@@ -62,10 +63,8 @@ pub struct Evaluator {
     episodes: usize,
     max_steps: u32,
     normalizer: Option<ObservationNormalizer>,
-    /// Of the environments, or of those that last began anew after a state was restored.
+    stochastic: bool,
     seed: u64,
-    /// Evaluations since.
-    evaluations: usize,
 }
 
 struct Slot {
@@ -104,13 +103,10 @@ impl Evaluator {
         episodes: usize,
         seed: u64,
     ) -> Result<Self, EnvError> {
-        let base = NoiseKey::new(seed, "evaluation").seed();
         let slots = (0..episodes.min(PARALLEL))
-            .map(|index| {
-                let mut env = make()?;
-                env.reset(Some(derive_seed(base, index)))?;
+            .map(|_| {
                 Ok(Slot {
-                    env,
+                    env: make()?,
                     total_reward: 0.0,
                     length: 0,
                     done: false,
@@ -139,8 +135,8 @@ impl Evaluator {
         }
         Ok(Self {
             max_steps: MAX_STEPS,
-            seed: base,
-            evaluations: 0,
+            stochastic: false,
+            seed: NoiseKey::new(seed, "evaluation").seed(),
             slots,
             observation_dim,
             action_dim,
@@ -164,9 +160,14 @@ impl Evaluator {
         self.normalizer = normalizer;
     }
 
-    /// Plays the episodes with the actions that `agent` calls deterministic, clipped to [-1, 1].
-    /// Gives nothing when `interrupt` is set meanwhile; everything is then as it was before, so
-    /// that the evaluation can be made later.
+    /// Whether the agent acts as in training, with exploration, instead of deterministically.
+    pub fn set_stochastic(&mut self, stochastic: bool) {
+        self.stochastic = stochastic;
+    }
+
+    /// Plays the episodes of the evaluation at `step` with the actions of `agent`: those that it
+    /// calls deterministic, clipped to [-1, 1], unless [`Evaluator::set_stochastic`] says otherwise.
+    /// Gives nothing when `interrupt` is set meanwhile.
     ///
     /// # Errors
     /// When an environment fails, which it does on an action that is not finite, or when its
@@ -176,83 +177,20 @@ impl Evaluator {
         &mut self,
         agent: &dyn Agent<B>,
         device: &B::Device,
+        step: u64,
         interrupt: &Interrupt,
     ) -> Result<Option<Evaluation>, RunError> {
-        let before = self.state()?;
-        let evaluation = self.try_run(agent, device, interrupt)?;
-        if evaluation.is_none() {
-            self.restore(&before)?;
-        }
-        self.evaluations += usize::from(evaluation.is_some());
-        Ok(evaluation)
-    }
-
-    /// The complete state of all environments; of those that cannot save it, seeds with which they
-    /// begin anew.
-    ///
-    /// # Errors
-    /// When saving a task fails in another way.
-    pub fn state(&self) -> Result<EnvState, EnvError> {
-        self.form(self.slots.len())
-    }
-
-    /// A state of the form that it has with `count` environments.
-    ///
-    /// # Errors
-    /// As [`Evaluator::state`].
-    pub fn form(&self, count: usize) -> Result<EnvState, EnvError> {
-        let mut state = EnvState::new();
-        // More than there are have the form of the first.
-        let first = self.slots.iter().take(1).cycle();
-        for (index, slot) in self.slots.iter().chain(first).take(count).enumerate() {
-            let saved = save_or_seed(&*slot.env, self.new_seed(index))?;
-            state.put_state(&format!("env.{index}"), saved);
-        }
-        Ok(state)
-    }
-
-    /// The environments in `state`, 1 to [`PARALLEL`].
-    pub fn count(state: &EnvState) -> usize {
-        let is_there = |index: &usize| state.state(&format!("env.{index}")).arrays().len() > 0;
-        (1..PARALLEL).take_while(is_there).count() + 1
-    }
-
-    /// Takes over a state of an evaluator that was made in the same way, but for the number of
-    /// episodes: where it had more environments, the states of the last are dropped; where it had
-    /// fewer, ours without a state remain as they were made, at the beginning of their streams.
-    ///
-    /// # Errors
-    /// When it is of another form. Some environments may have taken over theirs then.
-    pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
-        let count = Self::count(state);
-        state.check_form(&self.form(count)?)?;
-        let mut begun_anew = None;
-        for index in 0..self.slots.len().min(count) {
-            let (seed, saved) = (self.new_seed(index), state.state(&format!("env.{index}")));
-            let env = &mut *self.slots[index].env;
-            begun_anew = restore_or_reset(env, &saved, seed)?.or(begun_anew);
-        }
-        if let Some(seed) = begun_anew {
-            (self.seed, self.evaluations) = (seed, 0);
-        }
-        Ok(())
-    }
-
-    /// For environment `index`, where it has to begin anew at this moment.
-    fn new_seed(&self, index: usize) -> u64 {
-        derive_seed(derive_seed(self.seed, index), self.evaluations)
-    }
-
-    fn try_run<B: RescoreBackend>(
-        &mut self,
-        agent: &dyn Agent<B>,
-        device: &B::Device,
-        interrupt: &Interrupt,
-    ) -> Result<Option<Evaluation>, RunError> {
+        let seed = derive_seed(self.seed, step as usize);
         let mut evaluation = Evaluation::default();
+        // Of the calls of the agent; it wraps after 2^32 of them.
+        let mut counter = 0;
         while evaluation.returns.len() < self.episodes {
-            let count = (self.episodes - evaluation.returns.len()).min(self.slots.len());
-            if !self.play(count, agent, device, interrupt)? {
+            let played = evaluation.returns.len();
+            let count = (self.episodes - played).min(self.slots.len());
+            for (index, slot) in self.slots[..count].iter_mut().enumerate() {
+                slot.begin(Some(derive_seed(seed, played + index)))?;
+            }
+            if !self.play(count, agent, device, &mut counter, interrupt)? {
                 return Ok(None);
             }
             for slot in &self.slots[..count] {
@@ -288,17 +226,15 @@ impl Evaluator {
         }
     }
 
-    /// Plays one episode in each of the first `count` environments; whether to the end.
+    /// Plays the episodes that the first `count` environments have begun; whether to the end.
     fn play<B: RescoreBackend>(
         &mut self,
         count: usize,
         agent: &dyn Agent<B>,
         device: &B::Device,
+        counter: &mut u32,
         interrupt: &Interrupt,
     ) -> Result<bool, RunError> {
-        for slot in &mut self.slots[..count] {
-            slot.begin()?;
-        }
         let mut took = Duration::ZERO;
         loop {
             let mut active: Vec<_> = self.slots[..count].iter_mut().filter(|s| !s.done).collect();
@@ -327,7 +263,12 @@ impl Evaluator {
                 }));
             }
             let observations = Tensor::from_data(TensorData::new(observations, shape), device);
-            let actions = to_vec(agent.act_deterministic(observations).clamp(-1.0, 1.0));
+            let actions = to_vec(if self.stochastic {
+                agent.act(observations, *counter)
+            } else {
+                agent.act_deterministic(observations).clamp(-1.0, 1.0)
+            });
+            *counter = counter.wrapping_add(1);
             let began = Instant::now();
             active
                 .par_iter_mut()
@@ -339,8 +280,9 @@ impl Evaluator {
 }
 
 impl Slot {
-    fn begin(&mut self) -> Result<(), EnvError> {
-        self.env.reset(None)?;
+    /// Begins an episode: with a seed, or going on with the random stream.
+    fn begin(&mut self, seed: Option<u64>) -> Result<(), EnvError> {
+        self.env.reset(seed)?;
         (self.total_reward, self.length, self.done) = (0.0, 0, false);
         (self.truncated, self.capped, self.warning) = (false, false, None);
         Ok(())
@@ -358,7 +300,7 @@ impl Slot {
             added.map_err(|steps| diverged(&*self.env, steps, self.warning.take()))?;
             if self.length == 0 {
                 // Nothing was played.
-                return self.begin();
+                return self.begin(None);
             }
         }
         self.total_reward += step.reward;

@@ -7,7 +7,7 @@ use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::announce::announce;
 use crate::config::{Change, Config};
-use crate::evaluate::{Evaluator, PARALLEL};
+use crate::evaluate::Evaluator;
 use crate::footprint::{Footprint, Memory, size};
 use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
@@ -33,6 +33,11 @@ pub struct Environments {
 /// What the environments' state was called that held the statistics of a replay buffer of
 /// normalised observations, up to version 2 of checkpoints.
 const OLD_STATISTICS: &str = "training.statistics.";
+
+/// Where the state of environments for evaluation was, up to version 2 of checkpoints.
+const OLD_EVALUATION: &str = "evaluation.";
+/// The most there could be of them.
+const OLD_EVALUATIONS: usize = 64;
 
 impl Environments {
     /// Makes and seeds the environments that `config` asks for.
@@ -138,21 +143,33 @@ impl Environments {
         Ok(())
     }
 
-    /// The complete state of all of them; of environments that cannot save it
-    /// ([`EnvError::StateUnsupported`]) only a seed for new episodes.
+    /// The complete state of those that the agent learns in, and of what normalises; of
+    /// environments that cannot save it ([`EnvError::StateUnsupported`]) only a seed for new
+    /// episodes. Evaluations need none.
     ///
     /// # Errors
     /// When saving a task fails in another way.
     pub fn state(&self) -> Result<EnvState, RunError> {
         let mut state = EnvState::new();
         state.put_state("training", self.training.state_or_seeds()?);
-        state.put_state("evaluation", self.evaluation.state()?);
         state.put_state("normalizers", self.normalizers.state());
         Ok(state)
     }
 
-    /// Takes over a state of environments that were made in the same way, but for the number of
-    /// those for evaluation; see [`Evaluator::restore`].
+    /// A state as large as one of these environments in any version of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Environments::state`].
+    pub fn largest_state(&self) -> Result<EnvState, RunError> {
+        let mut state = self.state()?;
+        let one = state.state("training.env.0");
+        for index in 0..OLD_EVALUATIONS {
+            state.put_state(&format!("{OLD_EVALUATION}env.{index}"), one.clone());
+        }
+        Ok(state)
+    }
+
+    /// Takes over a state of environments that were made in the same way.
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
@@ -168,30 +185,15 @@ impl Environments {
                 "this version stores raw observations and normalises them when it draws them",
             ));
         }
-        let evaluation = state.state("evaluation");
-        let count = Evaluator::count(&evaluation);
-        (state.check_form(&self.state_with(count)?)).map_err(EnvError::from)?;
+        let mut known = EnvState::new();
+        let arrays = state.arrays();
+        for (name, array) in arrays.filter(|(name, _)| !name.starts_with(OLD_EVALUATION)) {
+            known.insert(name, array.clone());
+        }
+        known.check_form(&self.state()?).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
-        self.evaluation.restore(&evaluation)?;
         (self.normalizers.restore(&state.state("normalizers"))).map_err(EnvError::from)?;
         Ok(())
-    }
-
-    /// A state as large as that of a run of this task can be, however many episodes it evaluates.
-    ///
-    /// # Errors
-    /// When the task cannot be saved.
-    pub fn largest_state(&self) -> Result<EnvState, RunError> {
-        self.state_with(PARALLEL)
-    }
-
-    /// A state of the form that it has with `count` environments for evaluation.
-    fn state_with(&self, count: usize) -> Result<EnvState, RunError> {
-        let mut state = EnvState::new();
-        state.put_state("training", self.training.state_or_seeds()?);
-        state.put_state("evaluation", self.evaluation.form(count)?);
-        state.put_state("normalizers", self.normalizers.state());
-        Ok(state)
     }
 }
 

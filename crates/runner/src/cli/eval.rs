@@ -1,35 +1,29 @@
-//! `eval`: evaluation episodes with a trained policy.
+//! `eval`: evaluation episodes with a trained policy, those of the training or others.
 
 use std::path::{Path, PathBuf};
 
 use rescore_kernels::RescoreBackend;
 use serde::Serialize;
 
-use super::{parse_which, print, print_json};
-use crate::backend::{self, AUTO, Work, dispatch};
-use crate::checkpoint::{Checkpoints, Description, Which};
-use crate::config::{Config, Request, resolve};
+use super::policy::PolicyArgs;
+use super::{print, print_json};
+use crate::backend::{Work, dispatch};
+use crate::checkpoint::Description;
+use crate::config::Config;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::interrupt::Interrupt;
 use crate::{RunError, policy};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EvalArgs {
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Run folder
     #[arg(value_name = "RUN_DIR")]
     run: PathBuf,
     /// Episodes to play [default: as in training]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     episodes: Option<u32>,
-    /// Checkpoint: `best` or its step [default: the last]
-    #[arg(long, value_name = "best|STEP", value_parser = parse_which)]
-    checkpoint: Option<Which>,
-    /// Tensor backend [default: as in training]
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
-    /// Device of the backend, see `devices` [default: as in training, with --backend the first GPU]
-    #[arg(long, value_name = "N")]
-    device: Option<String>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -54,23 +48,15 @@ struct EvalReport {
 impl EvalArgs {
     /// Plays evaluation episodes and prints their returns.
     pub(super) fn run(&self) -> Result<(), RunError> {
-        let mut request = Request::of_run(&self.run);
-        request.backend.clone_from(&self.backend);
-        let auto = || self.backend.as_ref().map(|_| AUTO.to_owned());
-        request.device = self.device.clone().or_else(auto);
-        if let Some(episodes) = self.episodes {
-            request
-                .set
-                .push(format!("training.eval_episodes={episodes}"));
-        }
-        let config = resolve(&request)?;
-        backend::check_config(&config)?;
-        let path = Checkpoints::of(&self.run).find(self.checkpoint.unwrap_or(Which::Last))?;
+        let episodes = self.episodes.map(|n| format!("training.eval_episodes={n}"));
+        let config = self.policy.config(&self.run, episodes)?;
+        let path = self.policy.checkpoint(&self.run)?;
         #[cfg(feature = "mujoco")]
         let _model = crate::model_copy::restore(&self.run, &config)?;
         let work = Eval {
             config: &config,
             path: &path,
+            stochastic: self.policy.stochastic,
         };
         let (description, evaluation) = dispatch(&config, work)??;
         let report = EvalReport {
@@ -103,6 +89,7 @@ impl EvalArgs {
 struct Eval<'a> {
     config: &'a Config,
     path: &'a Path,
+    stochastic: bool,
 }
 
 impl Work for Eval<'_> {
@@ -116,8 +103,10 @@ impl Work for Eval<'_> {
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_normalizer(policy.normalizer);
+        evaluator.set_stochastic(self.stochastic);
+        let (agent, step) = (policy.agent.as_ref(), policy.description.step);
         // Nothing here asks to stop: a signal ends the program.
-        let evaluation = evaluator.run(policy.agent.as_ref(), device, &Interrupt::default())?;
+        let evaluation = evaluator.run(agent, device, step, &Interrupt::default())?;
         Ok((policy.description, evaluation.unwrap_or_default()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod again;
 mod eval;
+mod policy;
 mod prune;
 mod render;
 mod train;

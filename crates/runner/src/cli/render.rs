@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::parse_which;
+use super::policy::PolicyArgs;
 use crate::RunError;
-use crate::checkpoint::Which;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RenderArgs {
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Run folder of the policy
     #[arg(
         value_name = "RUN_DIR",
@@ -16,7 +17,7 @@ pub(super) struct RenderArgs {
     )]
     run: Option<PathBuf>,
     /// Task, to be filmed with random actions
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["checkpoint", "backend", "device", "set", "stochastic"])]
     env: Option<String>,
     /// The film; .mp4 needs the program ffmpeg
     #[arg(long, value_name = "FILE.gif|FILE.mp4")]
@@ -33,9 +34,6 @@ pub(super) struct RenderArgs {
     /// Width and height in pixels, up to 4096x4096
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = parse_size)]
     size: (u16, u16),
-    /// Checkpoint: `best` or its step [default: the last]
-    #[arg(long, value_name = "best|STEP", value_parser = parse_which, conflicts_with = "env")]
-    checkpoint: Option<Which>,
 }
 
 fn parse_size(text: &str) -> Result<(u16, u16), String> {
@@ -50,9 +48,6 @@ impl RenderArgs {
     #[cfg(feature = "render")]
     pub(super) fn run(&self) -> Result<(), RunError> {
         use super::print;
-        use crate::backend;
-        use crate::checkpoint::Checkpoints;
-        use crate::config::{Request, resolve};
         use crate::render::{Scene, film_policy, film_random};
 
         let scene = Scene {
@@ -64,14 +59,12 @@ impl RenderArgs {
         };
         let shown = match (&self.run, &self.env) {
             (Some(run), _) => {
-                let config = resolve(&Request::of_run(run))?;
-                backend::check_config(&config)?;
-                let which = self.checkpoint.unwrap_or(Which::Last);
-                let path = Checkpoints::of(run).find(which)?;
+                let config = self.policy.config(run, None)?;
+                let path = self.policy.checkpoint(run)?;
                 let _model = crate::model_copy::restore(run, &config)?;
-                film_policy(&config, &path, &scene)?
+                film_policy(&config, &path, self.policy.stochastic, &scene)?
             }
-            (None, Some(env)) => film_random(env, 0, &scene)?,
+            (None, Some(env)) => film_random(env, self.policy.seed().unwrap_or(0), &scene)?,
             (None, None) => unreachable!("one of the two is required"),
         };
         let returns: Vec<_> = shown.returns.iter().map(|r| format!("{r:.2}")).collect();
@@ -107,6 +100,16 @@ mod tests {
         };
         assert!(parse(&["run"]) && parse(&["--env", "Hopper-v4", "--steps", "5"]));
         assert!(parse(&["run", "--checkpoint", "best", "--size", "64x48"]));
+        assert!(parse(&[
+            "run",
+            "--backend",
+            "flex",
+            "--stochastic",
+            "--seed",
+            "3"
+        ]));
+        assert!(parse(&["--env", "Hopper-v4", "--seed", "3"]));
+        assert!(!parse(&["--env", "Hopper-v4", "--stochastic"]));
         assert!(!parse(&[]) && !parse(&["run", "--env", "Hopper-v4"]));
         assert!(!parse(&["run", "--size", "64"]) && !parse(&["run", "--size", "axb"]));
     }

@@ -41,14 +41,21 @@ pub struct Shown {
     pub returns: Vec<f64>,
 }
 
-/// Films the policy of the checkpoint in the folder `path`.
+/// Films the policy of the checkpoint in the folder `path`, deterministic or, if `stochastic`, with
+/// exploration as in training.
 ///
 /// # Errors
 /// When the checkpoint does not fit, the task cannot be drawn or the film cannot be written.
-pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Shown, RunError> {
+pub fn film_policy(
+    config: &Config,
+    path: &Path,
+    stochastic: bool,
+    scene: &Scene<'_>,
+) -> Result<Shown, RunError> {
     struct Filming<'a> {
         config: &'a Config,
         path: &'a Path,
+        stochastic: bool,
         scene: &'a Scene<'a>,
     }
     impl Work for Filming<'_> {
@@ -64,8 +71,11 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
             let most = config.training.eval_max_steps as u32;
             scene.steps = Some(scene.steps.map_or(most, |steps| steps.min(most)));
             let task = &config.task;
+            let mut counter = 0;
             film(&config.env, task, env, seed, &scene, |observation| {
-                act(&policy, observation, device)
+                counter += 1;
+                let exploring = self.stochastic.then_some(counter);
+                act(&policy, observation, exploring, device)
             })
         }
     }
@@ -74,25 +84,29 @@ pub fn film_policy(config: &Config, path: &Path, scene: &Scene<'_>) -> Result<Sh
         Filming {
             config,
             path,
+            stochastic,
             scene,
         },
     )?
 }
 
-/// The policy's deterministic action.
-fn act<B: RescoreBackend>(policy: &Policy<B>, observation: &[f64], device: &B::Device) -> Vec<f32> {
+/// The policy's deterministic action, or, `exploring`, its action at this counter.
+fn act<B: RescoreBackend>(
+    policy: &Policy<B>,
+    observation: &[f64],
+    exploring: Option<u32>,
+    device: &B::Device,
+) -> Vec<f32> {
     let mut row: Vec<f32> = observation.iter().map(|x| *x as f32).collect();
     if let Some(normalizer) = &policy.normalizer {
         normalizer.apply(&mut row);
     }
     let shape = [1, row.len()];
     let observations = Tensor::from_data(TensorData::new(row, shape), device);
-    to_vec(
-        policy
-            .agent
-            .act_deterministic(observations)
-            .clamp(-1.0, 1.0),
-    )
+    to_vec(match exploring {
+        Some(counter) => policy.agent.act(observations, counter),
+        None => (policy.agent.act_deterministic(observations)).clamp(-1.0, 1.0),
+    })
 }
 
 /// Films the registered task `name` under uniformly random actions.

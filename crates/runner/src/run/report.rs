@@ -64,7 +64,8 @@ impl<B: RescoreBackend> Run<'_, B> {
         let normalizer = self.envs.normalizers.observation().cloned();
         self.envs.evaluation.set_normalizer(normalizer);
         let agent = self.agent.as_ref();
-        let Some(evaluation) = self.envs.evaluation.run(agent, self.device, interrupt)? else {
+        let (device, step) = (self.device, self.step);
+        let Some(evaluation) = self.envs.evaluation.run(agent, device, step, interrupt)? else {
             return self.stop_if(interrupt);
         };
         let mean_return = evaluation.mean();
