@@ -140,10 +140,18 @@ mod tests {
     use crate::config::{Request, resolve};
 
     fn config(algo: &str, set: &[&str]) -> Config {
+        let published = [
+            "steps=1000000",
+            "updates_per_step=0.2",
+            "eval_every=50000",
+            "eval_episodes=20",
+        ];
+        let particles = (algo != "sac").then_some("particles=32");
+        let set = published.iter().chain(&particles).chain(set);
         let request = Request {
             algo: Some(algo.into()),
             env: Some("Pendulum-v1".into()),
-            set: set.iter().map(|&setting| setting.to_owned()).collect(),
+            set: set.map(|&setting| setting.to_owned()).collect(),
             ..Request::default()
         };
         resolve(&request).expect("a configuration")
@@ -162,10 +170,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_updates_steps_and_evaluations() {
-        let config = config(
-            "dpmd",
-            &["steps=120000", "eval_every=50000", "eval_episodes=20"],
-        );
+        let config = config("dpmd", &["steps=120000"]);
         let rest = measured().rest(&config, 50, 119_950);
         // 0.2 updates a step; three evaluations, of 20 episodes of 200 steps.
         assert!((rest.updates - 119_950.0 * 0.05).abs() < 1e-6, "{rest:?}");
