@@ -72,14 +72,14 @@ fn a_run_says_what_it_writes_and_how_long_it_takes() {
     assert!(output.status.success(), "{said}");
     assert_eq!(stdout(&output).trim(), "run", "only the folder is data");
     for part in [
-        "writing to run: metrics.jsonl every 10 steps; eval.csv, 2 episodes every 40 steps",
+        "writing to run: config.toml and manifest.json; metrics.jsonl every 10 steps; eval.csv, 2 episodes every 40 steps",
         "checkpoints/ every 30 steps",
         "replay/ with the replay buffer",
         // 4096 rows of 9 numbers; 450 transitions of them on the disk.
         "memory: up to 147.5 kB for the replay buffer",
         "estimate: next evaluation, at step ",
         "end, at step 400, in about 0:0",
-        "--steps (now 400) and ",
+        "shorter with --steps N (now 400) or --set ",
     ] {
         assert!(said.contains(part), "no `{part}` in {said}");
     }

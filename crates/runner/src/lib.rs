@@ -20,7 +20,7 @@ pub mod guard;
 pub mod interrupt;
 mod lock;
 pub mod log;
-mod output;
+pub mod output;
 pub mod plot;
 pub mod policy;
 pub mod progress;
