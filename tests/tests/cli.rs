@@ -238,12 +238,12 @@ fn eval_repeats_the_evaluation_of_the_log_and_plays_others() {
             .iter()
             .map(|x| x.parse().expect("a number"))
             .collect();
-        assert_eq!(
-            returns(&report(&["--checkpoint", row[0]])),
-            logged,
-            "step {}",
-            row[0]
-        );
+        let again = returns(&report(&["--checkpoint", row[0]]));
+        assert_eq!(again.len(), logged.len());
+        for (a, b) in again.iter().zip(&logged) {
+            // Readers of JSON may round the last bit.
+            assert!((a - b).abs() <= 1e-12 * b.abs(), "step {}: {a} {b}", row[0]);
+        }
         repeated += 1;
     }
     assert!(repeated > 1, "{table}");

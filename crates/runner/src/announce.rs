@@ -55,7 +55,8 @@ fn writes(config: &Config, folder: &Path, checkpoint: u64) -> [String; 3] {
     let training = &config.training;
     [
         format!(
-            "writing to {}: metrics.jsonl every {} steps; eval.csv, {} episodes every {} steps",
+            "writing to {}: config.toml and manifest.json; metrics.jsonl every {} steps; eval.csv, {} \
+             episodes every {} steps",
             folder.display(),
             training.log_every,
             training.eval_episodes,

@@ -143,9 +143,15 @@ mod tests {
     use crate::config::{Request, resolve};
 
     fn config(set: &[&str]) -> Config {
+        let published = [
+            "steps=1000000",
+            "warmup_steps=30000",
+            "replay_capacity=1000000",
+        ];
+        let set = published.iter().chain(set);
         let request = Request {
             env: Some("Pendulum-v1".into()),
-            set: set.iter().map(|&setting| setting.to_owned()).collect(),
+            set: set.map(|&setting| setting.to_owned()).collect(),
             ..Request::default()
         };
         resolve(&request).expect("a configuration")
@@ -155,7 +161,7 @@ mod tests {
     const HUMANOID: (usize, usize) = (376, 17);
 
     #[test]
-    fn the_default_run_of_a_large_task_takes_gigabytes() {
+    fn a_long_run_of_a_large_task_takes_gigabytes() {
         let footprint = Footprint::new(&config(&[]), HUMANOID);
         // A million rows in blocks of 4096.
         assert_eq!(footprint.memory, 1_003_520 * 3084);

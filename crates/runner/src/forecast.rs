@@ -74,8 +74,8 @@ impl Forecast {
         let percent = |part: f64| format!("{:.0} %", 100.0 * part / total.max(1e-9));
         Some(format!(
             "estimate: next evaluation, at step {}, done in about {}; end, at step {}, in about {} \
-             (updates {}, acting and environments {}, evaluations {}{}); what shortens it most: \
-             --steps (now {}) and {}",
+             (updates {}, acting and environments {}, evaluations {}{}); shorter with --steps N (now {}) \
+             or --set {}",
             next_evaluation(config, step),
             clock(rest.to_evaluation),
             config.steps,
@@ -125,12 +125,12 @@ fn next_evaluation(config: &Config, step: u64) -> u64 {
 fn setting(config: &Config, rest: &Rest) -> String {
     let training = &config.training;
     if rest.evaluations > rest.updates {
-        return format!("eval_episodes (now {})", training.eval_episodes);
+        return format!("eval_episodes=N (now {})", training.eval_episodes);
     }
     let agent = toml::Table::try_from(&config.agent).unwrap_or_default();
     match agent.get("particles").and_then(toml::Value::as_integer) {
-        Some(particles) if particles > 1 => format!("particles (now {particles})"),
-        _ => format!("updates_per_step (now {})", training.updates_per_step),
+        Some(particles) if particles > 1 => format!("particles=N (now {particles})"),
+        _ => format!("updates_per_step=N (now {})", training.updates_per_step),
     }
 }
 
@@ -140,10 +140,18 @@ mod tests {
     use crate::config::{Request, resolve};
 
     fn config(algo: &str, set: &[&str]) -> Config {
+        let published = [
+            "steps=1000000",
+            "updates_per_step=0.2",
+            "eval_every=50000",
+            "eval_episodes=20",
+        ];
+        let particles = (algo != "sac").then_some("particles=32");
+        let set = published.iter().chain(&particles).chain(set);
         let request = Request {
             algo: Some(algo.into()),
             env: Some("Pendulum-v1".into()),
-            set: set.iter().map(|&setting| setting.to_owned()).collect(),
+            set: set.map(|&setting| setting.to_owned()).collect(),
             ..Request::default()
         };
         resolve(&request).expect("a configuration")
@@ -162,10 +170,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_updates_steps_and_evaluations() {
-        let config = config(
-            "dpmd",
-            &["steps=120000", "eval_every=50000", "eval_episodes=20"],
-        );
+        let config = config("dpmd", &["steps=120000"]);
         let rest = measured().rest(&config, 50, 119_950);
         // 0.2 updates a step; three evaluations, of 20 episodes of 200 steps.
         assert!((rest.updates - 119_950.0 * 0.05).abs() < 1e-6, "{rest:?}");
@@ -180,7 +185,7 @@ mod tests {
             "at step 50000, done in about 0:42:31",
             "end, at step 120000, in about 1:42:09",
             "updates 98 %",
-            "--steps (now 120000) and particles (now 32)",
+            "shorter with --steps N (now 120000) or --set particles=N (now 32)",
         ] {
             assert!(line.contains(part), "no {part} in {line}");
         }
@@ -191,10 +196,10 @@ mod tests {
     fn the_setting_named_is_the_one_that_matters() {
         let named =
             |algo: &str, set: &[&str]| measured().line(&config(algo, set), 50).expect("left");
-        assert!(named("sac", &[]).ends_with("and updates_per_step (now 0.2)"));
-        assert!(named("dpmd", &["particles=1"]).ends_with("and updates_per_step (now 0.2)"));
+        assert!(named("sac", &[]).ends_with("--set updates_per_step=N (now 0.2)"));
+        assert!(named("dpmd", &["particles=1"]).ends_with("--set updates_per_step=N (now 0.2)"));
         let often = ["eval_every=100", "eval_episodes=64"];
-        assert!(named("dpmd", &often).ends_with("and eval_episodes (now 64)"));
+        assert!(named("dpmd", &often).ends_with("--set eval_episodes=N (now 64)"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod log;
 #[cfg(feature = "mujoco")]
 mod model_copy;
 pub mod normalize;
-mod output;
+pub mod output;
 pub mod plot;
 pub mod policy;
 pub mod progress;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.toml        resolved: every key, so that it alone reproduces the run
-//! manifest.json      version, commit, backend, device, host, command line, start; resumptions
+//! manifest.json      version and commit of the program, backend, host, command line; resumptions
 //! model.mjb, .json   the model of a task with an `xml_file` of one's own; see `model_copy`
 //! metrics.jsonl      one object per line
 //! eval.csv           step,episodes,mean_return,std_return,return_0,...
@@ -10,6 +10,7 @@
 //! replay/            see `replay::Segments`
 //! LOCK               locked while a process writes to the folder
 //! DONE               exists when the run reached its last step
+//! PRUNED             exists when `rescore prune` removed what only resuming needs
 //! crash.json         why the run stopped, where a number was not finite
 //! ```
 //!

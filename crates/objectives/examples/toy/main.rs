@@ -2,8 +2,8 @@
 //! energy is known, from samples of another distribution, once their denoising losses are
 //! weighted.
 //!
-//! `cargo run --release -p rescore-objectives --example toy [FILE]` trains three models (about a
-//! minute) and writes the figure to FILE, by default `toy.svg`.
+//! `cargo run --release -p rescore-objectives --example toy [FILE.svg]` trains three models (about a
+//! minute) and writes the figure to FILE.svg, by default `toy.svg`.
 
 mod drawing;
 mod mixture;
@@ -24,8 +24,9 @@ const SEED: u64 = 0;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let path = PathBuf::from(arguments.next().unwrap_or_else(|| "toy.svg".into()));
-    if arguments.next().is_some() || path.to_string_lossy().starts_with('-') {
-        eprintln!("usage: toy [FILE]\nwrites the figure to FILE, by default toy.svg");
+    let is_svg = path.extension().is_some_and(|ending| ending == "svg");
+    if arguments.next().is_some() || path.to_string_lossy().starts_with('-') || !is_svg {
+        eprintln!("usage: toy [FILE.svg]\nwrites the figure to FILE.svg, by default toy.svg");
         return ExitCode::from(2);
     }
     // A file that cannot be written is better found out before the training; an older figure stays

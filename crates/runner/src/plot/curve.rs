@@ -16,7 +16,7 @@ pub struct Point {
     pub mean: f64,
     /// Standard deviation over the same.
     pub std: f64,
-    /// Number of runs that were evaluated at this step.
+    /// Number of runs that have a part in it.
     pub runs: usize,
 }
 

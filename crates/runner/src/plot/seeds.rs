@@ -66,14 +66,12 @@ impl Group {
     }
 
     /// Mean and standard deviation over the runs, at every step at which any was evaluated; each
-    /// point says how many were.
+    /// point says of how many. Between two of its evaluations (runs of another length have their
+    /// last one elsewhere) a run counts with the value on the line between them.
     pub fn curve(&self) -> Curve {
         let point = |step: f64| {
-            let returns: Vec<_> = self
-                .runs
-                .iter()
-                .filter_map(|(_, run)| at(run, step))
-                .collect();
+            let runs = self.runs.iter();
+            let returns: Vec<_> = runs.filter_map(|(_, run)| on_line(run, step)).collect();
             let (mean, std) = mean_and_std(&returns);
             Point {
                 step,
@@ -135,14 +133,12 @@ impl Group {
         Ok(line)
     }
 
-    /// A line for each run that lacks evaluations at which others were evaluated.
+    /// A line for each run that has no part in some steps of the curve.
     pub fn missing(&self) -> Vec<String> {
         let steps = self.steps();
         let line = |(seed, run): &(i64, Curve)| {
-            let missing: Vec<_> = steps
-                .iter()
-                .filter(|step| at(run, **step).is_none())
-                .collect();
+            let missing = steps.iter().filter(|step| on_line(run, **step).is_none());
+            let missing: Vec<_> = missing.collect();
             let (first, last) = (missing.first()?, missing.last()?);
             let steps = match missing.len() {
                 1 => format!("step {first}"),
@@ -216,6 +212,18 @@ fn at(run: &Curve, step: f64) -> Option<f64> {
         .points
         .binary_search_by(|point| point.step.total_cmp(&step));
     found.ok().map(|index| run.points[index].mean)
+}
+
+/// The mean return at `step`, or on the line between the evaluations before and after it.
+fn on_line(run: &Curve, step: f64) -> Option<f64> {
+    let after = run.points.partition_point(|point| point.step < step);
+    let next = run.points.get(after)?;
+    if next.step <= step {
+        return Some(next.mean);
+    }
+    let before = run.points.get(after.checked_sub(1)?)?;
+    let share = (step - before.step) / (next.step - before.step);
+    Some(before.mean + share * (next.mean - before.mean))
 }
 
 /// Mean, and standard deviation of a sample (divided by n - 1); 0 for a single value.
@@ -305,6 +313,32 @@ mod tests {
         let curve = groups[1].curve();
         assert_eq!(curve.name, "dpmd on Pendulum-v1 (b), 1 seed");
         assert_eq!(curve.points, [point(10.0, 7.0, 0.0, 1)]);
+    }
+
+    #[test]
+    fn a_last_evaluation_between_those_of_others_is_no_spike() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let runs = [
+            run(folder, "a", &config(0, 40, 4), &[(20, 0.0), (40, 10.0)]),
+            // Its last evaluation is where it ended.
+            run(folder, "b", &config(1, 25, 4), &[(20, 2.0), (25, 4.5)]),
+        ];
+        let groups = Group::of(&runs).expect("readable");
+        let found: Vec<_> = (groups[0].curve().points.iter())
+            .map(|point| (point.step, point.mean, point.runs))
+            .collect();
+        assert_eq!(found, [(20.0, 1.0, 2), (25.0, 3.5, 2), (40.0, 10.0, 1)]);
+        let missing = groups[0].missing();
+        assert!(
+            missing.len() == 1 && missing[0].contains("seed 1 (b)"),
+            "{missing:?}"
+        );
+        let summary = groups[0].summary().expect("step 20");
+        assert!(
+            summary.contains("last 1.00 ± 1.41 (of the 1 of 3 steps"),
+            "{summary}"
+        );
     }
 
     #[test]
