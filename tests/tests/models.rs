@@ -180,6 +180,7 @@ fn a_model_that_diverges_ends_with_1_and_a_short_log() {
         ("a", "false", "20"),
         ("b", "false", "0"),
         ("c", "true", "20"),
+        ("d", "true", "0"),
     ] {
         let [overlap, warmup] = [
             format!("overlap={overlap}"),

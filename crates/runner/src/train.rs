@@ -182,7 +182,7 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     let updates = UpdateSchedule::new(run.config.training.updates_per_step);
     let mut progress = Progress::begin("train", run.step, steps);
     loop {
-        while run.agent.updates() < updates.due(run.step) {
+        while run.can_learn() && run.agent.updates() < updates.due(run.step) {
             run.stop_if(interrupt)?;
             run.update()?;
         }
@@ -196,6 +196,8 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
         let actions = run.act(&observations);
         if run.config.training.overlap {
             let due = updates.due(run.step + run.config.training.num_envs as u64);
+            // Without a transition, the updates of this step are made up for after it.
+            let due = if run.can_learn() { due } else { 0 };
             run.draw_ahead(due);
             let actions = run.read(actions)?;
             run.interact_while_learning(&observations, &actions, due)?;

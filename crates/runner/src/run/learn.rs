@@ -9,6 +9,12 @@ use crate::replay::{Replay, Sampler};
 use crate::{RunError, backend, fault, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
+    /// Whether there is a transition to learn from. There is none at first without a warm-up, nor
+    /// where the simulator has warned in every step so far.
+    pub fn can_learn(&self) -> bool {
+        self.replay.len() > 0
+    }
+
     /// One gradient update on a uniformly drawn batch.
     ///
     /// # Errors
