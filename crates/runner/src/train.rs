@@ -60,7 +60,7 @@ impl Environments {
     }
 
     fn of(config: &Config, training: VecEnv, mut evaluation: Evaluator) -> Result<Self, RunError> {
-        evaluation.set_max_steps(config.training.eval_max_steps as u32);
+        evaluation.set_max_steps(config.training.eval_max_steps);
         let (learns, plays) = (
             (training.observation_dim(), training.action_dim()),
             evaluation.dims(),
