@@ -12,7 +12,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// Whether there is a transition to learn from. There is none at first without a warm-up, nor
     /// where the simulator has warned in every step so far.
     pub fn can_learn(&self) -> bool {
-        self.replay.len() > 0
+        !self.replay.is_empty()
     }
 
     /// One gradient update on a uniformly drawn batch.
