@@ -60,6 +60,11 @@ fn what_does_not_fit_ends_with_2_before_anything_is_written() {
         let messages = ["actuator 0 (`push`)", "cart.xml", message];
         fails(folder.path(), &arguments, 2, &messages);
     }
+    // What MuJoCo refuses itself.
+    write(&model, "-3 3", "3 -3");
+    let arguments = cart(&["--set", "xml_file=./cart.xml"]);
+    fails(folder.path(), &arguments, 2, &["push", "cart.xml", "range"]);
+    write(&model, "100", "100");
     let ant = ["--set", "xml_file=./cart.xml", "--env", "Ant-v5"];
     fails(
         folder.path(),
@@ -180,6 +185,7 @@ fn a_model_that_diverges_ends_with_1_and_a_short_log() {
         ("a", "false", "20"),
         ("b", "false", "0"),
         ("c", "true", "20"),
+        ("d", "true", "0"),
     ] {
         let [overlap, warmup] = [
             format!("overlap={overlap}"),

@@ -36,7 +36,10 @@ pub fn restore_or_reset(
     let seed = match state.u64(SEED, 1) {
         Ok(seed) => seed[0],
         Err(_) => match env.restore(state) {
-            Err(EnvError::StateUnsupported { .. }) => otherwise,
+            Err(EnvError::StateUnsupported { task }) => {
+                tracing::warn!("`{task}` cannot restore the state it saved: a new episode begins");
+                otherwise
+            }
             other => return other.map(|()| None),
         },
     };

@@ -207,6 +207,8 @@ fn env_exit_code(error: &EnvError) -> u8 {
         | EnvError::UnfitModel { .. }
         | EnvError::ObservationLength { .. }
         | EnvError::InvalidArgument(_) => exit_code::USAGE,
+        // A file that is there, and is no model, was named by mistake.
+        EnvError::InvalidModel { path, .. } if path.is_file() => exit_code::USAGE,
         EnvError::InvalidModel { .. } => exit_code::IO,
         // Anything else that an environment does in a run is no matter of usage.
         EnvError::InVector { source, .. }

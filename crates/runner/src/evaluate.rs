@@ -151,8 +151,8 @@ impl Evaluator {
     }
 
     /// Cuts an episode off when it has so many steps (at least 1), whatever the task says.
-    pub fn set_max_steps(&mut self, max_steps: u32) {
-        self.max_steps = max_steps.max(1);
+    pub fn set_max_steps(&mut self, max_steps: u64) {
+        self.max_steps = u32::try_from(max_steps.max(1)).unwrap_or(u32::MAX);
     }
 
     /// Normalises the observations that the agent acts on as training does, from now on.

@@ -97,7 +97,7 @@ impl Environments {
     }
 
     fn of(config: &Config, training: VecEnv, mut evaluation: Evaluator) -> Result<Self, RunError> {
-        evaluation.set_max_steps(config.training.eval_max_steps as u32);
+        evaluation.set_max_steps(config.training.eval_max_steps);
         let (learns, plays) = (
             (training.observation_dim(), training.action_dim()),
             evaluation.dims(),
@@ -261,8 +261,7 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     let mut progress = Progress::begin("train", run.step, steps);
     let mut forecast = Forecast::default();
     loop {
-        // There is nothing to learn from before the first transition is stored.
-        while run.agent.updates() < updates.due(run.step) && run.has_transitions() {
+        while run.can_learn() && run.agent.updates() < updates.due(run.step) {
             run.stop_if(interrupt)?;
             let begun = Instant::now();
             run.update()?;
@@ -279,7 +278,8 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
         let observations = run.observe()?;
         let actions = run.act(&observations);
         if run.config.training.overlap {
-            let due = if run.has_transitions() {
+            // Without a transition, the updates of this step are made up for after it.
+            let due = if run.can_learn() {
                 updates.due(run.step + num_envs)
             } else {
                 0

@@ -272,6 +272,21 @@ fn an_evaluation_without_end_is_cut_off() {
 }
 
 #[test]
+fn a_run_without_warm_up_learns_from_its_first_step_on() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    for overlap in ["overlap=false", "overlap=true"] {
+        let config = configuration(&[overlap, "warmup_steps=0", "updates_per_step=0.5"]);
+        let path = out.path().join(overlap);
+        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+        let quiet = Interrupt::default();
+        let (result, _) = trains(&config, limited, &folder, Begin::Fresh, &quiet);
+        result.expect("it trains");
+        let done = read(&path.join("DONE"));
+        assert!(done.contains("\"update\": 30"), "{done}");
+    }
+}
+
+#[test]
 fn actions_in_other_units_are_rescaled_in_training_and_evaluation() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let config = configuration(&[]);

@@ -99,7 +99,7 @@ impl Work for Eval<'_> {
         let config = self.config;
         let episodes = config.training.eval_episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
-        evaluator.set_max_steps(config.training.eval_max_steps as u32);
+        evaluator.set_max_steps(config.training.eval_max_steps);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_normalizer(policy.normalizer);

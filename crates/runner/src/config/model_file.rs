@@ -21,7 +21,7 @@ pub fn absolute(file: &str) -> Result<String, String> {
     }
     let below_home = file
         .strip_prefix('~')
-        .filter(|rest| rest.is_empty() || rest.starts_with(|c| path::is_separator(c)));
+        .filter(|rest| rest.is_empty() || rest.starts_with(path::is_separator));
     let path = match (below_home, std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest.trim_start_matches(path::is_separator)),
         (Some(_), None) => return Err("the home folder `~` is unknown; give the whole path".into()),

@@ -67,8 +67,7 @@ pub fn film_policy(
             let policy = policy::load::<B>(config, self.path, dims, device)?;
             let seed = NoiseKey::new(config.seed, "render").seed();
             let mut scene = self.scene.clone();
-            // Of at most 2^32 - 1.
-            let most = config.training.eval_max_steps as u32;
+            let most = u32::try_from(config.training.eval_max_steps).unwrap_or(u32::MAX);
             scene.steps = Some(scene.steps.map_or(most, |steps| steps.min(most)));
             let task = &config.task;
             let mut counter = 0;

@@ -10,6 +10,12 @@ use crate::replay::{Replay, Sampler};
 use crate::{RunError, backend, fault, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
+    /// Whether there is a transition to learn from. There is none at first without a warm-up, nor
+    /// where the simulator has warned in every step so far.
+    pub fn can_learn(&self) -> bool {
+        !self.replay.is_empty()
+    }
+
     /// One gradient update on a uniformly drawn batch.
     ///
     /// # Errors
@@ -21,11 +27,6 @@ impl<B: RescoreBackend> Run<'_, B> {
             self.read_metrics()?;
         }
         Ok(())
-    }
-
-    /// Whether there is anything to learn from.
-    pub fn has_transitions(&self) -> bool {
-        !self.replay.is_empty()
     }
 
     /// [`Run::update`] without looking at the results.
