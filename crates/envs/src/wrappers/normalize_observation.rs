@@ -87,30 +87,31 @@ impl RunningStatistics {
             variance: state.f64("variance", dim)?.to_vec(),
             count: state.f64("observations", 1)?[0],
         };
-        let sound: [(_, _, fn(f64) -> bool, _); 3] = [
-            ("mean", &this.mean[..], f64::is_finite, "finite numbers"),
-            (
-                "variance",
-                &this.variance,
-                |x| x.is_finite() && x >= 0.0,
-                "finite numbers of at least 0",
-            ),
-            (
-                "observations",
-                std::slice::from_ref(&this.count),
-                |x| x.is_finite() && x > 0.0,
-                "a finite number above 0",
-            ),
-        ];
-        for (name, values, is_sound, expected) in sound {
-            if let Some(value) = values.iter().find(|value| !is_sound(**value)) {
-                return Err(StateError::Value {
-                    name: name.to_owned(),
+        let finite = |name, values: &[f64], least: f64, expected| {
+            let sound = |value: &f64| value.is_finite() && *value >= least;
+            match values.iter().find(|value| !sound(value)) {
+                None => Ok(()),
+                Some(value) => Err(StateError::Value {
+                    name: String::from(name),
                     value: value.to_string(),
                     expected,
-                });
+                }),
             }
-        }
+        };
+        finite("mean", &this.mean, f64::MIN, "finite numbers")?;
+        finite(
+            "variance",
+            &this.variance,
+            0.0,
+            "finite numbers of at least 0",
+        )?;
+        let count = std::slice::from_ref(&this.count);
+        finite(
+            "observations",
+            count,
+            PRIOR_COUNT,
+            "at least the prior's weight",
+        )?;
         Ok(this)
     }
 }
