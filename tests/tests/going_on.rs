@@ -123,7 +123,7 @@ fn another_learning_rate_is_recorded_and_holds_from_the_checkpoint_on() {
     );
     assert_eq!(
         (&changed[0]["from"], &changed[0]["to"]),
-        (&0.0003.into(), &0.00001.into())
+        (&0.001.into(), &0.00001.into())
     );
     assert_eq!(
         (&changed[2]["from"], &changed[2]["to"]),

@@ -175,7 +175,7 @@ impl TrainArgs {
             }
             tracing::info!(
                 "the run has reached its last step, {}; --steps N makes it longer",
-                config.steps
+                before.steps
             );
             return Ok(None);
         }
