@@ -269,6 +269,11 @@ mod tests {
         assert!(parse(&["train"]).is_ok());
         assert!(parse(&["train", "--steps", "1e6"]).is_ok());
         assert!(parse(&["train", "--steps", "50_000"]).is_ok());
+        assert!(parse(&["train", "--resume", "run", "--set", "lr=1e-4", "--strict"]).is_ok());
+        let other = ["--backend", "flex", "--allow-different-bits"];
+        assert!(parse(&[&["train", "--resume", "run"], &other[..]].concat()).is_ok());
+        let job = ["train", "--algo", "sac", "--out", "run", "--continue"];
+        assert!(parse(&[&job[..], &other].concat()).is_ok());
         assert!(parse(&["render", "run", "--out", "a.gif", "--steps", "5"]).is_ok());
         assert!(parse(&["render", "--env", "Hopper-v4", "--out", "a.gif"]).is_ok());
     }
@@ -282,6 +287,9 @@ mod tests {
             &["train", "--steps", "nan"],
             &["train", "--seed", "-1"],
             &["train", "--sead", "1"],
+            &["train", "--continue"],
+            &["train", "--allow-different-bits"],
+            &["train", "--resume", "run", "--out", "run", "--continue"],
             &["eval"],
             &["eval", "run", "--episodes", "0"],
             &["plot", "run"],

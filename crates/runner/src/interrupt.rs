@@ -80,7 +80,7 @@ mod tests {
         let status = "Name:\trescore\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
         assert!(ignores(status, signal_hook::consts::SIGHUP));
         assert!(ignores(status, signal_hook::consts::SIGPIPE));
-        assert!(!ignores(status, signal_hook::consts::SIGTERM));
+        assert!(!ignores(status, SIGTERM));
         assert!(!ignores("", signal_hook::consts::SIGHUP));
     }
 }
