@@ -262,3 +262,101 @@ fn a_task_model_that_is_not_there_is_named() {
         fails(folder.path(), &arguments, code, parts);
     }
 }
+
+/// A configuration or a table of results that is no file, or has no end, is refused by whoever
+/// reads it; a pipe is what `--config` may be.
+#[cfg(unix)]
+#[test]
+fn endless_and_special_files_are_refused() {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::process::Command;
+    type Spoil<'a> = &'a dyn Fn(&Path);
+
+    let sac = |more: &[&'static str]| tiny(&[&["--algo", "sac"], more].concat());
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &sac(&["--out", "run"]));
+    let spoil: [(&str, Spoil<'_>, &str); 4] = [
+        (
+            "a pipe",
+            &|path| {
+                let status = Command::new("mkfifo").arg(path).status();
+                assert!(status.is_ok_and(|status| status.success()));
+            },
+            "not a regular file",
+        ),
+        (
+            "a device",
+            &|path| symlink("/dev/zero", path).expect("writable"),
+            "not a regular file",
+        ),
+        (
+            "a folder",
+            &|path| fs::create_dir(path).expect("writable"),
+            "not a regular file",
+        ),
+        (
+            "a tebibyte",
+            &|path| {
+                let file = fs::File::create(path).expect("writable");
+                file.set_len(1 << 40).expect("sparse");
+            },
+            "bytes long",
+        ),
+    ];
+    for (what, spoil, words) in spoil {
+        for (name, commands) in [
+            (
+                "config.toml",
+                &[
+                    &["eval", "run"][..],
+                    &["train", "--resume", "run"],
+                    &["plot", "--over-seeds", "run", "--out", "a.svg"],
+                ][..],
+            ),
+            (
+                "eval.csv",
+                &[
+                    &["plot", "run", "--out", "a.svg"],
+                    &["train", "--resume", "run", "--steps", "140"],
+                ],
+            ),
+        ] {
+            let path = folder.join("run").join(name);
+            let good = fs::read(&path).expect("there");
+            fs::remove_file(&path).expect("there");
+            spoil(&path);
+            for arguments in commands {
+                // Of a table that is gone on with, only the rows are read.
+                let is_cut = what == "a tebibyte" && name == "eval.csv" && arguments[0] == "train";
+                let words = if is_cut { "is longer than" } else { words };
+                fails(folder, arguments, 74, &[name, words]);
+            }
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            fs::write(&path, good).expect("writable");
+        }
+    }
+    fails(
+        folder,
+        &sac(&["--config", "/dev/zero", "--out", "b"]),
+        74,
+        &["/dev/zero", "longer than"],
+    );
+    fails(
+        folder,
+        &sac(&["--config", ".", "--out", "b"]),
+        74,
+        &["cannot read ."],
+    );
+    let mut child = command(folder, &sac(&["--config", "/dev/stdin", "--out", "piped"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut pipe = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut pipe, b"seed = 77\n").expect("it reads");
+    drop(pipe);
+    assert!(child.wait().expect("our own child").success());
+    assert!(read(&folder.join("piped/config.toml")).contains("seed = 77"));
+}

@@ -71,7 +71,9 @@ fn one_of_eight_proceeds_and_the_others_name_it() {
             assert!(stderr(&output).contains(&holder), "{}", stderr(&output));
         }
         let config = folder.join(run).join("config.toml");
-        while !config.exists() {
+        // A run that goes on has its configuration, and the new one once it has been read.
+        let is_written = || config.exists() && read(&config).contains("steps = 100000000");
+        while !is_written() {
             assert!(
                 started.elapsed() < Duration::from_mins(2),
                 "it writes no configuration"

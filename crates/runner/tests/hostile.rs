@@ -269,6 +269,24 @@ fn hostile_files_are_refused() {
         let error = refused(name, || RunFolder::open(folder.path()));
         assert!(error.contains("is a link that leads elsewhere"), "{error}");
     }
+    // Files of the run that are none are neither read nor removed.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("config.toml"), "").expect("writable");
+    let open = RunFolder::open(folder.path()).expect("it is a run");
+    for name in ["DONE", "crash.json"] {
+        fs::create_dir_all(folder.path().join(name).join("notes")).expect("writable");
+        let error = refused(name, || open.forget(name));
+        assert!(error.contains("not a regular file"), "{error}");
+        assert!(folder.path().join(name).join("notes").exists());
+    }
+    assert!(!open.is_done());
+    drop(open);
+    let lock = folder.path().join("LOCK");
+    fs::remove_file(&lock).expect("there");
+    let status = std::process::Command::new("mkfifo").arg(&lock).status();
+    assert!(status.is_ok_and(|status| status.success()));
+    let error = refused("a pipe", || RunFolder::open(folder.path()));
+    assert!(error.contains("LOCK"), "{error}");
     let folder = tempfile::tempdir().expect("a temporary folder");
     symlink(&precious, folder.path().join(".DONE.tmp")).expect("writable");
     write_json(&folder.path().join("DONE"), &1).expect("writable");

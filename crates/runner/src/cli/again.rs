@@ -6,7 +6,8 @@ use std::path::Path;
 /// (`cargo xtask`) has started this one.
 const VARIABLE: &str = "RESCORE_COMMAND";
 
-/// `PROGRAM train --resume RUN OPTIONS`, for the folder in which this process stands.
+/// `PROGRAM train --resume RUN OPTIONS`, for the folder in which this process stands. The options
+/// are words that need no quotes.
 pub fn command(run: &Path, options: &[&str]) -> Vec<u8> {
     let started_by = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
     let mut command = started_by.map_or_else(
@@ -29,7 +30,7 @@ pub fn command(run: &Path, options: &[&str]) -> Vec<u8> {
     command.extend(quoted(&[prefix, run].concat()));
     for option in options {
         command.push(b' ');
-        command.extend(quoted(option.as_bytes()));
+        command.extend(option.as_bytes());
     }
     command
 }

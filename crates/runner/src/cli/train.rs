@@ -189,7 +189,7 @@ impl TrainArgs {
             }
             tracing::info!(
                 "the run has reached its last step, {}; --steps N makes it longer",
-                config.steps
+                before.steps
             );
             return Ok(None);
         }

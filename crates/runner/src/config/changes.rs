@@ -53,7 +53,7 @@ impl Change {
             "env" | "task" => "the replay buffer and the returns are those of that task",
             "seed" => "every random number of the run follows from it",
             BACKEND => "the last bits of the results would differ",
-            _ => "the networks and the replay buffer were made with it",
+            _ => "its networks and its replay buffer depend on it",
         }
     }
 
@@ -143,11 +143,12 @@ pub fn require_allowed(
 /// The settings that must stay as they are, as text: equal for two configurations if and only if
 /// one can go on with the checkpoints of the other.
 pub fn fixed_text(config: &Config) -> String {
-    flat(config)
+    let lines: Vec<_> = flat(config)
         .into_iter()
         .filter(|(key, _)| key != BACKEND && !CHANGEABLE.contains(&key.as_str()))
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    lines.join("\n")
 }
 
 /// A learning rate below those of `config`, in the words of `--set`.
