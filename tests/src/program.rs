@@ -1,5 +1,7 @@
 //! Running the program `rescore` in tests. Everything here panics where a test should fail.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -56,6 +58,22 @@ pub fn stdout(output: &Output) -> String {
 /// What a finished program wrote to stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Says that the calling test could not test what it is for, and why. The gate names the file in
+/// `RESCORE_SKIPPED` and prints it at its end, because a test that returns has passed.
+///
+/// # Panics
+/// When the file cannot be written.
+pub fn skipped(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("{}: {reason}\n", thread.name().unwrap_or("a test"));
+    print!("SKIPPED: {line}");
+    if let Some(path) = std::env::var_os("RESCORE_SKIPPED") {
+        let file = File::options().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("RESCORE_SKIPPED names a file that can be written");
+    }
 }
 
 /// Runs the program, which must end with `code` and say all of `messages` on stderr.

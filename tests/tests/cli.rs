@@ -1,6 +1,8 @@
 //! The program `rescore` as a user meets it: run folders, reproducibility, evaluation, drawings.
 
-use rescore_tests::program::{command, fails, read, rescore, stderr, stdout, tiny, trains};
+use rescore_tests::program::{
+    command, fails, read, rescore, skipped, stderr, stdout, tiny, trains,
+};
 use rescore_tests::runs::assert_same;
 use serde_json::Value;
 
@@ -139,7 +141,7 @@ fn every_algorithm_trains_and_evaluates_on_every_compiled_backend() {
     for backend in ["flex", "ndarray"] {
         let probe = rescore(folder, &tiny(&["--backend", backend, "--out", backend]));
         if backend != "flex" && stderr(&probe).contains("not compiled") {
-            println!("{backend} is not compiled in: skipped");
+            skipped(&format!("{backend} is not compiled in"));
             continue;
         }
         for algo in ["dpmd", "sdac", "sac"] {

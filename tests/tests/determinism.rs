@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use rescore_tests::program::{binary, command, tiny, trains};
+use rescore_tests::program::{binary, command, skipped, tiny, trains};
 use rescore_tests::runs::{assert_same, contents};
 
 fn temporary() -> tempfile::TempDir {
@@ -74,7 +74,7 @@ fn neither_evaluation_nor_log_nor_checkpoints_change_training() {
 #[test]
 fn a_progress_bar_changes_nothing() {
     if Command::new("script").arg("--version").output().is_err() {
-        println!("SKIPPED: there is no `script` to make a terminal");
+        skipped("there is no `script` to make a terminal");
         return;
     }
     let folder = temporary();

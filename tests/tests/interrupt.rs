@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rescore_tests::program::{
-    binary, command, read, rescore, signal as send, stdout, tiny, trains,
+    binary, command, read, rescore, signal as send, skipped, stdout, tiny, trains,
 };
 use rescore_tests::runs::assert_same;
 
@@ -298,7 +298,7 @@ fn a_second_signal_ends_at_once_and_the_checkpoint_before_is_whole() {
 #[test]
 fn the_terminal_is_left_as_it_was() {
     let Ok(probe) = Command::new("script").arg("--version").output() else {
-        println!("SKIPPED: there is no `script` to make a terminal");
+        skipped("there is no `script` to make a terminal");
         return;
     };
     assert!(probe.status.success());

@@ -128,7 +128,7 @@ fn every_line_of_the_log_has_returns_and_terms_of_the_reward() {
         let value = line[key].as_f64();
         value.unwrap_or_else(|| panic!("no {key} in {line}"))
     };
-    let mut before = None;
+    let mut before: Option<f64> = None;
     for (index, line) in lines.iter().enumerate() {
         let ended = index as f64 + 3.0;
         let sum = ended * number(line, "episode_return");

@@ -119,7 +119,7 @@ fn unpack(word: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -150,9 +150,12 @@ mod tests {
         in_pool(2, || {
             // The first item lasts until all others are done, whoever took it.
             let left = AtomicUsize::new(15);
+            let begun = Instant::now();
             Round::default().run(16, |item| {
                 if item == 0 {
                     while left.load(Ordering::Relaxed) > 0 {
+                        let waited = begun.elapsed();
+                        assert!(waited < Duration::from_secs(60), "nobody helps");
                         std::thread::sleep(Duration::from_micros(50));
                     }
                 } else {
