@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rescore_tests::program::{binary, command, fails, rescore, skipped, stderr, tiny, trains};
+use rescore_tests::program::{binary, command, fails, skipped, stderr, tiny, trains};
 use rescore_tests::runs::{assert_same, contents};
 
 fn temporary() -> tempfile::TempDir {
