@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn ten_seconds_are_too_long_but_not_for_a_single_step() {
         let mut streak = WarningStreak::default();
-        assert_eq!(streak.add(1, Duration::from_secs(3600)), Ok(()));
+        assert_eq!(streak.add(1, Duration::from_hours(1)), Ok(()));
         assert_eq!(streak.add(1, Duration::ZERO), Ok(()));
         assert_eq!(streak.add(1, Duration::ZERO), Err(3));
     }

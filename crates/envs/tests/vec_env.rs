@@ -55,6 +55,8 @@ fn run_serially(name: &str, steps: usize) -> Vec<(VecStep, Vec<f32>)> {
             result.terminated.push(step.terminated);
             result.truncated.push(step.truncated);
             result.warnings.push(step.warnings);
+            // Of the step, also where a reset follows.
+            result.info.push(env.info().to_vec());
             result
                 .next_observations
                 .extend(env.observation().iter().map(|x| *x as f32));

@@ -54,7 +54,7 @@ impl VecStep {
             next_observations: vec![0.0; count * observation_dim],
             warnings: vec![0; count],
             finished: vec![None; count],
-            info: vec![Vec::new(); count],
+            info: (0..count).map(|_| room_for_info()).collect(),
         }
     }
 
@@ -180,7 +180,7 @@ impl VecEnv {
                     next_observation: vec![0.0; observation_dim],
                     observation: vec![0.0; observation_dim],
                     finished: None,
-                    info: Vec::new(),
+                    info: room_for_info(),
                 })
             })
             .collect();
@@ -354,6 +354,11 @@ impl Slot {
         }
         write_row(&mut self.observation, &*self.env)
     }
+}
+
+/// Steps of the tasks here, which give fewer quantities, then allocate nothing.
+fn room_for_info() -> Vec<Info> {
+    Vec::with_capacity(16)
 }
 
 /// An environment that nobody else can step meanwhile.
