@@ -44,6 +44,8 @@ pub struct Evaluator {
     observation_dim: usize,
     action_dim: usize,
     episodes: usize,
+    /// From which the environments' seeds are derived.
+    seed: u64,
     statistics: Option<RunningStatistics>,
 }
 
@@ -105,6 +107,7 @@ impl Evaluator {
             observation_dim,
             action_dim,
             episodes,
+            seed: base,
             statistics: None,
         })
     }
@@ -173,15 +176,19 @@ impl Evaluator {
 
     /// Takes over a state of an evaluator that was made in the same way, but for the number of
     /// episodes: where it had more environments, the states of the last are dropped; where it had
-    /// fewer, ours without a state remain as they were made, at the beginning of their streams.
+    /// fewer, ours without a state are at the beginning of their streams.
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
         let count = Self::count(state);
         state.check_form(&self.form(count)?)?;
-        for (index, slot) in self.slots.iter_mut().enumerate().take(count) {
-            slot.env.restore(&state.state(&format!("env.{index}")))?;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if index < count {
+                slot.env.restore(&state.state(&format!("env.{index}")))?;
+            } else {
+                slot.env.reset(Some(derive_seed(self.seed, index)))?;
+            }
         }
         Ok(())
     }
@@ -261,6 +268,38 @@ pub fn to_vec<B: RescoreBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_or_fewer_environments_take_over_a_state() {
+        let settings = TaskSettings::default();
+        let evaluator =
+            |episodes| Evaluator::new("Pendulum-v1", &settings, episodes, 7).expect("a task");
+        let (mut two, mut three) = (evaluator(2), evaluator(3));
+        for slot in &mut two.slots {
+            slot.step(&[0.5]).expect("a step");
+        }
+        let state = two.state().expect("it can be saved");
+        // One that was elsewhere before goes back to its beginning.
+        three.slots[2].step(&[0.5]).expect("a step");
+        three.restore(&state).expect("the same task");
+        let of = |state: &EnvState, index| state.state(&format!("env.{index}"));
+        let found = three.state().expect("it can be saved");
+        assert_eq!(of(&found, 0), of(&state, 0));
+        assert_eq!(of(&found, 1), of(&state, 1));
+        let fresh = evaluator(3).state().expect("it can be saved");
+        assert_eq!(of(&found, 2), of(&fresh, 2));
+        let mut one = evaluator(1);
+        one.restore(&found).expect("the same task");
+        let one = one.state().expect("it can be saved");
+        assert_eq!(of(&one, 0), of(&state, 0));
+        // Another task is still no guess.
+        let other = Evaluator::new("MultiGoal-v0", &settings, 1, 7).expect("a task");
+        assert!(
+            two.restore(&other.state().expect("it can be saved"))
+                .is_err()
+        );
+        assert!(two.restore(&EnvState::new()).is_err());
+    }
 
     #[test]
     fn the_standard_deviation_is_that_of_the_population() {
