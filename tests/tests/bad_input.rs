@@ -143,6 +143,11 @@ fn run_folders_that_cannot_be_used_are_refused() {
         .collect();
     assert_eq!(left.len(), 1, "a file was left in somebody's folder");
 
+    // Nor where it looks like a run.
+    fs::write(folder.join("full/config.toml"), "mine = 1").expect("writable");
+    fails(folder, &tiny(&["--out", "full"]), 2, &["not empty"]);
+    assert!(!folder.join("full/LOCK").exists());
+
     // A path below a regular file cannot be written, not even by root.
     fs::write(folder.join("file"), "").expect("writable");
     fails(folder, &tiny(&["--out", "file/run"]), 74, &["file/run"]);

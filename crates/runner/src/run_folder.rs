@@ -63,15 +63,11 @@ impl RunFolder {
             }
             None => create_named(Path::new("runs"), config)?,
         };
-        let (folder, begun) = Self::enter_existing(path, config)?;
-        if begun {
-            return Err(RunError::FolderNotEmpty(folder.path));
-        }
-        Ok(folder)
+        Self::enter_existing(path, config, false).map(|(folder, _)| folder)
     }
 
     /// The folder of a run that is to go on, or to begin if the folder `path` is empty or missing;
-    /// and whether the run had begun. Which it is is decided under the lock, so that of several
+    /// and whether the run had begun. The lock is taken before that is looked at, so that of several
     /// processes one begins the run.
     ///
     /// # Errors
@@ -79,11 +75,15 @@ impl RunFolder {
     /// written.
     pub fn enter(path: &Path, config: &Config) -> Result<(Self, bool), RunError> {
         fs::create_dir_all(path).map_err(RunError::io("create", path))?;
-        Self::enter_existing(path.to_owned(), config)
+        Self::enter_existing(path.to_owned(), config, true)
     }
 
-    fn enter_existing(path: PathBuf, config: &Config) -> Result<(Self, bool), RunError> {
-        let is_run = || fs::symlink_metadata(path.join(CONFIG_FILE)).is_ok();
+    fn enter_existing(
+        path: PathBuf,
+        config: &Config,
+        goes_on: bool,
+    ) -> Result<(Self, bool), RunError> {
+        let is_run = || goes_on && fs::symlink_metadata(path.join(CONFIG_FILE)).is_ok();
         // A folder that has files but no lock is somebody's data: leave no file behind in it.
         // The lock itself does not count: another process may create it at this very moment.
         // In this order: whoever has written a file had created the lock before.
