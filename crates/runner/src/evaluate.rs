@@ -322,38 +322,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_or_fewer_environments_take_over_a_state() {
-        let settings = TaskSettings::default();
-        let evaluator =
-            |episodes| Evaluator::new("Pendulum-v1", &settings, episodes, 7).expect("a task");
-        let (mut two, mut three) = (evaluator(2), evaluator(3));
-        for slot in &mut two.slots {
-            slot.step(&[0.5]).expect("a step");
-        }
-        let state = two.state().expect("it can be saved");
-        // One that was elsewhere before goes back to its beginning.
-        three.slots[2].step(&[0.5]).expect("a step");
-        three.restore(&state).expect("the same task");
-        let of = |state: &EnvState, index| state.state(&format!("env.{index}"));
-        let found = three.state().expect("it can be saved");
-        assert_eq!(of(&found, 0), of(&state, 0));
-        assert_eq!(of(&found, 1), of(&state, 1));
-        let fresh = evaluator(3).state().expect("it can be saved");
-        assert_eq!(of(&found, 2), of(&fresh, 2));
-        let mut one = evaluator(1);
-        one.restore(&found).expect("the same task");
-        let one = one.state().expect("it can be saved");
-        assert_eq!(of(&one, 0), of(&state, 0));
-        // Another task is still no guess.
-        let other = Evaluator::new("MultiGoal-v0", &settings, 1, 7).expect("a task");
-        assert!(
-            two.restore(&other.state().expect("it can be saved"))
-                .is_err()
-        );
-        assert!(two.restore(&EnvState::new()).is_err());
-    }
-
-    #[test]
     fn the_standard_deviation_is_that_of_the_population() {
         let evaluation = Evaluation {
             returns: vec![1.0, 3.0],
