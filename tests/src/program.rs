@@ -144,6 +144,12 @@ pub fn trains(folder: &Path, arguments: &[&str]) -> Output {
     output
 }
 
+/// Whether two lists of numbers are the same up to the last bit, which readers of JSON may round.
+pub fn are_equal(a: &[f64], b: &[f64]) -> bool {
+    let mut pairs = a.iter().zip(b);
+    a.len() == b.len() && pairs.all(|(a, b)| (a - b).abs() <= 1e-14 * b.abs())
+}
+
 /// The text of a file.
 ///
 /// # Panics

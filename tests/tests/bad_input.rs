@@ -261,7 +261,7 @@ fn a_task_model_that_is_not_there_is_named() {
     let known = ["hoper.xml", "hopper.xml", "./my_model.xml"];
     for (setting, code, parts) in [
         ("xml_file=hoper.xml", 2, &known[..]),
-        ("xml_file=./hopper.xml", 74, &["./hopper.xml"]),
+        ("xml_file=./hopper.xml", 74, &["/hopper.xml cannot be used"]),
     ] {
         let arguments = tiny(&["--env", "Hopper-v5", "--set", setting]);
         fails(folder.path(), &arguments, code, parts);

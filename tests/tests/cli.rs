@@ -1,7 +1,7 @@
 //! The program `rescore` as a user meets it: run folders, reproducibility, evaluation, drawings.
 
 use rescore_tests::program::{
-    command, fails, read, rescore, skipped, stderr, stdout, tiny, trains,
+    are_equal, command, fails, read, rescore, skipped, stderr, stdout, tiny, trains,
 };
 use rescore_tests::runs::assert_same;
 use serde_json::Value;
@@ -241,11 +241,7 @@ fn eval_repeats_the_evaluation_of_the_log_and_plays_others() {
             .map(|x| x.parse().expect("a number"))
             .collect();
         let again = returns(&report(&["--checkpoint", row[0]]));
-        assert_eq!(again.len(), logged.len());
-        for (a, b) in again.iter().zip(&logged) {
-            // Readers of JSON may round the last bit.
-            assert!((a - b).abs() <= 1e-12 * b.abs(), "step {}: {a} {b}", row[0]);
-        }
+        assert!(are_equal(&again, &logged), "step {}: {again:?}", row[0]);
         repeated += 1;
     }
     assert!(repeated > 1, "{table}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rescore_runner::durable::sha256_hex;
-use rescore_tests::program::{command, read, rescore, stderr, stdout, tiny, trains};
+use rescore_tests::program::{are_equal, command, read, rescore, stderr, stdout, tiny, trains};
 use rescore_tests::runs::{assert_same, contents};
 
 /// Lengths of an observation and of an action of Pendulum-v1.
@@ -85,7 +85,7 @@ fn a_checkpoint_is_evaluated_with_its_own_statistics() {
         let returns = returns.iter().map(|x| x.as_f64().expect("a number"));
         returns.collect::<Vec<_>>()
     };
-    assert_eq!(evaluate(), logged);
+    assert!(are_equal(&evaluate(), &logged), "{logged:?}");
     // And not because it makes no difference.
     let config = read(&folder.join("run/config.toml"));
     let without = config.replace(
@@ -93,7 +93,7 @@ fn a_checkpoint_is_evaluated_with_its_own_statistics() {
         "normalize_observation = false",
     );
     fs::write(folder.join("run/config.toml"), without).expect("writable");
-    assert_ne!(evaluate(), logged);
+    assert!(!are_equal(&evaluate(), &logged), "{logged:?}");
 }
 
 #[test]

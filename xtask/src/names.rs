@@ -18,11 +18,11 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "soak",
         "Kill runs again and again, and watch the memory of one for hours",
     ),
-    ("plot", "Draw learning curves as SVG or PNG"),
     (
         "prune",
         "Remove the replay buffer, and all checkpoints but the last and the best, of finished runs",
     ),
+    ("plot", "Draw learning curves as SVG or PNG"),
 ];
 
 /// Algorithms.

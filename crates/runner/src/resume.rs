@@ -48,7 +48,11 @@ pub fn resume<'a, B: RescoreBackend>(
         if let Some(best) = moment.progress.best {
             checkpoints.set_best(best)?;
         }
-        Run::at(moment, config, folder, device)?
+        // A process that died after its checkpoint may not have come to this.
+        checkpoints.prune(moment.progress.best)?;
+        let mut run = Run::at(moment, config, folder, device)?;
+        run.keep_needed_segments()?;
+        run
     };
     // The record first: a change that is not recorded would be worse than the reverse.
     folder.note_resumption(config, run.step, changed)?;

@@ -190,7 +190,10 @@ fn hostile_tensors_and_descriptions_are_refused() {
         ),
         (
             "a number that is none",
-            good.replace("\"total_reward\": \"0\"", "\"total_reward\": \"NaN\""),
+            good.replace(
+                "\"latest\": []",
+                "\"latest\": [{\"total_reward\": \"NaN\", \"length\": 1}]",
+            ),
         ),
     ];
     for (what, text) in descriptions {

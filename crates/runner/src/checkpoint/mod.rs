@@ -298,7 +298,10 @@ impl Checkpoints {
 
     /// Removes all but the last checkpoint, the last two that were due, and the best. (So the one
     /// that a run wrote when it was asked to stop makes no difference to what is there later.)
-    fn prune(&self, best: Option<Best>) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn prune(&self, best: Option<Best>) -> Result<(), RunError> {
         let steps = self.steps()?;
         let was_due = |step: &u64| {
             let file = read::description(&self.path(*step));

@@ -243,7 +243,7 @@ mod tests {
                 "normalize_observation=true",
                 "`training.normalize_observation`",
             ),
-            ("preset=corrected", "`agent.preset` is \"reference\""),
+            ("preset=corrected", "`agent.preset` is \"fast\""),
         ] {
             let after = config("dpmd", &[set]);
             let changes = differences(&before, &after);

@@ -144,13 +144,20 @@ impl<B: RescoreBackend> Run<'_, B> {
             environments: &self.envs.state()?,
         })?;
         self.saved = Some(moment);
-        if let Some(segments) = &mut self.segments
-            && let Some(needed) = self.checkpoints.needed_transitions()
-        {
-            segments.keep(&needed)?;
-        }
+        self.keep_needed_segments()?;
         tracing::debug!(path = %path.display(), "wrote a checkpoint");
         Ok(path)
+    }
+
+    /// Removes the segments of the replay buffer that no checkpoint needs.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(crate) fn keep_needed_segments(&mut self) -> Result<(), RunError> {
+        match (&mut self.segments, self.checkpoints.needed_transitions()) {
+            (Some(segments), Some(needed)) => segments.keep(&needed),
+            _ => Ok(()),
+        }
     }
 
     /// Last returns and losses in words.
