@@ -205,6 +205,10 @@ pub enum BehaviourPolicy {
 
 /// What the agents with a diffusion policy share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration that can be switched alone"
+)]
 pub struct DiffusionConfig {
     /// Candidate actions an observation in updates, of which the one with the largest minimum Q is
     /// taken. Set by the preset.

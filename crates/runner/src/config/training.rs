@@ -11,6 +11,10 @@ use crate::evaluate::MAX_STEPS;
 /// from the end of warm-up, except `warmup_steps` itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration that can be switched alone"
+)]
 pub struct TrainingConfig {
     /// Parallel environments, 1 to 4096.
     pub num_envs: usize,
