@@ -8,7 +8,7 @@ use crate::durable::sha256_hex;
 use crate::replay::ReplayReference;
 
 /// Version of the layout of a checkpoint that this program writes. It reads the one before too;
-/// see [`upgrade`].
+/// see `upgrade`.
 pub const FORMAT_VERSION: u32 = 3;
 
 /// The oldest version that this program reads.
