@@ -180,7 +180,9 @@ fn ranges(curves: &[Curve]) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
         .map(|p| p.mean + p.std)
         .fold(f64::NEG_INFINITY, f64::max);
     let margin = (0.06 * (high - low)).max(1e-6 * high.abs().max(1.0));
-    (0.0..last, low - margin..high + margin)
+    // The names of the curves stand above them: a line for each.
+    let names = (high - low) * (0.05 + 0.07 * curves.len() as f64);
+    (0.0..last, low - margin..high + margin + names)
 }
 
 /// A number for an axis: thousands and millions abbreviated, no trailing zeros.

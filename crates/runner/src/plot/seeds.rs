@@ -56,12 +56,8 @@ impl Group {
             }
             group.runs.push((seed, curve));
         }
-        let names: Vec<_> = groups.iter().map(|group| group.name.clone()).collect();
-        for group in &mut groups {
-            if names.iter().filter(|name| **name == group.name).count() > 1 {
-                group.name = format!("{} ({})", group.name, group.runs[0].1.name);
-            }
-        }
+        distinguish(&mut groups, |group| preset(&group.settings).to_owned());
+        distinguish(&mut groups, |group| group.runs[0].1.name.clone());
         Ok(groups)
     }
 
@@ -171,6 +167,24 @@ impl Group {
             count => format!("{count} seeds"),
         }
     }
+}
+
+/// Adds to names that several groups have `what` each of these groups has, if that tells some apart.
+fn distinguish(groups: &mut [Group], what: impl Fn(&Group) -> String) {
+    let names: Vec<_> = groups.iter().map(|group| group.name.clone()).collect();
+    let added: Vec<_> = groups.iter().map(what).collect();
+    for (index, group) in groups.iter_mut().enumerate() {
+        let same = || (0..names.len()).filter(|other| names[*other] == names[index]);
+        if same().any(|other| added[other] != added[index]) {
+            group.name = format!("{} ({})", names[index], added[index]);
+        }
+    }
+}
+
+fn preset(settings: &toml::Table) -> &str {
+    let agent = settings.get("agent");
+    let preset = agent.and_then(|agent| agent.get("preset"));
+    preset.and_then(toml::Value::as_str).unwrap_or("?")
 }
 
 /// The configuration of `run` without what is not compared, and its seed.
