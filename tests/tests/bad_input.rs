@@ -72,6 +72,11 @@ fn bad_numbers_end_with_2() {
         // so long a schedule leaves nothing of the action and overflows
         ("denoising_steps=400", "agent.denoising_steps"),
         ("batch_size=0", "training.batch_size"),
+        ("act_particles=1e9", "agent.act_particles"),
+        ("act_particles=65537", "agent.act_particles"),
+        ("target_delay=0", "agent.target_delay"),
+        ("eval_episodes=100000000000000", "training.eval_episodes"),
+        ("eval_max_steps=0", "training.eval_max_steps"),
         ("updates_per_step=0", "training.updates_per_step"),
         ("updates_per_step=nan", "training.updates_per_step"),
         ("warmup_steps=2000000", "training.warmup_steps"),
@@ -86,6 +91,16 @@ fn bad_numbers_end_with_2() {
             &[&option, key],
         );
     }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+/// Within all ranges, and far larger than any memory: refused before an allocation can fail.
+#[test]
+fn networks_that_fit_nowhere_are_refused() {
+    let folder = temporary();
+    let wide = format!("hidden_dims=[{}]", ["65536"; 64].join(","));
+    let words = ["the networks and an update take", "agent.hidden_dims"];
+    fails(folder.path(), &tiny(&["--set", &wide]), 2, &words);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
 
