@@ -1,114 +1,124 @@
-//! Critics: `Q(observation, action)` networks, in pairs against overestimation.
+//! Critics: ensembles of `Q(observation, action)` networks.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{Activation, Initializer, Linear, Mlp, NoiseKey, Parameters, RescoreBackend};
+use rescore_kernels::{
+    Combine, NoiseKey, RescoreBackend, Sampled, flatten_particles, unflatten_particles,
+};
+use rescore_nn::{Leaf, Network, Shape, Tree};
 
-/// Two independent Q networks (Fujimoto et al. 2018, clipped double Q-learning).
-///
-/// Each takes `concat(observation, action)` and returns one value. A target copy is another
-/// `TwinQ`.
+/// An ensemble of Q networks, twins by default (Fujimoto et al. 2018), that take
+/// `concat(observation, action)`. A target copy is another `Critics`.
 #[derive(Debug, Clone)]
-pub struct TwinQ<B: Backend> {
-    /// First critic.
-    pub q1: Mlp<B>,
-    /// Second critic.
-    pub q2: Mlp<B>,
+pub struct Critics<B: Backend> {
+    /// The networks, side by side.
+    pub network: Network<B>,
 }
 
-impl<B: Backend> TwinQ<B> {
-    /// Critics `observation_dim + action_dim -> hidden ... -> 1` with random weights, a function
-    /// of `key` alone.
+impl<B: Backend> Critics<B> {
+    /// `members` critics with random weights, a function of `key` alone.
     pub fn init(
         [observation_dim, action_dim]: [usize; 2],
-        hidden_dims: &[usize],
-        activation: Activation,
-        initializer: Initializer,
+        members: usize,
+        shape: &Shape,
         key: NoiseKey,
         device: &B::Device,
     ) -> Self {
-        let mut dims = vec![observation_dim + action_dim];
-        dims.extend_from_slice(hidden_dims);
-        dims.push(1);
-        let network = |name| {
-            let key = NoiseKey::new(key.seed(), name);
-            Mlp::init(&dims, activation, initializer, key, device)
-        };
+        let member = |index| NoiseKey::new(key.seed(), &format!("q{index}"));
+        let keys: Vec<_> = (1..=members).map(member).collect();
+        let dims = [observation_dim + action_dim, 1];
         Self {
-            q1: network("q1"),
-            q2: network("q2"),
+            network: Network::init(shape, dims, &keys, device),
         }
-    }
-
-    /// Both networks, for operations that take weights.
-    pub fn networks(&self) -> [&Mlp<B>; 2] {
-        [&self.q1, &self.q2]
     }
 }
 
-impl<B: RescoreBackend> TwinQ<B> {
-    /// Values of both critics, `[batch]` each, for observations `[batch, observation_dim]` and
-    /// actions `[batch, action_dim]`.
-    pub fn both(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> [Tensor<B, 1>; 2] {
+impl<B: RescoreBackend> Critics<B> {
+    /// Outputs of all members, `[members, batch, outputs]`, for observations `[batch,
+    /// observation_dim]` and actions `[batch, action_dim]`.
+    pub fn outputs(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> Tensor<B, 3> {
         let input = Tensor::cat(vec![observations, actions], 1);
-        [
-            self.q1.forward(input.clone()).squeeze_dim(1),
-            self.q2.forward(input).squeeze_dim(1),
-        ]
+        self.network.forward(input.unsqueeze_dim(0))
     }
 
-    /// The smaller of both critics, `[batch]`.
-    pub fn min(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> Tensor<B, 1> {
-        let [q1, q2] = self.both(observations, actions);
-        q1.min_pair(q2)
+    /// Values of all members, `[members, batch]`.
+    pub fn values(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.outputs(observations, actions).squeeze_dim(2)
     }
 
-    /// As [`TwinQ::min`], as one operation without a derivative.
-    pub fn min_of_actions(
+    /// One value from those of all members, `[batch]`, with a derivative.
+    pub fn combined(
         &self,
+        combine: Combine,
         observations: Tensor<B, 2>,
         actions: Tensor<B, 2>,
     ) -> Tensor<B, 1> {
-        let scores = self.min_of_particles(observations, actions.unsqueeze_dim(1));
-        scores.squeeze_dim(1)
+        combine.values(self.values(observations, actions))
     }
 
-    /// The smaller of both critics for several actions an observation: observations `[batch,
+    /// As [`Critics::combined`] for several actions an observation, without a derivative and, where
+    /// the backend has a kernel for these networks, as one operation: observations `[batch,
     /// observation_dim]`, actions `[batch, particles, action_dim]`, result `[batch, particles]`.
-    pub fn min_of_particles(
+    pub fn score(
         &self,
+        combine: Combine,
         observations: Tensor<B, 2>,
         actions: Tensor<B, 3>,
     ) -> Tensor<B, 2> {
-        B::min_q(self.networks(), observations, actions)
+        if let Some(stack) = self.network.stack().filter(|stack| stack.output_dim() == 1) {
+            return B::score(&stack, combine, observations, actions);
+        }
+        let [batch, particles, _] = actions.dims();
+        let [_, observation_dim] = observations.dims();
+        let observations = observations
+            .unsqueeze_dim::<3>(1)
+            .expand([batch, particles, observation_dim]);
+        let rows = self.combined(
+            combine,
+            flatten_particles(observations),
+            flatten_particles(actions),
+        );
+        unflatten_particles(rows.unsqueeze_dim(1), batch).squeeze_dim(2)
+    }
+
+    /// As [`Critics::score`] for one action an observation, `[batch]`.
+    pub fn score_actions(
+        &self,
+        combine: Combine,
+        observations: Tensor<B, 2>,
+        actions: Tensor<B, 2>,
+    ) -> Tensor<B, 1> {
+        self.score(combine, observations, actions.unsqueeze_dim(1))
+            .squeeze_dim(1)
+    }
+
+    /// Of `actions` `[batch, particles, action_dim]` the one with the largest score, clipped to
+    /// [-1, 1]; ties go to the lowest index. With one particle the critics are not asked.
+    pub fn best(
+        &self,
+        combine: Combine,
+        observations: Tensor<B, 2>,
+        actions: Tensor<B, 3>,
+    ) -> Tensor<B, 2> {
+        let [batch, particles, dim] = actions.dims();
+        if particles == 1 {
+            return actions.reshape([batch, dim]).clamp(-1.0, 1.0);
+        }
+        let scores = self.score(combine, observations, actions.clone());
+        let Sampled { actions, .. } = B::best(actions, scores);
+        actions
     }
 }
 
-impl<B: Backend> Parameters<B> for TwinQ<B> {
-    type On<C: Backend> = TwinQ<C>;
+impl<B: Backend> Tree<B> for Critics<B> {
+    type On<C: Backend> = Critics<C>;
 
-    fn layers(&self) -> Vec<(String, &Linear<B>)> {
-        let prefixed = |prefix: &str, network: &'_ Mlp<B>| -> Vec<String> {
-            network
-                .layers()
-                .iter()
-                .map(|(name, _)| format!("{prefix}.{name}"))
-                .collect()
-        };
-        let names = prefixed("q1", &self.q1)
-            .into_iter()
-            .chain(prefixed("q2", &self.q2));
-        names
-            .zip(self.q1.layers.iter().chain(&self.q2.layers))
-            .collect()
-    }
-
-    fn map<C: Backend>(&self, f: &mut dyn FnMut(&str, &Linear<B>) -> Linear<C>) -> TwinQ<C> {
-        let q1 = self
-            .q1
-            .map(&mut |name, layer| f(&format!("q1.{name}"), layer));
-        let q2 = self
-            .q2
-            .map(&mut |name, layer| f(&format!("q2.{name}"), layer));
-        TwinQ { q1, q2 }
+    fn map<C: Backend>(
+        &self,
+        path: &str,
+        f: &mut dyn FnMut(Leaf<'_>, &Tensor<B, 3>) -> Tensor<C, 3>,
+    ) -> Critics<C> {
+        Critics {
+            network: self.network.map(path, f),
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_kernels::{
-    Activation, ChainNetwork, Initializer, Linear, Mlp, NoiseKey, Parameters, Precision,
-    RescoreBackend, dense::matmul,
+    Activation, ChainNetwork, NoiseKey, Precision, RescoreBackend, dense::matmul,
 };
+use rescore_nn::{Initializer, Leaf, Mlp, Network, Shape, Tree};
 
 use crate::time_embedding;
 
@@ -12,14 +12,14 @@ use crate::time_embedding;
 const TIME_DIM: usize = 16;
 
 /// Sizes of a [`Denoiser`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DenoiserShape {
     /// Width of an observation.
     pub observation_dim: usize,
     /// Width of an action.
     pub action_dim: usize,
-    /// Widths of the hidden layers, at least one.
-    pub hidden_dims: Vec<usize>,
+    /// What the trunk is.
+    pub trunk: Shape,
 }
 
 /// `epsilon(observation, x_t, t)`: a time network `16 -> 32 -> 16` whose output joins observation
@@ -31,7 +31,7 @@ pub struct Denoiser<B: Backend> {
     /// Time network.
     pub time: Mlp<B>,
     /// Trunk, `observation_dim + action_dim + 16 -> hidden ... -> action_dim`.
-    pub trunk: Mlp<B>,
+    pub trunk: Network<B>,
 }
 
 impl<B: Backend> Denoiser<B> {
@@ -43,19 +43,16 @@ impl<B: Backend> Denoiser<B> {
         device: &B::Device,
     ) -> Self {
         let time_dims = [TIME_DIM, 2 * TIME_DIM, TIME_DIM];
-        let mut trunk_dims = vec![shape.observation_dim + shape.action_dim + TIME_DIM];
-        trunk_dims.extend_from_slice(&shape.hidden_dims);
-        trunk_dims.push(shape.action_dim);
+        let trunk_input = shape.observation_dim + shape.action_dim + TIME_DIM;
         // Two parts of one network must not share random numbers.
         let time_key = NoiseKey::new(key.seed(), "time");
         let trunk_key = NoiseKey::new(key.seed(), "trunk");
         Self {
-            time: Mlp::init(&time_dims, Activation::Mish, initializer, time_key, device),
-            trunk: Mlp::init(
-                &trunk_dims,
-                Activation::Mish,
-                initializer,
-                trunk_key,
+            time: Mlp::init(&time_dims, Activation::Mish, initializer, &[time_key], device),
+            trunk: Network::init(
+                &shape.trunk,
+                [trunk_input, shape.action_dim],
+                &[trunk_key],
                 device,
             ),
         }
@@ -74,9 +71,9 @@ impl<B: Backend> Denoiser<B> {
 
 impl<B: RescoreBackend> Denoiser<B> {
     /// Time features of all steps, `[num_steps, 16]`.
-    fn time_features(&self, num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
+    pub(crate) fn time_features(&self, num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
         let embedding = time_embedding(num_steps, self.time.input_dim(), device);
-        self.time.forward(embedding)
+        self.time.forward_rows(embedding)
     }
 
     /// Predicted noise `[batch, action_dim]` for observations `[batch, observation_dim]`, noisy
@@ -93,46 +90,59 @@ impl<B: RescoreBackend> Denoiser<B> {
         // time network on the whole batch.
         let table = self.time_features(num_steps, &observations.device());
         let time = table.select(0, times);
-        self.trunk
-            .forward(Tensor::cat(vec![observations, noisy_actions, time], 1))
+        self.predict(observations, noisy_actions, time)
     }
 
-    /// The network as the denoising chain uses it: layer 1 taken apart, its time part computed for
-    /// all of the `num_steps` steps.
-    pub fn chain_network(&self, num_steps: usize, precision: Precision) -> ChainNetwork<B> {
+    /// As [`Denoiser::forward`] with the time features of every row, `[batch, 16]`.
+    pub(crate) fn predict(
+        &self,
+        observations: Tensor<B, 2>,
+        noisy_actions: Tensor<B, 2>,
+        time: Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
+        self.trunk
+            .forward_rows(Tensor::cat(vec![observations, noisy_actions, time], 1))
+    }
+
+    /// The network as the fused denoising chain uses it: layer 1 taken apart, its time part computed
+    /// for all of the `num_steps` steps. None where the trunk is no plain stack of layers.
+    pub fn chain_network(&self, num_steps: usize, precision: Precision) -> Option<ChainNetwork<B>> {
         let (observation_dim, action_dim) = (self.observation_dim(), self.action_dim());
-        let first = &self.trunk.layers[0];
-        let rows = |from: usize, to: usize| first.weight.clone().slice([from..to]);
+        let stack = self.trunk.stack()?;
+        let first = &stack.layers[0];
+        let weight = first.weight.clone().squeeze_dim::<2>(0);
+        let rows = |from: usize, to: usize| weight.clone().slice([from..to]);
         let joint_dim = observation_dim + action_dim;
         let features = self.time_features(num_steps, &first.weight.device());
         let time = matmul(features, rows(joint_dim, self.trunk.input_dim()));
-        ChainNetwork {
+        Some(ChainNetwork {
             observation_weight: rows(0, observation_dim),
             action_weight: rows(observation_dim, joint_dim),
-            step_bias: time + first.bias.clone().unsqueeze(),
-            rest: self.trunk.layers[1..].to_vec(),
-            activation: self.trunk.activation,
+            step_bias: time + first.bias.clone().squeeze_dim(0),
+            rest: stack.layers[1..].to_vec(),
+            activation: stack.activation,
             precision,
-        }
+        })
     }
 }
 
-impl<B: Backend> Parameters<B> for Denoiser<B> {
+impl<B: Backend> Tree<B> for Denoiser<B> {
     type On<C: Backend> = Denoiser<C>;
 
-    fn layers(&self) -> Vec<(String, &Linear<B>)> {
+    fn map<C: Backend>(
+        &self,
+        path: &str,
+        f: &mut dyn FnMut(Leaf<'_>, &Tensor<B, 3>) -> Tensor<C, 3>,
+    ) -> Denoiser<C> {
         let time = self.time.layers.iter().enumerate();
-        let trunk = self.trunk.layers.iter().enumerate();
-        time.map(|(i, layer)| (format!("time{i}"), layer))
-            .chain(trunk.map(|(i, layer)| (format!("l{i}"), layer)))
-            .collect()
-    }
-
-    fn map<C: Backend>(&self, f: &mut dyn FnMut(&str, &Linear<B>) -> Linear<C>) -> Denoiser<C> {
-        let time = self
-            .time
-            .map(&mut |name, layer| f(&name.replacen('l', "time", 1), layer));
-        let trunk = self.trunk.map(f);
-        Denoiser { time, trunk }
+        Denoiser {
+            time: Mlp {
+                layers: time
+                    .map(|(i, layer)| layer.map(&format!("{path}time{i}."), f))
+                    .collect(),
+                activation: self.time.activation,
+            },
+            trunk: self.trunk.map(path, f),
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{
-    ChainNoise, Mlp, NoiseKey, Precision, RescoreBackend, Sampled, StepCoefficients, best_of,
+    ChainNoise, Combine, NoiseKey, Precision, RescoreBackend, Sampled, Stack, StepCoefficients,
+    chain,
 };
 
 use crate::{Denoiser, NoiseSchedule};
@@ -63,40 +64,26 @@ impl Sampler {
         }
     }
 
-    /// Actions for `observations` `[states, observation_dim]`: of the policy's particles the one
-    /// with the largest minimum of the two `critics`, clipped to [-1, 1]. With one particle the
-    /// critics are not asked.
-    pub fn best<B: RescoreBackend>(
-        &self,
-        policy: &Denoiser<B>,
-        critics: [&Mlp<B>; 2],
-        observations: Tensor<B, 2>,
-        noise: &ChainNoise<B>,
-    ) -> Tensor<B, 2> {
-        if self.particles == 1 {
-            let actions = self.all(policy, observations.clone(), noise);
-            return best_of(critics, observations, actions);
-        }
-        self.scored(policy, critics, observations, noise).actions
-    }
-
-    /// As [`Sampler::best`], with the scores of all particles and the index of the best.
+    /// Candidate actions as [`Sampler::all`], with the score of each by `critics` and the best, by
+    /// the backend's kernel for both; none where it has none for this policy.
     pub fn scored<B: RescoreBackend>(
         &self,
         policy: &Denoiser<B>,
-        critics: [&Mlp<B>; 2],
+        critics: &Stack<B>,
+        combine: Combine,
         observations: Tensor<B, 2>,
         noise: &ChainNoise<B>,
-    ) -> Sampled<B> {
-        let network = policy.chain_network(self.steps.len(), self.precision);
-        B::denoise_best(
+    ) -> Option<Sampled<B>> {
+        let network = policy.chain_network(self.steps.len(), self.precision)?;
+        Some(B::denoise_best(
             &network,
             critics,
+            combine,
             observations,
             self.particles,
             &self.steps,
             noise,
-        )
+        ))
     }
 
     /// All particles, `[states, particles, action_dim]`, not scored.
@@ -106,8 +93,37 @@ impl Sampler {
         observations: Tensor<B, 2>,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
-        let network = policy.chain_network(self.steps.len(), self.precision);
-        B::denoise_chain(&network, observations, self.particles, &self.steps, noise)
+        match policy.chain_network(self.steps.len(), self.precision) {
+            Some(network) => {
+                B::denoise_chain(&network, observations, self.particles, &self.steps, noise)
+            }
+            None => self.plain(policy, observations, noise),
+        }
+    }
+
+    /// [`Sampler::all`] by the forward pass of a network that the fused chain cannot run.
+    fn plain<B: RescoreBackend>(
+        &self,
+        policy: &Denoiser<B>,
+        observations: Tensor<B, 2>,
+        noise: &ChainNoise<B>,
+    ) -> Tensor<B, 3> {
+        let device = observations.device();
+        let [states, dim] = observations.dims();
+        let (particles, num_steps) = (self.particles, self.steps.len());
+        let rows = states * particles;
+        let observations = observations
+            .unsqueeze_dim::<3>(1)
+            .expand([states, particles, dim])
+            .reshape([rows, dim]);
+        let features = policy.time_features(num_steps, &device);
+        let predict = |t: usize, x: Tensor<B, 2>| {
+            let [_, width] = features.dims();
+            let time = features.clone().slice([t..t + 1]).expand([rows, width]);
+            policy.predict(observations.clone(), x, time)
+        };
+        let shape = [states, particles, policy.action_dim()];
+        chain::ancestral(shape, &device, predict, &self.steps, noise, |_, _, _| {})
     }
 
     /// The coefficients of the denoising steps.

@@ -19,6 +19,10 @@ pub enum Activation {
     Mish,
     /// `x Phi(x)` with the error function, not its tanh approximation (Hendrycks and Gimpel 2016).
     Gelu,
+    /// `max(x, 0)`, with derivative 0 at 0.
+    Relu,
+    /// `tanh(x)`
+    Tanh,
 }
 
 impl Activation {
@@ -34,6 +38,8 @@ pub(crate) fn forward<B: Backend>(x: FloatTensor<B>, activation: Activation) -> 
     match activation {
         Activation::Mish => mish::forward::<B>(x),
         Activation::Gelu => gelu::forward::<B>(x),
+        Activation::Relu => B::relu(x),
+        Activation::Tanh => B::float_tanh(x),
     }
 }
 
@@ -46,6 +52,12 @@ pub(crate) fn backward<B: Backend>(
     let slope = match activation {
         Activation::Mish => mish::slope::<B>(x),
         Activation::Gelu => gelu::slope::<B>(x),
+        // Where the argument is positive, and only there, the value is.
+        Activation::Relu => return B::relu_backward(x, grad),
+        Activation::Tanh => {
+            let y = B::float_tanh(x);
+            B::float_add_scalar(B::float_neg(B::float_mul(y.clone(), y)), 1.0.into())
+        }
     };
     B::float_mul(grad, slope)
 }

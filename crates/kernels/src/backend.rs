@@ -6,7 +6,8 @@ use burn::{
 };
 
 use crate::{
-    Activation, ChainNetwork, ChainNoise, Mlp, Noise, Precision, Sampled, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, Sampled, Stack,
+    StepCoefficients,
     activation,
     adam::{self, AdamStep, Optimized},
     chain,
@@ -50,14 +51,16 @@ pub trait RescoreBackend: Backend {
         activation::backward::<Self>(x, grad, activation)
     }
 
-    /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout: a backend's own
-    /// product may round its factors where the device multiplies them faster then.
+    /// The product of `[rows, inner]` and `[inner, columns]`, or of as many of them as the leading
+    /// axis of both counts (1 fits all), in `f32` throughout: a backend's own product may round its
+    /// factors where the device multiplies them faster then.
     fn matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_matmul(a, b)
     }
 
-    /// `x W + b`, then `activation` where there is one: `x` `[rows, in]`, `weight` `[in, out]`,
-    /// `bias` `[out]`, result `[rows, out]`.
+    /// `x W + b`, then `activation` where there is one: `x` `[members, rows, in]`, or `[1, rows, in]`
+    /// where all members have the same input, `weight` `[members, in, out]`, `bias` `[members, 1,
+    /// out]`, result `[members, rows, out]`.
     fn dense(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -83,7 +86,8 @@ pub trait RescoreBackend: Backend {
         [z.clone(), Self::activate(z, activation)]
     }
 
-    /// Derivatives of [`RescoreBackend::dense`] without activation, for `grad` `[rows, out]`.
+    /// Derivatives of [`RescoreBackend::dense`] without activation, for `grad` `[members, rows,
+    /// out]`.
     fn dense_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -107,28 +111,39 @@ pub trait RescoreBackend: Backend {
         chain::denoise(network, observations, particles, steps, noise, |_, _, _| {})
     }
 
-    /// The smaller of two critics for every particle: observations `[states, observation_dim]`,
-    /// actions `[states, particles, action_dim]`, result `[states, particles]`.
-    fn min_q(
-        critics: [&Mlp<Self>; 2],
+    /// What the members of `critics`, each with one value for `concat(observation, action)`, make
+    /// of every particle: observations `[states, observation_dim]`, actions `[states, particles,
+    /// action_dim]`, result `[states, particles]`.
+    fn score(
+        critics: &Stack<Self>,
+        combine: Combine,
         observations: Tensor<Self, 2>,
         actions: Tensor<Self, 3>,
     ) -> Tensor<Self, 2> {
-        scoring::min_q(critics, observations, actions)
+        scoring::score(critics, combine, observations, actions)
     }
 
     /// [`RescoreBackend::denoise_chain`], then the particle with the largest
-    /// [`RescoreBackend::min_q`] of every state; ties go to the lowest index.
+    /// [`RescoreBackend::score`] of every state; ties go to the lowest index.
     fn denoise_best(
         network: &ChainNetwork<Self>,
-        critics: [&Mlp<Self>; 2],
+        critics: &Stack<Self>,
+        combine: Combine,
         observations: Tensor<Self, 2>,
         particles: usize,
         steps: &[StepCoefficients],
         noise: &ChainNoise<Self>,
     ) -> Sampled<Self> {
         let actions = Self::denoise_chain(network, observations.clone(), particles, steps, noise);
-        scoring::select_best::<Self>(critics, observations, actions)
+        let scores = Self::score(critics, combine, observations, actions.clone());
+        Self::best(actions, scores)
+    }
+
+    /// The particle with the largest score of every state, clipped to [-1, 1]: `actions` `[states,
+    /// particles, action_dim]`, `scores` `[states, particles]`. Ties go to the lowest index; where a
+    /// score is NaN, the last particle is taken.
+    fn best(actions: Tensor<Self, 3>, scores: Tensor<Self, 2>) -> Sampled<Self> {
+        scoring::best(actions, scores)
     }
 
     /// `(1 - tau) target + tau online` of every element of every array.

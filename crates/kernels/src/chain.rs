@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::{
-    Activation, Linear, Mlp, NoiseKey, RescoreBackend, dense, flatten_particles,
+    Activation, Layer, NoiseKey, RescoreBackend, Stack, dense, flatten_particles,
     unflatten_particles,
 };
 
@@ -60,8 +60,8 @@ pub struct ChainNetwork<B: Backend> {
     pub action_weight: Tensor<B, 2>,
     /// Bias of layer 1 plus its time part, `[denoising_steps, hidden]`.
     pub step_bias: Tensor<B, 2>,
-    /// Layers 2 to the output.
-    pub rest: Vec<Linear<B>>,
+    /// Layers 2 to the output, of one member.
+    pub rest: Vec<Layer<B>>,
     /// Activation between the layers.
     pub activation: Activation,
     /// Precision of the chain, where the backend has it.
@@ -171,11 +171,14 @@ pub fn denoise<B: RescoreBackend>(
     noise: &ChainNoise<B>,
     observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
 ) -> Tensor<B, 3> {
-    let rest = Mlp {
+    let rest = Stack {
         layers: network.rest.clone(),
         activation: network.activation,
     };
-    let after_first = |x| rest.forward(network.activation.forward(x));
+    let after_first = |x: Tensor<B, 2>| {
+        let x = network.activation.forward(x.unsqueeze_dim(0));
+        rest.forward(x).squeeze_dim(0)
+    };
     denoise_by(
         network,
         (dense::matmul, after_first),
@@ -199,23 +202,38 @@ pub(crate) fn denoise_by<B: Backend>(
     particles: usize,
     steps: &[StepCoefficients],
     noise: &ChainNoise<B>,
-    mut observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
+    observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
 ) -> Tensor<B, 3> {
-    let device = observations.device();
     let [states, _] = observations.dims();
     let [action_dim, hidden] = network.action_weight.dims();
-    let shape = [states, particles, action_dim];
     let rows = states * particles;
-
+    let device = observations.device();
     let observation_part = matmul(observations, network.observation_weight.clone());
-    let mut x = noise.start(shape, steps.len(), &device);
-    for (t, c) in steps.iter().enumerate().rev() {
+    let predict = |t: usize, x: Tensor<B, 2>| {
         let per_state = observation_part.clone() + network.step_bias.clone().slice([t..t + 1]);
-        let action_part = matmul(x.clone(), network.action_weight.clone());
+        let action_part = matmul(x, network.action_weight.clone());
         let first = action_part.reshape([states, particles, hidden])
             + per_state.reshape([states, 1, hidden]);
-        let noise_pred = after_first(first.reshape([rows, hidden]));
+        after_first(first.reshape([rows, hidden]))
+    };
+    let shape = [states, particles, action_dim];
+    ancestral(shape, &device, predict, steps, noise, observe)
+}
 
+/// The chain for any network: `predict(t, x)` is its output `[states * particles, action_dim]` at
+/// step `t` for noisy actions `x` of that shape; `observe` as in [`denoise`]. Result `[states,
+/// particles, action_dim]` for `shape` of these sizes.
+pub fn ancestral<B: Backend>(
+    shape: [usize; 3],
+    device: &B::Device,
+    mut predict: impl FnMut(usize, Tensor<B, 2>) -> Tensor<B, 2>,
+    steps: &[StepCoefficients],
+    noise: &ChainNoise<B>,
+    mut observe: impl FnMut(usize, &Tensor<B, 2>, &Tensor<B, 2>),
+) -> Tensor<B, 3> {
+    let mut x = noise.start(shape, steps.len(), device);
+    for (t, c) in steps.iter().enumerate().rev() {
+        let noise_pred = predict(t, x.clone());
         let x0 = (x.clone().mul_scalar(c.sqrt_recip_alpha_bar)
             - noise_pred
                 .clone()
@@ -224,10 +242,10 @@ pub(crate) fn denoise_by<B: Backend>(
         x = x0.mul_scalar(c.posterior_x0) + x.mul_scalar(c.posterior_xt);
         if t > 0 {
             x = x + noise
-                .step(shape, t, steps.len(), &device)
+                .step(shape, t, steps.len(), device)
                 .mul_scalar(c.sigma);
         }
         observe(t, &x, &noise_pred);
     }
-    unflatten_particles(x, states)
+    unflatten_particles(x, shape[0])
 }

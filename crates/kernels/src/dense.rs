@@ -7,10 +7,10 @@ use burn::{
         grads::Gradients,
         ops::{Backward, Ops, OpsKind},
     },
-    tensor::{Shape, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
+    tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
-use crate::{Activation, Linear, RescoreBackend};
+use crate::{Activation, Layer, RescoreBackend};
 
 /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout.
 pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -18,16 +18,16 @@ pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 
     Tensor::from_primitive(TensorPrimitive::Float(product))
 }
 
-/// `x W + b`, then `activation` where there is one, for `x` of shape `[rows, in]`.
-pub(crate) fn dense<B: RescoreBackend>(
-    x: Tensor<B, 2>,
-    layer: &Linear<B>,
+/// `x W + b` of every member, then `activation` where there is one: `x` `[members, rows, in]`, or
+/// `[1, rows, in]` where all members have the same input; result `[members, rows, out]`.
+pub fn dense<B: RescoreBackend>(
+    x: Tensor<B, 3>,
+    layer: &Layer<B>,
     activation: Option<Activation>,
-) -> Tensor<B, 2> {
-    let raw = |x: Tensor<B, 2>| x.into_primitive().tensor();
+) -> Tensor<B, 3> {
+    let raw = |x: Tensor<B, 3>| x.into_primitive().tensor();
     let (weight, bias) = (layer.weight.clone(), layer.bias.clone());
-    let bias = bias.into_primitive().tensor();
-    let output = B::dense(raw(x), raw(weight), bias, activation);
+    let output = B::dense(raw(x), raw(weight), raw(bias), activation);
     Tensor::from_primitive(TensorPrimitive::Float(output))
 }
 
@@ -37,10 +37,7 @@ pub(crate) fn forward<B: RescoreBackend>(
     weight: FloatTensor<B>,
     bias: FloatTensor<B>,
 ) -> FloatTensor<B> {
-    use burn::tensor::TensorMetadata as _;
-    let [columns] = bias.shape().dims();
-    let row = B::float_reshape(bias, Shape::from([1, columns]));
-    B::float_add(B::matmul(x, weight), row)
+    B::float_add(B::matmul(x, weight), bias)
 }
 
 /// The default body of [`RescoreBackend::dense_backward`].
@@ -51,17 +48,20 @@ pub(crate) fn backward<B: RescoreBackend>(
     wanted: Wanted,
 ) -> DenseGradients<B> {
     use burn::tensor::TensorMetadata as _;
-    let [_, columns] = grad.shape().dims();
+    let shared = x.shape()[0] == 1 && grad.shape()[0] > 1;
     DenseGradients {
-        x: wanted
-            .x
-            .then(|| B::matmul(grad.clone(), B::float_swap_dims(weight, 0, 1))),
+        x: wanted.x.then(|| {
+            let members = B::matmul(grad.clone(), B::float_swap_dims(weight, 1, 2));
+            if shared {
+                B::float_sum_dim(members, 0)
+            } else {
+                members
+            }
+        }),
         weight: wanted
             .weight
-            .then(|| B::matmul(B::float_swap_dims(x, 0, 1), grad.clone())),
-        bias: wanted
-            .bias
-            .then(|| B::float_reshape(B::float_sum_dim(grad, 0), Shape::from([columns]))),
+            .then(|| B::matmul(B::float_swap_dims(x, 1, 2), grad.clone())),
+        bias: wanted.bias.then(|| B::float_sum_dim(grad, 1)),
     }
 }
 
@@ -79,11 +79,11 @@ pub struct Wanted {
 /// Derivatives of a linear layer; those that were asked for.
 #[derive(Debug, Clone)]
 pub struct DenseGradients<B: Backend> {
-    /// By the input, `[rows, in]`.
+    /// By the input, in its shape: the sum over the members where they share it.
     pub x: Option<FloatTensor<B>>,
-    /// By the weight, `[in, out]`.
+    /// By the weight, `[members, in, out]`.
     pub weight: Option<FloatTensor<B>>,
-    /// By the bias, `[out]`.
+    /// By the bias, `[members, 1, out]`.
     pub bias: Option<FloatTensor<B>>,
 }
 

@@ -1,12 +1,11 @@
 //! Operations that Burn does not have and that this project exists for.
 //!
-//! * [`RescoreBackend`]: a Burn backend that also knows the activations, the denoising chain, scoring
-//!   by the smaller of two critics, best-of-K sampling and Adam as single operations. Every
-//!   operation has a default body of plain tensor code, which is the reference; a backend may replace it by a
-//!   kernel that is checked against it.
-//! * [`Linear`] and [`Mlp`]: weights as plain tensors. All networks of the project are stacks of
-//!   linear layers, so that optimiser moments, target copies and gradients have the same type as
-//!   the network itself.
+//! * [`RescoreBackend`]: a Burn backend that also knows the activations, the linear layer, the
+//!   denoising chain, scoring by an ensemble of critics, best-of-K sampling and Adam as single
+//!   operations. Every operation has a default body of plain tensor code, which is the reference; a
+//!   backend may replace it by a kernel that is checked against it.
+//! * [`Layer`] and [`Stack`]: views of weights. Networks, their gradients and their optimisers are
+//!   the next crate's, `rescore-nn`.
 //! * [`noise`]: the counter-based generator that every random number of training comes from.
 
 mod activation;
@@ -22,14 +21,13 @@ mod gelu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod mish;
-mod mlp;
 mod multiversion;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub mod noise;
-mod parameters;
 pub mod plain;
 mod scoring;
+mod stack;
 
 pub use activation::Activation;
 pub use backend::RescoreBackend;
@@ -38,7 +36,6 @@ pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
 pub use cpu::peak;
 #[cfg(feature = "gpu")]
 pub use gpu::devices;
-pub use mlp::{Initializer, Linear, Mlp};
 pub use noise::{Noise, NoiseKey};
-pub use parameters::{Parameters, Trained, freeze, lift, polyak, value_and_grad};
-pub use scoring::{Sampled, best_of, flatten_particles, unflatten_particles};
+pub use scoring::{Combine, Sampled, flatten_particles, unflatten_particles};
+pub use stack::{Layer, Stack};

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 
 use crate::{
-    Activation, ChainNetwork, ChainNoise, Mlp, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Stack, StepCoefficients,
     adam::{self, AdamStep, Optimized},
     chain,
     mish::SATURATION,
@@ -17,16 +17,16 @@ pub fn mish<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     x * (n.clone() / n.add_scalar(2.0))
 }
 
-/// The output `[rows, out]` of a network with Mish for `x` `[rows, in]`.
+/// The output `[members, rows, out]` of a stack with Mish for `x` `[1, rows, in]`.
 ///
 /// # Panics
 /// When its activation is another.
-pub fn mlp<B: Backend>(network: &Mlp<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+pub fn stack<B: Backend>(network: &Stack<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     assert_eq!(network.activation, Activation::Mish);
     let last = network.layers.len() - 1;
     let layers = network.layers.iter().enumerate();
     layers.fold(x, |x, (i, layer)| {
-        let z = x.matmul(layer.weight.clone()) + layer.bias.clone().unsqueeze();
+        let z = x.matmul(layer.weight.clone()) + layer.bias.clone();
         if i < last { mish(z) } else { z }
     })
 }
@@ -42,11 +42,12 @@ pub fn denoise<B: Backend>(
     steps: &[StepCoefficients],
     noise: &ChainNoise<B>,
 ) -> Tensor<B, 3> {
-    let rest = Mlp {
+    let rest = Stack {
         layers: network.rest.clone(),
         activation: network.activation,
     };
-    let after_first = |x| mlp(&rest, mish(x));
+    let after_first =
+        |x: Tensor<B, 2>| stack(&rest, mish(x).unsqueeze_dim(0)).squeeze_dim::<2>(0);
     let observe = |_, _: &Tensor<B, 2>, _: &Tensor<B, 2>| {};
     chain::denoise_by(
         network,

@@ -1,8 +1,28 @@
-//! Choosing among particles by the smaller of two critics.
+//! Choosing among particles by the values of an ensemble of critics.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::{Mlp, RescoreBackend, dense::matmul};
+use crate::{Layer, RescoreBackend, Stack, dense::dense};
+
+/// One value from those of several critics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Combine {
+    /// The smallest (Fujimoto et al. 2018, clipped double Q-learning).
+    Min,
+    /// The mean.
+    Mean,
+}
+
+impl Combine {
+    /// `[rows]` from the values of all members, `[members, rows]`.
+    pub fn values<B: Backend>(self, values: Tensor<B, 2>) -> Tensor<B, 1> {
+        let combined = match self {
+            Self::Min => values.min_dim(0),
+            Self::Mean => values.mean_dim(0),
+        };
+        combined.squeeze_dim(0)
+    }
+}
 
 /// Actions that were chosen among particles.
 #[derive(Debug, Clone)]
@@ -27,51 +47,51 @@ pub fn unflatten_particles<B: Backend>(x: Tensor<B, 2>, states: usize) -> Tensor
     x.reshape([states, rows / states, dim])
 }
 
-/// One critic on all particles, `[states * particles]`: the observation's part of layer 1 is
-/// computed once a state.
-fn q_of_particles<B: RescoreBackend>(
-    critic: &Mlp<B>,
+/// All members on all particles, `[members, states * particles]`: the observation's part of layer 1
+/// is computed once a state.
+fn values_of_particles<B: RescoreBackend>(
+    critics: &Stack<B>,
     observations: Tensor<B, 2>,
     actions: Tensor<B, 3>,
-) -> Tensor<B, 1> {
+) -> Tensor<B, 2> {
     let [states, observation_dim] = observations.dims();
     let [_, particles, action_dim] = actions.dims();
-    let first = &critic.layers[0];
-    let [_, hidden] = first.weight.dims();
-    let observation_weight = first.weight.clone().slice([0..observation_dim]);
-    let action_weight = first
-        .weight
-        .clone()
-        .slice([observation_dim..observation_dim + action_dim]);
-    let per_state = matmul(observations, observation_weight) + first.bias.clone().unsqueeze::<2>();
-    let per_particle = matmul(flatten_particles(actions), action_weight);
-    let first =
-        per_particle.reshape([states, particles, hidden]) + per_state.reshape([states, 1, hidden]);
-    critic
-        .forward_after_first(first.reshape([states * particles, hidden]))
-        .reshape([states * particles])
+    let first = &critics.layers[0];
+    let [members, _, hidden] = first.weight.dims();
+    let rows = |from: usize, to: usize| first.weight.clone().slice([0..members, from..to]);
+    let of_observation = Layer {
+        weight: rows(0, observation_dim),
+        bias: first.bias.clone(),
+    };
+    let of_action = Layer {
+        weight: rows(observation_dim, observation_dim + action_dim),
+        bias: first.bias.zeros_like(),
+    };
+    let per_state = dense(observations.unsqueeze_dim(0), &of_observation, None);
+    let actions = flatten_particles(actions).unsqueeze_dim(0);
+    let per_particle = dense(actions, &of_action, None);
+    let first = per_particle.reshape([members, states, particles, hidden])
+        + per_state.reshape([members, states, 1, hidden]);
+    critics
+        .forward_after_first(first.reshape([members, states * particles, hidden]))
+        .reshape([members, states * particles])
 }
 
-/// The default body of [`RescoreBackend::min_q`].
-pub(crate) fn min_q<B: RescoreBackend>(
-    [q1, q2]: [&Mlp<B>; 2],
+/// The default body of [`RescoreBackend::score`].
+pub(crate) fn score<B: RescoreBackend>(
+    critics: &Stack<B>,
+    combine: Combine,
     observations: Tensor<B, 2>,
     actions: Tensor<B, 3>,
 ) -> Tensor<B, 2> {
     let [states, particles, _] = actions.dims();
-    let first = q_of_particles(q1, observations.clone(), actions.clone());
-    let second = q_of_particles(q2, observations, actions);
-    first.min_pair(second).reshape([states, particles])
+    let values = values_of_particles(critics, observations, actions);
+    combine.values(values).reshape([states, particles])
 }
 
-/// Scores particles on their raw values and takes the best of every state.
-pub(crate) fn select_best<B: RescoreBackend>(
-    critics: [&Mlp<B>; 2],
-    observations: Tensor<B, 2>,
-    actions: Tensor<B, 3>,
-) -> Sampled<B> {
+/// The default body of [`RescoreBackend::best`].
+pub(crate) fn best<B: Backend>(actions: Tensor<B, 3>, scores: Tensor<B, 2>) -> Sampled<B> {
     let [states, particles, dim] = actions.dims();
-    let scores = B::min_q(critics, observations, actions.clone());
     let indices = argmax_lowest(scores.clone());
     let gather = indices
         .clone()
@@ -84,21 +104,6 @@ pub(crate) fn select_best<B: RescoreBackend>(
         indices,
         scores,
     }
-}
-
-/// The action `[states, action_dim]` with the largest [`RescoreBackend::min_q`] among `actions`
-/// `[states, particles, action_dim]` of every state, clipped to [-1, 1]; ties go to the lowest
-/// index. With one particle the critics are not asked.
-pub fn best_of<B: RescoreBackend>(
-    critics: [&Mlp<B>; 2],
-    observations: Tensor<B, 2>,
-    actions: Tensor<B, 3>,
-) -> Tensor<B, 2> {
-    let [states, particles, dim] = actions.dims();
-    if particles == 1 {
-        return actions.reshape([states, dim]).clamp(-1.0, 1.0);
-    }
-    select_best(critics, observations, actions).actions
 }
 
 /// Index of each row's largest value; of equal values the lowest. `[rows, columns]` to `[rows]`.

@@ -1,7 +1,7 @@
 //! Temporal-difference targets and critic losses.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_critics::TwinQ;
+use rescore_critics::Critics;
 use rescore_kernels::RescoreBackend;
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
@@ -16,16 +16,13 @@ pub fn td_target<B: Backend>(
     rewards + continues * next_values.mul_scalar(gamma)
 }
 
-/// Mean squared errors (no factor 1/2) of both critics against `targets` `[batch]`, shape `[1]`
-/// each.
+/// Mean squared errors (no factor 1/2) of all critics against `targets` `[batch]`, `[members]`.
 pub fn critic_losses<B: RescoreBackend>(
-    critics: &TwinQ<B>,
+    critics: &Critics<B>,
     observations: Tensor<B, 2>,
     actions: Tensor<B, 2>,
-    targets: &Tensor<B, 1>,
-) -> [Tensor<B, 1>; 2] {
-    critics.both(observations, actions).map(|q| {
-        let error = q - targets.clone();
-        (error.clone() * error).mean()
-    })
+    targets: Tensor<B, 1>,
+) -> Tensor<B, 1> {
+    let error = critics.values(observations, actions) - targets.unsqueeze_dim(0);
+    (error.clone() * error).mean_dim(1).squeeze_dim(1)
 }

@@ -81,6 +81,27 @@ impl Function for Mish {
     }
 }
 
+/// [`crate::Activation::Relu`]
+pub(super) struct Relu;
+
+impl Function for Relu {
+    #[inline(always)]
+    unsafe fn value<L: Lanes>(x: L) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { x.max(L::splat(0.0)) }
+    }
+
+    /// 1 where `x` is positive: what is a normal number and multiplied by the largest one exceeds 1.
+    #[inline(always)]
+    unsafe fn slope<L: Lanes>(x: L) -> L {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (zero, one) = (L::splat(0.0), L::splat(1.0));
+            x.mul(L::splat(f32::MAX)).max(zero).min(one)
+        }
+    }
+}
+
 impl Gelu {
     /// `y = |x|`, at most [`Gelu::FAR`] for positive `x`, then `e = e^(-x^2 / 2)` and the tail
     /// `Phi(-y)`.

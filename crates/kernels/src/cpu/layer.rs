@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     InstructionSet,
-    activation::{Function, Gelu, Mish},
+    activation::{Function, Gelu, Mish, Relu},
     buffer::Buffer,
     compiled::compiled,
     network::{LayerView, VECTORS},
@@ -24,12 +24,11 @@ const TASK_ROWS: usize = 48;
 const TASK_VALUES: usize = 8192;
 
 /// `z = x W + b`, `[rows, out]`, for `x` `[rows, in]`.
-pub(crate) fn forward(set: InstructionSet, x: &[f32], layer: &LayerView<'_>) -> Vec<f32> {
+pub(crate) fn forward(set: InstructionSet, x: &[f32], layer: &LayerView<'_>, z: &mut [f32]) {
     let [depth, columns] = layer.dims;
     let weights = Packed::new::<Single>(layer.matrix(), VECTORS * set.lanes());
     let bias = Buffer::padded(layer.bias, weights.padded());
-    let rows = x.len() / depth.max(1);
-    multiply(set, x, [rows, depth], &weights, &bias, columns)
+    multiply(set, x, depth, &weights, &bias, columns, z);
 }
 
 /// `activation` of every value.
@@ -37,6 +36,8 @@ pub(crate) fn activate_in_place(set: InstructionSet, values: &mut [f32], activat
     let function = match activation {
         Activation::Mish => mish_values,
         Activation::Gelu => gelu_values,
+        Activation::Relu => relu_values,
+        Activation::Tanh => tanh_values,
     };
     values
         .par_chunks_mut(TASK_VALUES)
@@ -53,6 +54,8 @@ pub(crate) fn activate_backward_in_place(
     let function = match activation {
         Activation::Mish => mish_slopes,
         Activation::Gelu => gelu_slopes,
+        Activation::Relu => relu_slopes,
+        Activation::Tanh => tanh_slopes,
     };
     grads
         .par_chunks_mut(TASK_VALUES)
@@ -61,13 +64,17 @@ pub(crate) fn activate_backward_in_place(
 }
 
 /// The derivative by `x`, `dz W^T`, `[rows, in]`, for `dz` `[rows, out]`.
-pub(crate) fn input_gradient(set: InstructionSet, dz: &[f32], layer: &LayerView<'_>) -> Vec<f32> {
+pub(crate) fn input_gradient(
+    set: InstructionSet,
+    dz: &[f32],
+    layer: &LayerView<'_>,
+    dx: &mut [f32],
+) {
     let [columns, depth] = layer.dims;
     let weights = Matrix::transposed(layer.weight, layer.dims);
     let weights = Packed::new::<Single>(weights, VECTORS * set.lanes());
     let bias = Buffer::padded(&[], weights.padded());
-    let rows = dz.len() / depth.max(1);
-    multiply(set, dz, [rows, depth], &weights, &bias, columns)
+    multiply(set, dz, depth, &weights, &bias, columns, dx);
 }
 
 /// The derivative by `W`, `x^T dz`, `[in, out]`, for `x` `[rows, in]` and `dz` `[rows, out]`.
@@ -76,10 +83,10 @@ pub(crate) fn weight_gradient(
     x: &[f32],
     dz: &[f32],
     [depth, columns]: [usize; 2],
-) -> Vec<f32> {
+    result: &mut [f32],
+) {
     let rows = dz.len() / columns.max(1);
     let dz = Packed::new::<Single>(Matrix::new(dz, [rows, columns]), VECTORS * set.lanes());
-    let mut result = vec![0.0; depth * columns];
     let task = TASK_ROWS / set.block_rows() * set.block_rows();
     result
         .par_chunks_mut((task * columns).max(1))
@@ -87,30 +94,28 @@ pub(crate) fn weight_gradient(
         .for_each(|(index, chunk)| {
             transposed_tile(set, x, [rows, depth], index * task, &dz, columns, chunk);
         });
-    result
 }
 
 /// The derivative by `b`: the sum of the rows of `dz` `[rows, columns]`, in their order.
-pub(crate) fn bias_gradient(dz: &[f32], columns: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; columns];
+pub(crate) fn bias_gradient(dz: &[f32], sums: &mut [f32]) {
+    let columns = sums.len();
     for row in dz.chunks_exact(columns.max(1)) {
         for (sum, value) in sums.iter_mut().zip(row) {
             *sum += value;
         }
     }
-    sums
 }
 
 /// `bias + input * weights`, `[rows, columns]`.
 fn multiply(
     set: InstructionSet,
     input: &[f32],
-    [rows, depth]: [usize; 2],
+    depth: usize,
     weights: &Packed<f32>,
     bias: &[f32],
     columns: usize,
-) -> Vec<f32> {
-    let mut result = vec![0.0; rows * columns];
+    result: &mut [f32],
+) {
     let task = TASK_ROWS / set.block_rows() * set.block_rows();
     result
         .par_chunks_mut((task * columns).max(1))
@@ -120,7 +125,6 @@ fn multiply(
             let input = &input[index * task * depth..][..rows * depth];
             rows_tile(set, input, weights, bias, columns, chunk);
         });
-    result
 }
 
 compiled! {
@@ -138,9 +142,26 @@ compiled! {
 
     fn mish_values(values: &mut [f32]) = values_of::<Mish>;
     fn gelu_values(values: &mut [f32]) = values_of::<Gelu>;
+    fn relu_values(values: &mut [f32]) = values_of::<Relu>;
 
     fn mish_slopes(grads: &mut [f32], z: &[f32]) = slopes_of::<Mish>;
     fn gelu_slopes(grads: &mut [f32], z: &[f32]) = slopes_of::<Gelu>;
+    fn relu_slopes(grads: &mut [f32], z: &[f32]) = slopes_of::<Relu>;
+}
+
+/// The hyperbolic tangent has no vector form here: only narrow output layers use it.
+fn tanh_values(_: InstructionSet, values: &mut [f32]) {
+    for value in values {
+        *value = value.tanh();
+    }
+}
+
+/// `grads *= 1 - tanh(z)^2`
+fn tanh_slopes(_: InstructionSet, grads: &mut [f32], z: &[f32]) {
+    for (grad, z) in grads.iter_mut().zip(z) {
+        let y = z.tanh();
+        *grad *= 1.0 - y * y;
+    }
 }
 
 /// # Safety

@@ -1,4 +1,4 @@
-//! Scoring actions by the smaller of two critics, fused.
+//! Scoring actions by the smallest or the mean of several critics, fused.
 
 use rayon::prelude::*;
 
@@ -11,6 +11,7 @@ use super::{
     product::{Matrix, Rows, Start},
     simd::Lanes,
 };
+use crate::Combine;
 
 /// A critic with its weights packed and the observations' part of its layer 1 computed.
 struct Critic {
@@ -44,30 +45,34 @@ impl Critic {
     }
 }
 
-/// Two critics, ready to score actions.
+/// Critics, ready to score actions.
 struct Scorer {
-    critics: [Critic; 2],
+    critics: Vec<Critic>,
+    combine: Combine,
     action_dim: usize,
 }
 
 impl Scorer {
-    /// From the layers of both critics, the first of each `[observation_dim + action_dim,
-    /// hidden]`, and `observations` `[states, observation_dim]`.
+    /// From the layers of each critic, the first `[observation_dim + action_dim, hidden]`, and
+    /// `observations` `[states, observation_dim]`.
     fn new(
         set: InstructionSet,
-        critics: [&[LayerView<'_>]; 2],
+        critics: &[Vec<LayerView<'_>>],
+        combine: Combine,
         observations: &[f32],
         states: usize,
         action_dim: usize,
     ) -> Self {
-        let critic = |layers| Critic::new(set, layers, observations, states, action_dim);
+        let critic =
+            |layers: &Vec<_>| Critic::new(set, layers, observations, states, action_dim);
         Self {
-            critics: critics.map(critic),
+            critics: critics.iter().map(critic).collect(),
+            combine,
             action_dim,
         }
     }
 
-    /// The smaller critic, NaN if either is, of the first `scores.len()` rows of `actions`, which
+    /// The combined value, NaN if one of them is, of the first `scores.len()` rows of `actions`, which
     /// has `state_of.len()` rows, a multiple of `ROWS`.
     ///
     /// # Safety
@@ -84,7 +89,10 @@ impl Scorer {
             values: actions,
             stride: self.action_dim,
         };
-        scores.fill(f32::INFINITY);
+        scores.fill(match self.combine {
+            Combine::Min => f32::INFINITY,
+            Combine::Mean => 0.0,
+        });
         for critic in &self.critics {
             let widest = critic.network.widest();
             let (mut front, mut back) = (Buffer::new(rows * widest), Buffer::new(rows * widest));
@@ -103,22 +111,29 @@ impl Scorer {
                     .forward::<L, Single, ROWS>(&input, rows, &first, work, &mut output);
             }
             for (score, q) in scores.iter_mut().zip(output.chunks_exact(width)) {
-                // written so that NaN is kept
-                *score = if q[0] < *score || q[0].is_nan() {
-                    q[0]
-                } else {
-                    *score
-                };
+                match self.combine {
+                    // written so that NaN is kept
+                    Combine::Min if q[0] < *score || q[0].is_nan() => *score = q[0],
+                    Combine::Min => {}
+                    Combine::Mean => *score += q[0],
+                }
+            }
+        }
+        if self.combine == Combine::Mean {
+            let count = self.critics.len() as f32;
+            for score in scores {
+                *score /= count;
             }
         }
     }
 }
 
-/// The smaller of two critics for `particles` actions a state: `actions` `[states, particles,
+/// The combined value of the critics for `particles` actions a state: `actions` `[states, particles,
 /// action_dim]`, result `[states, particles]`. Otherwise as [`Scorer::new`].
-pub(crate) fn min_q(
+pub(crate) fn score(
     set: InstructionSet,
-    critics: [&[LayerView<'_>]; 2],
+    critics: &[Vec<LayerView<'_>>],
+    combine: Combine,
     observations: &[f32],
     actions: &[f32],
     [states, particles, action_dim]: [usize; 3],
@@ -128,7 +143,7 @@ pub(crate) fn min_q(
     if scores.is_empty() {
         return scores;
     }
-    let scorer = Scorer::new(set, critics, observations, states, action_dim);
+    let scorer = Scorer::new(set, critics, combine, observations, states, action_dim);
     let tile_rows = set.tile_rows(rows);
     scores
         .par_chunks_mut(tile_rows)

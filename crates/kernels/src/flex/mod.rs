@@ -12,7 +12,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::{
-    Activation, ChainNetwork, ChainNoise, Mlp, Precision, RescoreBackend, Sampled,
+    Activation, ChainNetwork, ChainNoise, Combine, Precision, RescoreBackend, Sampled, Stack,
     StepCoefficients,
     adam::{AdamStep, Optimized},
     chain,
@@ -21,7 +21,7 @@ use crate::{
     scoring,
 };
 use elementwise::{adam_in_place, lerp_in_place};
-use sampling::{best_of, can_score, denoise_fused, min_q_fused, tensor};
+use sampling::{best_of, can_score, denoise_fused, score_fused, tensor};
 
 /// Elements a task: large enough to hide the cost of handing it out, small enough for L1.
 const CHUNK: usize = 8192;
@@ -53,23 +53,31 @@ impl RescoreBackend for Flex {
         )
     }
 
-    fn min_q(
-        critics: [&Mlp<Self>; 2],
+    fn score(
+        critics: &Stack<Self>,
+        combine: Combine,
         observations: Tensor<Self, 2>,
         actions: Tensor<Self, 3>,
     ) -> Tensor<Self, 2> {
         if !can_score(critics) {
-            return scoring::min_q(critics, observations, actions);
+            return scoring::score(critics, combine, observations, actions);
         }
         let dims = actions.dims();
         let actions = primitive(&actions);
-        let scores = min_q_fused(critics, &observations, actions.storage(), dims);
+        let scores = score_fused(critics, combine, &observations, actions.storage(), dims);
         tensor(scores, [dims[0], dims[1]])
+    }
+
+    fn best(actions: Tensor<Self, 3>, scores: Tensor<Self, 2>) -> Sampled<Self> {
+        let dims = actions.dims();
+        let (actions, scores) = (primitive(&actions), primitive(&scores));
+        best_of(actions.storage(), scores.storage::<f32>().to_vec(), dims)
     }
 
     fn denoise_best(
         network: &ChainNetwork<Self>,
-        critics: [&Mlp<Self>; 2],
+        critics: &Stack<Self>,
+        combine: Combine,
         observations: Tensor<Self, 2>,
         particles: usize,
         steps: &[StepCoefficients],
@@ -78,7 +86,8 @@ impl RescoreBackend for Flex {
         if network.activation != Activation::Mish || !can_score(critics) {
             let actions =
                 Self::denoise_chain(network, observations.clone(), particles, steps, noise);
-            return scoring::select_best::<Self>(critics, observations, actions);
+            let scores = Self::score(critics, combine, observations, actions.clone());
+            return Self::best(actions, scores);
         }
         let shape = [
             observations.dims()[0],
@@ -86,7 +95,7 @@ impl RescoreBackend for Flex {
             network.action_weight.dims()[0],
         ];
         let actions = denoise_fused(network, &observations, particles, steps, noise);
-        let scores = min_q_fused(critics, &observations, &actions, shape);
+        let scores = score_fused(critics, combine, &observations, &actions, shape);
         best_of(&actions, scores, shape)
     }
 
@@ -117,18 +126,23 @@ impl RescoreBackend for Flex {
     ) -> FloatTensor<Self> {
         let set = InstructionSet::detect();
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-        let [rows, _] = x.shape().dims();
-        let dims = weight.shape().dims();
-        let view = LayerView {
-            weight: weight.storage(),
-            bias: bias.storage(),
-            dims,
-        };
-        let mut output = layer::forward(set, x.storage(), &view);
+        let [inputs, rows, depth] = x.shape().dims();
+        let [members, _, columns] = weight.shape().dims();
+        let mut output = vec![0.0; members * rows * columns];
+        for member in 0..members {
+            let view = LayerView {
+                weight: part(weight.storage(), member, depth * columns),
+                bias: part(bias.storage(), member, columns),
+                dims: [depth, columns],
+            };
+            let x = part(x.storage(), member % inputs, rows * depth);
+            let output = part_mut(&mut output, member, rows * columns);
+            layer::forward(set, x, &view, output);
+        }
         if let Some(activation) = activation {
             layer::activate_in_place(set, &mut output, activation);
         }
-        flex_tensor(output, [rows, dims[1]])
+        flex_tensor(output, [members, rows, columns])
     }
 
     fn dense_backward(
@@ -139,25 +153,48 @@ impl RescoreBackend for Flex {
     ) -> DenseGradients<Self> {
         let set = InstructionSet::detect();
         let (x, weight, grad) = (contiguous(x), contiguous(weight), contiguous(grad));
-        let [rows, _] = x.shape().dims();
-        let dims = weight.shape().dims();
-        let view = LayerView {
-            weight: weight.storage(),
-            bias: &[],
-            dims,
-        };
+        let [inputs, rows, depth] = x.shape().dims();
+        let [members, _, columns] = weight.shape().dims();
+        let dims = [depth, columns];
+        let of = |member| part::<f32>(grad.storage(), member, rows * columns);
         DenseGradients {
             x: wanted.x.then(|| {
-                let values = layer::input_gradient(set, grad.storage(), &view);
-                flex_tensor(values, [rows, dims[0]])
+                let mut values = vec![0.0; inputs * rows * depth];
+                for member in 0..members {
+                    let view = LayerView {
+                        weight: part(weight.storage(), member, depth * columns),
+                        bias: &[],
+                        dims,
+                    };
+                    if member < inputs {
+                        let values = part_mut(&mut values, member, rows * depth);
+                        layer::input_gradient(set, of(member), &view, values);
+                    } else {
+                        let mut more = vec![0.0; rows * depth];
+                        layer::input_gradient(set, of(member), &view, &mut more);
+                        for (sum, value) in values.iter_mut().zip(more) {
+                            *sum += value;
+                        }
+                    }
+                }
+                flex_tensor(values, [inputs, rows, depth])
             }),
             weight: wanted.weight.then(|| {
-                let values = layer::weight_gradient(set, x.storage(), grad.storage(), dims);
-                flex_tensor(values, dims)
+                let mut values = vec![0.0; members * depth * columns];
+                for member in 0..members {
+                    let x = part(x.storage(), member % inputs, rows * depth);
+                    let values = part_mut(&mut values, member, depth * columns);
+                    layer::weight_gradient(set, x, of(member), dims, values);
+                }
+                flex_tensor(values, [members, depth, columns])
             }),
-            bias: wanted
-                .bias
-                .then(|| flex_tensor(layer::bias_gradient(grad.storage(), dims[1]), [dims[1]])),
+            bias: wanted.bias.then(|| {
+                let mut values = vec![0.0; members * columns];
+                for member in 0..members {
+                    layer::bias_gradient(of(member), part_mut(&mut values, member, columns));
+                }
+                flex_tensor(values, [members, 1, columns])
+            }),
         }
     }
 
@@ -206,6 +243,16 @@ impl RescoreBackend for Flex {
         };
         parameters.into_iter().zip(gradients).map(adam).collect()
     }
+}
+
+/// The `index`-th of the parts of `length` values that `values` is made of.
+fn part<T>(values: &[T], index: usize, length: usize) -> &[T] {
+    &values[index * length..][..length]
+}
+
+/// As [`part`].
+fn part_mut(values: &mut [f32], index: usize, length: usize) -> &mut [f32] {
+    &mut values[index * length..][..length]
 }
 
 /// `x` with its values in order and nothing else in its storage.

@@ -6,9 +6,9 @@ use burn::{
 };
 use burn_flex::{FlexDevice, FlexTensor};
 
-use super::primitive;
+use super::{part, primitive};
 use crate::{
-    Activation, ChainNetwork, ChainNoise, Linear, Mlp, Sampled, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Combine, Layer, Sampled, Stack, StepCoefficients,
     cpu::{
         InstructionSet,
         chain::{ChainView, NoiseView, denoise},
@@ -18,45 +18,49 @@ use crate::{
 };
 
 /// The tensors of layers, their values in order.
-struct Layers(Vec<Layer>);
+struct Layers(Vec<Held>);
 
-struct Layer {
+struct Held {
     weight: FlexTensor,
     bias: FlexTensor,
     dims: [usize; 2],
 }
 
-impl Layer {
-    fn view(&self) -> LayerView<'_> {
+impl Held {
+    fn view(&self, member: usize) -> LayerView<'_> {
+        let [depth, columns] = self.dims;
         LayerView {
-            weight: self.weight.storage(),
-            bias: self.bias.storage(),
+            weight: part(self.weight.storage(), member, depth * columns),
+            bias: part(self.bias.storage(), member, columns),
             dims: self.dims,
         }
     }
 }
 
 impl Layers {
-    fn new(layers: &[Linear<Flex>]) -> Self {
-        let layer = |layer: &Linear<Flex>| Layer {
-            weight: primitive(&layer.weight),
-            bias: primitive(&layer.bias),
-            dims: layer.weight.dims(),
+    fn new(layers: &[Layer<Flex>]) -> Self {
+        let held = |layer: &Layer<Flex>| {
+            let [_, depth, columns] = layer.weight.dims();
+            Held {
+                weight: primitive(&layer.weight),
+                bias: primitive(&layer.bias),
+                dims: [depth, columns],
+            }
         };
-        Self(layers.iter().map(layer).collect())
+        Self(layers.iter().map(held).collect())
     }
 
-    fn views(&self) -> Vec<LayerView<'_>> {
-        self.0.iter().map(Layer::view).collect()
+    fn views(&self, member: usize) -> Vec<LayerView<'_>> {
+        self.0.iter().map(|layer| layer.view(member)).collect()
     }
 }
 
-/// Whether the kernels can take these critics: they have Mish in the epilogue, and their first
-/// layer cannot be their output.
-pub(super) fn can_score(critics: [&Mlp<Flex>; 2]) -> bool {
-    let fits =
-        |critic: &Mlp<Flex>| critic.activation == Activation::Mish && critic.layers.len() > 1;
-    critics.into_iter().all(fits)
+/// Whether the kernels can take these critics: they have Mish in the epilogue, their first layer
+/// cannot be their output, and they give one value.
+pub(super) fn can_score(critics: &Stack<Flex>) -> bool {
+    critics.activation == Activation::Mish
+        && critics.layers.len() > 1
+        && critics.output_dim() == 1
 }
 
 /// [`crate::RescoreBackend::denoise_chain`] by the fused kernel, its values in order.
@@ -91,7 +95,7 @@ pub(super) fn denoise_fused(
             bias: step_bias.storage(),
             dims: network.action_weight.dims(),
         },
-        rest: rest.views(),
+        rest: rest.views(0),
         steps,
         noise: noise_view(noise, given.as_ref()),
         precision: network.precision,
@@ -132,21 +136,24 @@ fn noise_view<'a>(
     }
 }
 
-/// [`crate::RescoreBackend::min_q`] by the fused kernel, its values in order, for `actions` of the
+/// [`crate::RescoreBackend::score`] by the fused kernel, its values in order, for `actions` of the
 /// shape `dims`, `[states, particles, action_dim]`.
-pub(super) fn min_q_fused(
-    critics: [&Mlp<Flex>; 2],
+pub(super) fn score_fused(
+    critics: &Stack<Flex>,
+    combine: Combine,
     observations: &Tensor<Flex, 2>,
     actions: &[f32],
     dims: [usize; 3],
 ) -> Vec<f32> {
-    let critics = critics.map(|critic| Layers::new(&critic.layers));
-    let views = critics.each_ref().map(Layers::views);
+    let layers = Layers::new(&critics.layers);
+    let views: Vec<_> = (0..critics.members())
+        .map(|member| layers.views(member))
+        .collect();
     let observations = primitive(observations);
-    let views = views.each_ref().map(Vec::as_slice);
-    score::min_q(
+    score::score(
         InstructionSet::detect(),
-        views,
+        &views,
+        combine,
         observations.storage(),
         actions,
         dims,

@@ -196,7 +196,7 @@ where
         particles,
         output: action_dim,
         hidden: std::iter::once(first)
-            .chain(rest.iter().map(|layer| layer.weight.dims()[1]))
+            .chain(rest.iter().map(|layer| layer.weight.dims()[2]))
             .collect(),
         source: match noise {
             ChainNoise::Counter { .. } => Source::Counter,

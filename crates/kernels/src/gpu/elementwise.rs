@@ -73,8 +73,12 @@ fn gelu_slope(x: f32) -> f32 {
 fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
     if comptime!(activation == Activation::Mish) {
         mish_of(x)
-    } else {
+    } else if comptime!(activation == Activation::Gelu) {
         gelu_of(x)
+    } else if comptime!(activation == Activation::Relu) {
+        f32::max(x, 0.0)
+    } else {
+        f32::tanh(x)
     }
 }
 
@@ -82,8 +86,13 @@ fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
 fn slope_of(x: f32, #[comptime] activation: Activation) -> f32 {
     if comptime!(activation == Activation::Mish) {
         mish_slope(x)
-    } else {
+    } else if comptime!(activation == Activation::Gelu) {
         gelu_slope(x)
+    } else if comptime!(activation == Activation::Relu) {
+        select(x > 0.0, f32::new(1.0), f32::new(0.0))
+    } else {
+        let y = f32::tanh(x);
+        1.0 - y * y
     }
 }
 
@@ -107,15 +116,23 @@ fn activate_backward_kernel(
     }
 }
 
+/// The bias of element `i` of a layer's output `[members, rows, columns]`, of `length` elements.
+#[cube]
+fn bias_of(bias: &Array<f32>, i: usize, length: usize, members: usize) -> f32 {
+    let columns = bias.len() / members;
+    bias[i / (length / members) * columns + i % columns]
+}
+
 #[cube(launch)]
 fn add_bias_kernel(
     x: &mut Array<f32>,
     bias: &Array<f32>,
+    members: usize,
     #[comptime] activation: Option<Activation>,
 ) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
-        let z = x[i] + bias[i % bias.len()];
+        let z = x[i] + bias_of(bias, i, x.len(), members);
         if comptime!(activation.is_some()) {
             x[i] = value_of(z, comptime!(activation.unwrap_or(Activation::Mish)));
         } else {
@@ -129,12 +146,13 @@ fn add_bias_kernel(
 fn add_bias_activated_kernel(
     x: &mut Array<f32>,
     bias: &Array<f32>,
+    members: usize,
     output: &mut Array<f32>,
     #[comptime] activation: Activation,
 ) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
-        let z = x[i] + bias[i % bias.len()];
+        let z = x[i] + bias_of(bias, i, x.len(), members);
         x[i] = z;
         output[i] = value_of(z, activation);
     }
@@ -275,13 +293,14 @@ pub(super) fn activate_backward<R: CubeRuntime>(
     grad
 }
 
-/// Adds `bias` to every row of `x`, then takes the `activation` where there is one.
+/// Adds `bias` `[members, 1, columns]` to every row of `x` `[members, rows, columns]`, then takes the `activation` where there is one.
 pub(super) fn add_bias<R: CubeRuntime>(
     x: CubeTensor<R>,
     bias: CubeTensor<R>,
     activation: Option<Activation>,
 ) -> CubeTensor<R> {
     let (x, bias) = (own(x), into_contiguous(bias));
+    let members = bias.shape()[0];
     let (cubes, units) = grid(&x);
     add_bias_kernel::launch::<R>(
         &x.client.clone(),
@@ -289,6 +308,7 @@ pub(super) fn add_bias<R: CubeRuntime>(
         units,
         x.clone().into_array_arg(),
         bias.into_array_arg(),
+        members,
         activation,
     );
     x
@@ -301,6 +321,7 @@ pub(super) fn add_bias_activated<R: CubeRuntime>(
     activation: Activation,
 ) -> [CubeTensor<R>; 2] {
     let (x, bias) = (own(x), into_contiguous(bias));
+    let members = bias.shape()[0];
     let output = empty(&x.client, &x.device, x.shape());
     let (cubes, units) = grid(&x);
     add_bias_activated_kernel::launch::<R>(
@@ -309,6 +330,7 @@ pub(super) fn add_bias_activated<R: CubeRuntime>(
         units,
         x.clone().into_array_arg(),
         bias.into_array_arg(),
+        members,
         output.clone().into_array_arg(),
         activation,
     );

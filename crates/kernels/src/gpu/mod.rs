@@ -44,8 +44,8 @@ use burn_cubecl::{
 use cubecl::client::ComputeClient;
 
 use crate::{
-    Activation, ChainNetwork, ChainNoise, Mlp, Noise, Precision, RescoreBackend, Sampled,
-    StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, RescoreBackend, Sampled,
+    Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
     scoring,
 };
@@ -118,25 +118,17 @@ where
         elementwise::add_bias_activated(product::product(x, weight), bias, activation)
     }
 
-    fn min_q(
-        critics: [&Mlp<Self>; 2],
+    fn score(
+        critics: &Stack<Self>,
+        combine: Combine,
         observations: Tensor<Self, 2>,
         actions: Tensor<Self, 3>,
     ) -> Tensor<Self, 2> {
-        scores::min_q(critics, &observations, &actions)
-            .unwrap_or_else(|| scoring::min_q(critics, observations, actions))
+        scores::score(critics, combine, &observations, &actions)
+            .unwrap_or_else(|| scoring::score(critics, combine, observations, actions))
     }
 
-    fn denoise_best(
-        network: &ChainNetwork<Self>,
-        critics: [&Mlp<Self>; 2],
-        observations: Tensor<Self, 2>,
-        particles: usize,
-        steps: &[StepCoefficients],
-        noise: &ChainNoise<Self>,
-    ) -> Sampled<Self> {
-        let actions = Self::denoise_chain(network, observations.clone(), particles, steps, noise);
-        let scores = Self::min_q(critics, observations, actions.clone());
+    fn best(actions: Tensor<Self, 3>, scores: Tensor<Self, 2>) -> Sampled<Self> {
         scores::best(actions, scores)
     }
 

@@ -15,11 +15,17 @@ use cubek_std::InputBinding;
 
 use super::empty;
 
-/// `[rows, inner]` times `[inner, columns]`.
+/// `[.., rows, inner]` times `[.., inner, columns]`, with one leading axis or none.
 pub(super) fn product<R: CubeRuntime>(a: CubeTensor<R>, b: CubeTensor<R>) -> CubeTensor<R> {
-    let ([rows, _], [_, columns]) = (a.shape().dims(), b.shape().dims());
+    let mut shape = a.shape().to_vec();
+    let other = b.shape().to_vec();
+    let last = shape.len() - 1;
+    shape[last] = other[last];
+    if last == 2 {
+        shape[0] = shape[0].max(other[0]);
+    }
     let client = a.client.clone();
-    let output = empty(&client, &a.device, Shape::from([rows, columns]));
+    let output = empty(&client, &a.device, Shape::from(shape));
     let dtype = DType::F32.into();
     let dtypes = || {
         MatmulElems::from_globals(&MatmulGlobalElems {

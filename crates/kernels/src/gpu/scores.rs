@@ -17,7 +17,7 @@ use super::{
     plan::{Plan, Source, grid_of},
     primitive, tensor,
 };
-use crate::{Activation, Mlp, Sampled};
+use crate::{Activation, Combine, Layer, Sampled, Stack};
 
 #[derive(CubeType, CubeLaunch)]
 struct Critic {
@@ -96,7 +96,7 @@ fn evaluate(
 }
 
 #[cube(launch_unchecked)]
-fn min_q_kernel(
+fn score_kernel(
     observations: &Array<f32>,
     actions: &Array<f32>,
     critics: &Sequence<Critic>,
@@ -157,9 +157,10 @@ fn min_q_kernel(
     }
 }
 
-/// [`crate::RescoreBackend::min_q`]; none where the kernel cannot take these critics.
-pub(super) fn min_q<R, T>(
-    critics: [&Mlp<CubeBackend<R, f32, i32, T>>; 2],
+/// [`crate::RescoreBackend::score`]; none where the kernel cannot take these critics.
+pub(super) fn score<R, T>(
+    critics: &Stack<CubeBackend<R, f32, i32, T>>,
+    combine: Combine,
     observations: &Tensor<CubeBackend<R, f32, i32, T>, 2>,
     actions: &Tensor<CubeBackend<R, f32, i32, T>, 3>,
 ) -> Option<Tensor<CubeBackend<R, f32, i32, T>, 2>>
@@ -172,36 +173,34 @@ where
     let [states, particles, action_dim] = actions.dims();
     let [observed, observation_dim] = observations.dims();
     let rows = states * particles;
-    let hidden = |critic: &Mlp<_>| -> Vec<usize> {
-        let widths = critic.layers.iter().map(|layer| layer.bias.dims()[0]);
-        widths.take(critic.layers.len() - 1).collect()
-    };
-    for critic in critics {
-        let mut inputs = observation_dim + action_dim;
-        for layer in &critic.layers {
-            let columns = layer.bias.dims()[0];
-            assert_eq!(layer.weight.dims(), [inputs, columns], "layers do not fit");
-            inputs = columns;
-        }
-        assert_eq!(inputs, 1, "a critic gives one value");
+    let members = critics.members();
+    let mut inputs = observation_dim + action_dim;
+    for layer in &critics.layers {
+        let [_, _, columns] = layer.bias.dims();
+        assert_eq!(layer.weight.dims(), [members, inputs, columns], "layers do not fit");
+        inputs = columns;
     }
+    assert_eq!(inputs, 1, "a critic gives one value");
+    let hidden: Vec<usize> = critics.layers[..critics.layers.len() - 1]
+        .iter()
+        .map(|layer| layer.bias.dims()[2])
+        .collect();
     assert_eq!(observed, states, "an observation for each state");
     let plan = Plan {
         tile: Plan::tile_for(rows),
         particles,
         output: 1,
-        hidden: hidden(critics[0]),
+        hidden,
         source: Source::Counter,
     };
     let hardware = &client.properties().hardware;
     // The input or the hidden activations, the value, and the slices of its sum.
     let columns = plan.widest().max(observation_dim + action_dim) + 1 + plan.slices();
     // Layers and biases of both, observations, actions, scores, and the lengths of all.
-    let bindings = 4 * critics[0].layers.len() + 4;
-    let fits = critics
-        .iter()
-        .all(|critic| critic.activation == Activation::Mish)
-        && hidden(critics[1]) == plan.hidden
+    let bindings = 2 * members * critics.layers.len() + 4;
+    let fits = critics.activation == Activation::Mish
+        && combine == Combine::Min
+        && members == 2
         && !plan.hidden.is_empty()
         && rows > 0
         && bindings <= hardware.max_bindings as usize
@@ -210,15 +209,11 @@ where
         .fitted(columns, hardware.max_shared_memory_size)
         .filter(|_| fits)?;
     let cubes = grid_of(&client, rows.div_ceil(plan.tile));
-    let critic = |critic: &Mlp<CubeBackend<R, f32, i32, T>>| {
-        let weights = critic
-            .layers
-            .iter()
-            .map(|layer| primitive(layer.weight.clone()));
-        let biases = critic
-            .layers
-            .iter()
-            .map(|layer| primitive(layer.bias.clone()));
+    let critic = |member: usize| {
+        let of = |x: &Tensor<_, 3>| primitive(x.clone().slice([member..member + 1]));
+        let layers = critics.layers.iter();
+        let weights = layers.clone().map(|layer: &Layer<_>| of(&layer.weight));
+        let biases = layers.map(|layer| of(&layer.bias));
         CriticLaunch::new(
             weights.map(CubeTensor::into_array_arg).collect(),
             biases.map(CubeTensor::into_array_arg).collect(),
@@ -228,13 +223,13 @@ where
     // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
     // checked above: rows are capped at the last, columns at the width of the layer.
     unsafe {
-        min_q_kernel::launch_unchecked::<R>(
+        score_kernel::launch_unchecked::<R>(
             &client,
             cubes,
             CubeDim::new_1d(UNITS),
             primitive(observations.clone()).into_array_arg(),
             primitive(actions.clone()).into_array_arg(),
-            critics.into_iter().map(critic).collect(),
+            (0..members).map(critic).collect(),
             scores.clone().into_array_arg(),
             rows,
             observation_dim,

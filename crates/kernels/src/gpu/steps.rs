@@ -192,10 +192,10 @@ pub(super) fn check_shapes<R, T>(
     let [action_dim, hidden] = network.action_weight.dims();
     let mut inputs = hidden;
     for layer in &network.rest {
-        let [rows, columns] = layer.weight.dims();
+        let [_, rows, columns] = layer.weight.dims();
         assert_eq!(
             (rows, layer.bias.dims()),
-            (inputs, [columns]),
+            (inputs, [1, 1, columns]),
             "layers do not fit"
         );
         inputs = columns;

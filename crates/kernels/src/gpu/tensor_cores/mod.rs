@@ -271,8 +271,9 @@ where
         // SAFETY: the buffer has room for so many values.
         unsafe { ArrayArg::from_raw_parts(weights.clone(), size) }
     };
-    let action_weight = std::iter::once(&network.action_weight);
-    let matrices = action_weight.chain(network.rest.iter().map(|layer| &layer.weight));
+    let action_weight = std::iter::once(primitive(network.action_weight.clone()));
+    let rest = network.rest.iter();
+    let matrices = action_weight.chain(rest.map(|layer| primitive(layer.weight.clone())));
     for (index, (matrix, [inputs, outputs])) in matrices.zip(layers).enumerate() {
         let cube_dim = CubeDim::new_1d(UNITS);
         let count = padded(inputs) * padded(outputs);
@@ -280,7 +281,7 @@ where
             &client,
             calculate_cube_count_elemwise(&client, count, cube_dim),
             cube_dim,
-            primitive(matrix.clone()).into_array_arg(),
+            matrix.into_array_arg(),
             array(),
             offset(&plan, index),
             inputs,

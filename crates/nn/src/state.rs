@@ -1,11 +1,11 @@
-//! The learned state of an agent as named arrays, independent of any backend or file format.
+//! What was learned as named arrays, independent of any backend or file format.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use rescore_kernels::{Linear, Parameters, adam::Adam};
-use rescore_objectives::rsm::QStatistics;
 use thiserror::Error;
+
+use crate::{Adam, Role, TensorAdam, Tree, leaves};
 
 /// One array of a [`StateDict`].
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,8 @@ pub enum Array {
     U64(u64),
 }
 
-/// Named arrays in alphabetical order. Names are paths: `policy.l0.weight`,
-/// `critic_optimizer.mu.q1.l0.weight`, `temperature.log_value`.
+/// Named arrays in alphabetical order. Names are paths: `actor.policy.l0.weight`,
+/// `critic.optimizer.mu.l0.weight`, `temperature.log_value`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateDict {
     arrays: BTreeMap<String, Array>,
@@ -140,89 +140,108 @@ impl StateDict {
     }
 }
 
-/// Adds all layers of `network` as `prefix.<layer>.weight` and `prefix.<layer>.bias`.
-pub(crate) fn save_network<B: Backend, N: Parameters<B>>(
-    state: &mut StateDict,
-    prefix: &str,
-    network: &N,
-) {
-    for (name, layer) in network.layers() {
-        state.insert_tensor(format!("{prefix}.{name}.weight"), &layer.weight);
-        state.insert_tensor(format!("{prefix}.{name}.bias"), &layer.bias);
+/// Adding to and taking from a state by the names of a tree's leaves.
+impl StateDict {
+    /// Adds all leaves of `tree` under names that begin with `prefix` and a dot.
+    pub fn insert_tree<B: Backend, N: Tree<B>>(&mut self, prefix: &str, tree: &N) {
+        for (name, _, tensor) in leaves(tree) {
+            self.insert_tensor(format!("{prefix}.{name}"), &tensor);
+        }
     }
-}
 
-/// A network of the shape of `like` from the arrays that [`save_network`] wrote under `prefix`.
-pub(crate) fn load_network<B: Backend, N>(
-    state: &StateDict,
-    prefix: &str,
-    like: &N,
-    device: &B::Device,
-) -> Result<N, StateError>
-where
-    N: Parameters<B, On<B> = N>,
-{
-    let mut error = None;
-    let loaded = like.map(&mut |name, layer| {
-        let weight = state.tensor(
-            &format!("{prefix}.{name}.weight"),
-            layer.weight.dims(),
-            device,
-        );
-        let bias = state.tensor(&format!("{prefix}.{name}.bias"), layer.bias.dims(), device);
-        match (weight, bias) {
-            (Ok(weight), Ok(bias)) => Linear { weight, bias },
-            (Err(e), _) | (_, Err(e)) => {
-                error.get_or_insert(e);
-                layer.clone()
+    /// A tree of the shape of `like` from the arrays that [`StateDict::insert_tree`] added.
+    ///
+    /// # Errors
+    /// When an array is missing or has another shape.
+    pub fn tree<B: Backend, N>(&self, prefix: &str, like: &N) -> Result<N, StateError>
+    where
+        N: Tree<B, On<B> = N>,
+    {
+        self.part_of(prefix, like, |_| true)
+    }
+
+    /// As [`StateDict::tree`], with the tensors of `like` where `wanted` says no of a role.
+    fn part_of<B: Backend, N>(
+        &self,
+        prefix: &str,
+        like: &N,
+        wanted: fn(Role) -> bool,
+    ) -> Result<N, StateError>
+    where
+        N: Tree<B, On<B> = N>,
+    {
+        let mut error = None;
+        let loaded = like.map::<B>(&format!("{prefix}."), &mut |leaf, tensor| {
+            if !wanted(leaf.role) {
+                return tensor.clone();
+            }
+            self.tensor(leaf.name, tensor.dims(), &tensor.device())
+                .unwrap_or_else(|found| {
+                    error.get_or_insert(found);
+                    tensor.clone()
+                })
+        });
+        error.map_or(Ok(loaded), Err)
+    }
+
+    /// Adds the moments of the trained leaves and the steps of an optimiser as `prefix.mu`,
+    /// `prefix.nu` and `prefix.count`.
+    pub fn insert_adam<B: Backend, N: Tree<B>>(&mut self, prefix: &str, optimizer: &Adam<N>) {
+        for (moment, tree) in [("mu", &optimizer.mu), ("nu", &optimizer.nu)] {
+            for (name, role, tensor) in leaves(tree) {
+                if role.is_trained() {
+                    self.insert_tensor(format!("{prefix}.{moment}.{name}"), &tensor);
+                }
             }
         }
-    });
-    error.map_or(Ok(loaded), Err)
-}
+        self.insert(format!("{prefix}.count"), Array::U64(optimizer.count));
+    }
 
-/// Adds the moments and the steps of an optimiser as `prefix.mu`, `prefix.nu` and `prefix.count`.
-pub(crate) fn save_optimizer<B: Backend, N: Parameters<B>>(
-    state: &mut StateDict,
-    prefix: &str,
-    optimizer: &Adam<N>,
-) {
-    save_network(state, &format!("{prefix}.mu"), &optimizer.mu);
-    save_network(state, &format!("{prefix}.nu"), &optimizer.nu);
-    state.insert(format!("{prefix}.count"), Array::U64(optimizer.count));
-}
+    /// The optimiser `like` with what [`StateDict::insert_adam`] added.
+    ///
+    /// # Errors
+    /// When an array is missing or has another shape.
+    pub fn adam<B: Backend, N>(&self, prefix: &str, like: &Adam<N>) -> Result<Adam<N>, StateError>
+    where
+        N: Tree<B, On<B> = N>,
+    {
+        let moment = |name: &str, like: &N| {
+            self.part_of(&format!("{prefix}.{name}"), like, Role::is_trained)
+        };
+        let mut adam = like.clone();
+        adam.count = self.counter(&format!("{prefix}.count"))?;
+        adam.mu = moment("mu", &like.mu)?;
+        adam.nu = moment("nu", &like.nu)?;
+        Ok(adam)
+    }
 
-/// The optimiser of a network of the shape of `like` from what [`save_optimizer`] wrote under
-/// `prefix`.
-pub(crate) fn load_optimizer<B: Backend, N>(
-    state: &StateDict,
-    prefix: &str,
-    like: &N,
-    device: &B::Device,
-) -> Result<Adam<N>, StateError>
-where
-    N: Parameters<B, On<B> = N>,
-{
-    Ok(Adam {
-        count: state.counter(&format!("{prefix}.count"))?,
-        mu: load_network(state, &format!("{prefix}.mu"), like, device)?,
-        nu: load_network(state, &format!("{prefix}.nu"), like, device)?,
-    })
-}
+    /// Adds the state of an optimiser of one tensor.
+    pub fn insert_tensor_adam<B: Backend, const D: usize>(
+        &mut self,
+        prefix: &str,
+        optimizer: &TensorAdam<B, D>,
+    ) {
+        self.insert_tensor(format!("{prefix}.mu"), &optimizer.mu);
+        self.insert_tensor(format!("{prefix}.nu"), &optimizer.nu);
+        self.insert(format!("{prefix}.count"), Array::U64(optimizer.count));
+    }
 
-/// Adds the running statistics of Q.
-pub(crate) fn save_statistics<B: Backend>(state: &mut StateDict, statistics: &QStatistics<B>) {
-    state.insert_tensor("q_statistics.mean", &statistics.mean);
-    state.insert_tensor("q_statistics.std", &statistics.std);
-}
-
-/// What [`save_statistics`] wrote.
-pub(crate) fn load_statistics<B: Backend>(
-    state: &StateDict,
-    device: &B::Device,
-) -> Result<QStatistics<B>, StateError> {
-    Ok(QStatistics {
-        mean: state.tensor("q_statistics.mean", [1], device)?,
-        std: state.tensor("q_statistics.std", [1], device)?,
-    })
+    /// The optimiser `like` with what [`StateDict::insert_tensor_adam`] added.
+    ///
+    /// # Errors
+    /// When an array is missing or has another shape.
+    pub fn tensor_adam<B: Backend, const D: usize>(
+        &self,
+        prefix: &str,
+        like: &TensorAdam<B, D>,
+    ) -> Result<TensorAdam<B, D>, StateError> {
+        let moment = |name: &str, like: &Tensor<B, D>| {
+            self.tensor(&format!("{prefix}.{name}"), like.dims(), &like.device())
+        };
+        let mut adam = like.clone();
+        adam.count = self.counter(&format!("{prefix}.count"))?;
+        adam.mu = moment("mu", &like.mu)?;
+        adam.nu = moment("nu", &like.nu)?;
+        Ok(adam)
+    }
 }
