@@ -26,9 +26,12 @@ impl<B: Backend> Critics<B> {
         let member = |index| NoiseKey::new(key.seed(), &format!("q{index}"));
         let keys: Vec<_> = (1..=members).map(member).collect();
         let dims = [observation_dim + action_dim, 1];
-        Self {
-            network: Network::init(shape, dims, &keys, device),
-        }
+        Self::scalar(Network::init(shape, dims, &keys, device))
+    }
+
+    /// Critics of these networks, which give one value each.
+    pub const fn scalar(network: Network<B>) -> Self {
+        Self { network }
     }
 }
 
