@@ -2,24 +2,15 @@
 
 use rescore_agents::Algorithm;
 
-/// A file of `configs/`: its name relative to the repository and its text.
+/// A file of this package's `configs/`: its name and its text.
 pub type File = (&'static str, &'static str);
 
 /// Documented defaults of an algorithm.
 pub fn algorithm_file(algorithm: Algorithm) -> File {
     match algorithm {
-        Algorithm::Dpmd => (
-            "configs/dpmd.toml",
-            include_str!("../../../../configs/dpmd.toml"),
-        ),
-        Algorithm::Sdac => (
-            "configs/sdac.toml",
-            include_str!("../../../../configs/sdac.toml"),
-        ),
-        Algorithm::Sac => (
-            "configs/sac.toml",
-            include_str!("../../../../configs/sac.toml"),
-        ),
+        Algorithm::Dpmd => ("configs/dpmd.toml", include_str!("../../configs/dpmd.toml")),
+        Algorithm::Sdac => ("configs/sdac.toml", include_str!("../../configs/sdac.toml")),
+        Algorithm::Sac => ("configs/sac.toml", include_str!("../../configs/sac.toml")),
     }
 }
 
@@ -30,7 +21,7 @@ macro_rules! tasks {
             $name,
             (
                 concat!("configs/tasks/", $name, ".toml"),
-                include_str!(concat!("../../../../configs/tasks/", $name, ".toml")),
+                include_str!(concat!("../../configs/tasks/", $name, ".toml")),
             ),
         )),*]
     };

@@ -29,7 +29,7 @@ pub use embedded::TASK_FILES;
 pub use layers::{Origin, Setting};
 pub use resolve::{Request, resolve};
 pub use schema::nearest_name;
-pub use training::TrainingConfig;
+pub use training::{MAX_STEPS, TrainingConfig};
 
 /// Everything that determines the results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]

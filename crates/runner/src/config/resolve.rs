@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use rescore_agents::{AgentConfig, Algorithm, RangeError};
 use rescore_envs::{OptionValue, TaskEntry};
+use rescore_store::durable::{read_stream, read_text};
+use rescore_store::{names, run_folder};
 
 use super::layers::{parse_assignment, parse_toml};
 use super::schema::{ALIAS, Schema};
 use super::{
     Config, ConfigError, Origin, Setting, TrainingConfig, embedded, model_file, nearest_name, task,
 };
+use crate::RunError;
 use crate::backend::{AUTO, KNOWN};
-use crate::durable::{read_stream, read_text};
-use crate::{RunError, run_folder};
 
 /// Values of the keys that belong to no table.
 const DEFAULT_ENV: &str = "InvertedPendulum-v4";
@@ -56,7 +57,7 @@ impl Request {
     fn settings(&self) -> Result<Vec<Setting>, RunError> {
         let mut settings = Vec::new();
         if let Some(run) = &self.run {
-            let path = run.join(run_folder::CONFIG_FILE);
+            let path = run.join(names::CONFIG);
             let text = read_text(&path, run_folder::CONFIG_LIMIT)?;
             settings.extend(parse_toml(&path.display().to_string(), &text)?);
         }

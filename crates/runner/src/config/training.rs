@@ -3,7 +3,8 @@
 use rescore_agents::{RangeError, config::RangeCheck};
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::MAX_STEPS;
+/// Steps of an evaluation episode at most, unless `eval_max_steps` says otherwise.
+pub const MAX_STEPS: u32 = 10_000;
 
 /// How data is gathered, how often the agent learns, and how often results are written.
 ///
