@@ -5,3 +5,4 @@ pub mod golden;
 pub mod parity;
 pub mod program;
 pub mod runs;
+pub mod sources;

@@ -23,8 +23,8 @@ pub fn binary() -> PathBuf {
     );
     assert!(
         path.is_file(),
-        "{} does not exist: build it with `cargo build --release -p rescore-runner`, or set \
-         RESCORE_BIN",
+        "{} does not exist: build it with `cargo build --release -p rescore --features \
+         developer`, or set RESCORE_BIN",
         path.display()
     );
     path

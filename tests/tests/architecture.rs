@@ -1,14 +1,15 @@
-//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, and the
-//! names that `xtask` knows without linking anything are the real ones.
+//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, so do the
+//! files within some of them, and the names that `xtask` knows without linking anything are the real ones.
 
 #[path = "../../xtask/src/names.rs"]
 mod names;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
+use rescore_tests::sources::{circles, mentioned, sources, uses};
 use serde::Deserialize;
 
 /// Who may know whom. A package that is not listed may not exist; development dependencies may be
@@ -31,12 +32,25 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-kernels",
         ],
     ),
+    ("rescore-store", &[]),
+    ("rescore-report", &["rescore-store"]),
     (
         "rescore-runner",
         &[
             "rescore-agents",
+            "rescore-kernels",
+            "rescore-envs",
+            "rescore-store",
+        ],
+    ),
+    (
+        "rescore",
+        &[
+            "rescore-runner",
+            "rescore-report",
+            "rescore-store",
+            "rescore-agents",
             "rescore-objectives",
-            "rescore-diffusion",
             "rescore-critics",
             "rescore-kernels",
             "rescore-envs",
@@ -45,7 +59,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "rescore-tests",
         &[
+            "rescore",
             "rescore-runner",
+            "rescore-store",
             "rescore-agents",
             "rescore-objectives",
             "rescore-diffusion",
@@ -56,6 +72,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     ("xtask", &[]),
 ];
+
+/// Packages that are usable, and built, without a tensor library.
+const KNOW_NO_TENSORS: [&str; 3] = ["rescore-envs", "rescore-store", "rescore-report"];
 
 /// What `cargo metadata` says, as far as it is of interest.
 #[derive(Debug, Clone, Deserialize)]
@@ -117,8 +136,8 @@ fn violations(metadata: &Metadata) -> Vec<String> {
             if ours.contains(to) && !allowed.contains(&to) {
                 found.push(format!("{name} -> {to} is not an arrow of the design"));
             }
-            if name == "rescore-envs" && to.starts_with("burn") {
-                found.push(format!("{name} -> {to}: environments know no tensors"));
+            if KNOW_NO_TENSORS.contains(&name) && to.starts_with("burn") {
+                found.push(format!("{name} -> {to}: it knows no tensors"));
             }
         }
     }
@@ -159,8 +178,13 @@ fn an_arrow_against_the_design_is_named() {
         ("rescore-diffusion", "rescore-critics"),
         ("rescore-agents", "rescore-envs"),
         ("rescore-agents", "rescore-runner"),
-        ("xtask", "rescore-runner"),
+        ("rescore-runner", "rescore"),
+        ("rescore-runner", "rescore-report"),
+        ("rescore-store", "rescore-agents"),
+        ("rescore-report", "rescore-runner"),
+        ("xtask", "rescore"),
         ("rescore-envs", "burn"),
+        ("rescore-store", "burn"),
         ("rescore-envs", "burn-flex"),
     ] {
         let found = violations(&with_dependency(from, to, None));
@@ -179,6 +203,66 @@ fn build_dependencies_count_and_development_dependencies_do_not() {
     let arrow = |kind| violations(&with_dependency("rescore-kernels", "rescore-agents", kind));
     assert_eq!(arrow(Some("build")).len(), 1);
     assert_eq!(arrow(Some("dev")), Vec::<String>::new());
+}
+
+/// Folders of `crates/` in which concrete tensor backends are named.
+const NAME_BACKENDS: [&str; 2] = ["kernels", "cli"];
+/// What Burn calls its backends and their devices.
+const BACKENDS: [&str; 9] = [
+    "Flex",
+    "FlexDevice",
+    "NdArray",
+    "NdArrayDevice",
+    "Cuda",
+    "CudaDevice",
+    "Wgpu",
+    "WgpuDevice",
+    "LibTorch",
+];
+
+/// Folders of `crates/` whose files do not use each other in circles.
+const WITHOUT_CIRCLES: [&str; 4] = ["store", "report", "runner", "cli"];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
+}
+
+#[test]
+fn tensor_code_is_generic_over_the_backend() {
+    let mut named = Vec::new();
+    for entry in std::fs::read_dir(crates()).expect("the folder exists") {
+        let folder = entry.expect("an entry").path();
+        if NAME_BACKENDS.iter().any(|name| folder.ends_with(name)) {
+            continue;
+        }
+        for source in sources(&folder.join("src")) {
+            let path = folder.join("src").join(&source.path);
+            let found = mentioned(&source.text, &BACKENDS);
+            named.extend(
+                found
+                    .iter()
+                    .map(|name| format!("{}: {name}", path.display())),
+            );
+        }
+    }
+    assert_eq!(named, Vec::<String>::new());
+    let table = sources(&crates().join("cli/src"));
+    let found = table
+        .iter()
+        .any(|source| !mentioned(&source.text, &BACKENDS).is_empty());
+    assert!(found, "the table of backends names none");
+}
+
+#[test]
+fn files_do_not_use_each_other_in_circles() {
+    for name in WITHOUT_CIRCLES {
+        let uses = uses(&sources(&crates().join(name).join("src")));
+        assert!(
+            uses.values().any(|used| !used.is_empty()),
+            "{name}: no file uses another"
+        );
+        assert_eq!(circles(&uses), Vec::<String>::new(), "{name}");
+    }
 }
 
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -213,7 +297,7 @@ fn xtask_knows_the_algorithms() {
 
 #[test]
 fn xtask_knows_the_commands_that_it_hands_on() {
-    let program = rescore_runner::cli::Cli::command();
+    let program = rescore::commands::Cli::command();
     let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
     let real: Vec<(String, String)> = program
         .get_subcommands()
@@ -227,21 +311,23 @@ fn xtask_knows_the_commands_that_it_hands_on() {
         .map(|(name, about)| ((*name).to_owned(), (*about).to_owned()))
         .collect();
     assert_eq!(known, real);
+    let is_known = |name: &&str| known.iter().any(|(command, _)| command == name);
+    assert!(names::FOR_DEVELOPERS.iter().all(is_known));
 }
 
 #[test]
-fn xtask_knows_the_backends_that_the_runner_can_be_built_with() {
+fn xtask_knows_the_backends_that_the_program_can_be_built_with() {
     let metadata = metadata();
-    let runner = metadata
+    let program = metadata
         .packages
         .iter()
-        .find(|package| package.name == "rescore-runner")
-        .expect("the runner exists");
-    let real = runner
+        .find(|package| package.name == "rescore")
+        .expect("the program exists");
+    let real = program
         .features
         .keys()
         .map(String::as_str)
-        .filter(|feature| !["default", "mujoco", "render"].contains(feature));
+        .filter(|feature| !["default", "mujoco", "render", names::DEVELOPER].contains(feature));
     let known = [names::CPU_BACKENDS, names::GPU_BACKENDS].concat();
     assert_eq!(sorted(known), sorted(real));
 }

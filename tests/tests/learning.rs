@@ -1,21 +1,18 @@
 //! DPMD, SDAC and SAC solve the five probe tasks, whose values and optimal actions are known.
 //!
 //! The program's own training loop runs with the task files that ship with it
-//! (`configs/tasks/Probe-*.toml`) and the algorithms' default presets; what is then in its last
+//! (`crates/runner/configs/tasks/Probe-*.toml`) and the algorithms' default presets; what is then in its last
 //! checkpoint is examined. Each algorithm that fails a probe fails in what the probe is named for.
 
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rescore_agents::{Agent, AgentConfig, StateDict, StateError, dpmd::Dpmd, sac::Sac, sdac::Sdac};
 use rescore_critics::TwinQ;
-use rescore_envs::{EnvState, ProbeKind};
-use rescore_runner::{
-    checkpoint::{self, Checkpoints, Description, Limits, Which},
-    config::{Config, Request, resolve},
-    interrupt::Interrupt,
-    run_folder::RunFolder,
-    train::{Begin, Environments, train},
-};
+use rescore_envs::ProbeKind;
+use rescore_runner::checkpoint::{describe, from_agent, to_agent};
+use rescore_runner::{Begin, Config, Environments, Interrupt, Request, folder, resolve, train};
+use rescore_store::arrays::Arrays;
+use rescore_store::checkpoint::{self, Checkpoints, Limits, Which};
 
 /// Error allowed of a value, in units of the reward, which is 1 at its best.
 const VALUE_TOLERANCE: f64 = 0.1;
@@ -57,17 +54,18 @@ fn configuration(algorithm: &str, probe: ProbeKind, steps: Option<u64>) -> Confi
 fn train_to_the_end(config: &Config, dims: [usize; 2], envs: Environments) -> StateDict {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let path = temporary.path().join("run");
-    let folder = RunFolder::create(Some(&path), config).expect("a new folder");
+    let folder = folder::create(Some(&path), config, folder::start(config, String::new()))
+        .expect("a new folder");
     let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
     train::<Flex>(config, envs, &folder, begin, &interrupt, &DEVICE).expect("a finished run");
     let last = Checkpoints::of(&path).find(Which::Last);
-    let run = Description::new(config, dims.into(), 0, 0);
+    let run = describe(config, dims.into(), 0, 0);
     let mut state = StateDict::default();
     let fresh = (config.agent).build::<Flex>(dims[0], dims[1], config.seed, &DEVICE);
-    let limits = Limits::new(&fresh.state(), &EnvState::new());
+    let limits = Limits::new(&from_agent(fresh.state()), &Arrays::new());
     checkpoint::load_agent(&last.expect("a checkpoint"), &run, limits, |loaded| {
-        state = loaded.clone();
-        Ok(())
+        state = to_agent(loaded)?;
+        Ok::<(), String>(())
     })
     .expect("a checkpoint of this run");
     state

@@ -25,6 +25,11 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("plot", "Draw learning curves as SVG or PNG"),
 ];
 
+/// Those among them that only programs for developers have, with the cargo feature of this name.
+pub const FOR_DEVELOPERS: &[&str] = &["bench", "soak"];
+/// The feature.
+pub const DEVELOPER: &str = "developer";
+
 /// Algorithms.
 pub const ALGOS: &[&str] = &["dpmd", "sdac", "sac"];
 

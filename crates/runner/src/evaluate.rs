@@ -12,14 +12,12 @@ use rescore_envs::{
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
+use crate::config::MAX_STEPS;
 use crate::interrupt::Interrupt;
 use crate::normalize::ObservationNormalizer;
 
 /// Environments played at the same time; more episodes are played in turns.
 const PARALLEL: usize = 64;
-
-/// Steps of an evaluation episode at most, unless [`Evaluator::set_max_steps`] says otherwise.
-pub const MAX_STEPS: u32 = 10_000;
 
 /// Warnings about evaluations, of which each one may give the same.
 static REPEATED: LazyLock<Throttle> = LazyLock::new(Throttle::default);

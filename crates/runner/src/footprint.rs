@@ -1,12 +1,12 @@
 //! How much memory and disk a run will take at most, beside what there is.
 
-use std::path::Path;
-
+use rescore_store::disk::size;
+use rescore_store::segments::Layout;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::RunError;
 use crate::config::Config;
-use crate::replay::{Layout, memory_rows};
+use crate::replay::memory_rows;
 
 /// Checkpoints that may be on the disk at once: the last two, the best, and one that is written.
 const CHECKPOINTS: u64 = 4;
@@ -114,29 +114,6 @@ impl Memory {
     }
 }
 
-/// Free bytes of the disk that `folder` lies on, where the system tells.
-pub fn free_disk(folder: &Path) -> Option<u64> {
-    fs4::available_space(folder).ok()
-}
-
-/// A number of bytes in words: `3.1 GB`.
-pub fn size(bytes: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for larger in units {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = larger;
-    }
-    if unit == "bytes" {
-        return format!("{bytes} bytes");
-    }
-    format!("{value:.1} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,24 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567, 3_000_000_000].map(size),
-            ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "3.0 GB"]
-        );
-        assert_eq!(size(u64::MAX), "18.4 EB");
-    }
-
-    #[test]
-    fn this_machine_has_memory_and_disk() {
+    fn this_machine_has_memory() {
         if let Some(memory) = Memory::now() {
             assert!(
                 memory.total > 0 && memory.available <= memory.total,
                 "{memory:?}"
             );
         }
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(free_disk(folder.path()).is_some_and(|bytes| bytes > 0));
-        assert_eq!(free_disk(&folder.path().join("nothing")), None);
     }
 }

@@ -179,7 +179,6 @@ mod tests {
 
     /// A gradient that is not finite, in each array of each network of each algorithm: the sum of
     /// the parameters tells at once, and the gradient is what is named.
-    #[cfg(feature = "flex")]
     mod gradients {
         use burn::backend::Flex;
         use burn::tensor::Tensor;

@@ -4,20 +4,16 @@
 //!
 //! Bytes that were asked for and not given back are counted, not pages of the process, so this
 //! depends neither on the clock nor on how the allocator cuts its pages.
-#![cfg(feature = "flex")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::backend::Flex;
 use peak_alloc::PeakAlloc;
 use rescore_agents::Algorithm;
 use rescore_envs::{Env, EnvError, EnvState, Info, Space, Step, TaskSettings, make};
-use rescore_kernels::RescoreBackend;
-use rescore_runner::RunError;
-use rescore_runner::backend::{Work, dispatch};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
+};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -112,20 +108,13 @@ fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
     Ok(config)
 }
 
-struct Training<'a>(&'a Config, &'a RunFolder);
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        let Self(config, folder) = self;
-        let envs = Environments::with(config, || {
-            let env = make(&config.env, &config.task)?;
-            Ok(Box::new(Watching { env, steps: 0 }))
-        })?;
-        let interrupt = Interrupt::default();
-        train::<B>(config, envs, folder, Begin::Fresh, &interrupt, device)
-    }
+fn train_in(config: &Config, folder: &RunFolder) -> Result<(), RunError> {
+    let envs = Environments::with(config, || {
+        let env = make(&config.env, &config.task)?;
+        Ok(Box::new(Watching { env, steps: 0 }))
+    })?;
+    let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+    train::<Flex>(config, envs, folder, begin, &interrupt, &Default::default())
 }
 
 #[test]
@@ -140,9 +129,9 @@ fn what_is_alive_on_the_heap_does_not_grow() {
         let config = configuration(algorithm).expect("a good configuration");
         let out = tempfile::tempdir().expect("a temporary folder");
         let path = out.path().join("run");
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
-        pool.install(|| dispatch(&config, Training(&config, &folder)))
-            .expect("compiled in")
+        let folder = folder::create(Some(&path), &config, folder::start(&config, String::new()))
+            .expect("a new folder");
+        pool.install(|| train_in(&config, &folder))
             .expect("a run that succeeds");
 
         let best = std::fs::read_to_string(path.join("checkpoints/best.json"));

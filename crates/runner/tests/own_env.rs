@@ -1,6 +1,6 @@
 //! Environments of one's own, which do what they like: training goes on, or is refused before its
 //! first step with what is wrong.
-#![cfg(all(feature = "flex", unix))]
+#![cfg(unix)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,11 @@ use burn::backend::Flex;
 use rescore_envs::{
     Env, EnvError, EnvRng, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
 };
-use rescore_runner::RunError;
-use rescore_runner::checkpoint::{Checkpoints, Which};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
+};
+use rescore_store::checkpoint::{Checkpoints, Which};
+use rescore_store::run_folder::Start;
 
 use rand::RngExt;
 use signal_hook::consts::SIGTERM;
@@ -106,6 +105,14 @@ fn configuration(set: &[&str]) -> Config {
     config
 }
 
+fn start(config: &Config) -> Start {
+    folder::start(config, "a processor".to_owned())
+}
+
+fn create(path: &Path, config: &Config) -> RunFolder {
+    folder::create(Some(path), config, start(config)).expect("a new folder")
+}
+
 /// Trains on this thread, so that its log can be read.
 fn trains(
     config: &Config,
@@ -167,7 +174,7 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
     let mut ends = Vec::new();
     for name in ["a", "b"] {
         let path = out.path().join(name);
-        let folder = RunFolder::create(Some(&path), &short).expect("a new folder");
+        let folder = create(&path, &short);
         let (result, log) = trains(&short, limited, &folder, Begin::Fresh, &quiet);
         result.expect("it goes on");
         assert!(
@@ -179,6 +186,7 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
         let resumed = Begin::Resumed {
             strict: true,
             changed: Vec::new(),
+            start: start(&long),
         };
         let (result, log) = trains(&long, limited, &folder, resumed, &quiet);
         result.expect("it is resumed");
@@ -224,7 +232,7 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let path = out.path().join("run");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    let folder = create(&path, &config);
     let interrupt = Interrupt::install().expect("signals can be handled");
     // 20 of warm-up, 20 to the first evaluation, of which these are the first episodes.
     let left = Arc::new(AtomicUsize::new(20 + 20 + 5));
@@ -245,6 +253,7 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     let resumed = Begin::Resumed {
         strict: true,
         changed: Vec::new(),
+        start: start(&config),
     };
     let (result, _) = trains(&config, limited, &folder, resumed, &Interrupt::default());
     result.expect("it is resumed");
@@ -256,7 +265,7 @@ fn an_evaluation_without_end_is_cut_off() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let path = out.path().join("run");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    let folder = create(&path, &config);
     let endless = || -> Result<Box<dyn Env>, EnvError> { Ok(Box::new(walk(-1.0, 1.0)?)) };
     let (result, log) = trains(
         &config,
@@ -277,7 +286,7 @@ fn a_run_without_warm_up_learns_from_its_first_step_on() {
     for overlap in ["overlap=false", "overlap=true"] {
         let config = configuration(&[overlap, "warmup_steps=0", "updates_per_step=0.5"]);
         let path = out.path().join(overlap);
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+        let folder = create(&path, &config);
         let quiet = Interrupt::default();
         let (result, _) = trains(&config, limited, &folder, Begin::Fresh, &quiet);
         result.expect("it trains");
@@ -290,7 +299,7 @@ fn a_run_without_warm_up_learns_from_its_first_step_on() {
 fn actions_in_other_units_are_rescaled_in_training_and_evaluation() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&out.path().join("run")), &config).expect("a new folder");
+    let folder = create(&out.path().join("run"), &config);
     let (training, evaluation) = (Arc::default(), Arc::default());
     let mut number = 0;
     let other_units = || -> Result<Box<dyn Env>, EnvError> {
@@ -399,7 +408,7 @@ fn a_simulator_that_only_warns_ends_warm_up_training_and_evaluation() {
             config
         };
         let path = out.path().join(name);
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+        let folder = create(&path, &config);
         let steps: Arc<AtomicU64> = Arc::default();
         let mut number = 0;
         let warning = || -> Result<Box<dyn Env>, EnvError> {

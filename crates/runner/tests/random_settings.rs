@@ -1,18 +1,14 @@
 //! Settings that the configuration accepts train: 200 random ones, twenty steps each, none of which
 //! may panic. Extreme values in many keys at once are what nobody tries by hand.
-#![cfg(feature = "flex")]
 
+use burn::backend::Flex;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use rescore_agents::{AgentConfig, Algorithm};
-use rescore_kernels::RescoreBackend;
-use rescore_runner::RunError;
-use rescore_runner::backend::{Work, dispatch};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, folder, resolve, train,
+};
 
 const TASKS: &[&str] = &[
     "Pendulum-v1",
@@ -167,19 +163,14 @@ fn requests() -> impl Strategy<Value = Request> {
         })
 }
 
-struct Training<'a>(&'a Config);
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        let parent = tempfile::tempdir().expect("a temporary folder");
-        let path = parent.path().join("run");
-        let folder = RunFolder::create(Some(&path), self.0)?;
-        let envs = Environments::new(self.0)?;
-        let interrupt = Interrupt::default();
-        train::<B>(self.0, envs, &folder, Begin::Fresh, &interrupt, device)
-    }
+fn train_somewhere(config: &Config) -> Result<(), RunError> {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let path = parent.path().join("run");
+    let folder = folder::create(Some(&path), config, folder::start(config, String::new()))?;
+    let envs = Environments::new(config)?;
+    let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+    let device = Default::default();
+    rayon::scope(|_| train::<Flex>(config, envs, &folder, begin, &interrupt, &device))
 }
 
 #[test]
@@ -194,7 +185,7 @@ fn random_settings_train_without_a_panic() {
         .run(&requests(), |request| {
             let config =
                 resolve(&request).map_err(|error| TestCaseError::fail(error.to_string()))?;
-            match dispatch(&config, Training(&config)).and_then(|result| result) {
+            match train_somewhere(&config) {
                 // Large steps of learning may diverge; the run then says so.
                 Err(RunError::NotFinite { .. }) => Ok(()),
                 result => result.map_err(|error| TestCaseError::fail(error.to_string())),

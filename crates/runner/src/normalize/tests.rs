@@ -4,7 +4,7 @@ use rescore_envs::{Episode, StateArray};
 
 use super::*;
 use crate::config::{Request, resolve};
-use crate::train::Environments;
+use crate::environments::Environments;
 
 fn environments(set: &[&str]) -> Environments {
     let request = Request {

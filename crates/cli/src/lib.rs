@@ -1,0 +1,31 @@
+//! Online reinforcement learning with diffusion policies.
+//!
+//! This package is what others build on, and the program `rescore`. [`train`] takes a [`Config`],
+//! [`Environments`] (a registered task or one's own) and a run folder; [`dispatch`] does such
+//! [`Work`] on the tensor backend and the device that the configuration names. The example
+//! `custom_env` is a whole program.
+//!
+//! Only here are concrete backends named: everything below is generic over them.
+
+pub mod backend;
+#[cfg(feature = "developer")]
+pub mod bench;
+pub mod commands;
+mod error;
+#[cfg(feature = "render")]
+pub mod render;
+#[cfg(feature = "developer")]
+mod soak;
+mod start;
+
+pub use backend::{Work, dispatch};
+pub use error::Error;
+pub use rescore_envs as envs;
+pub use rescore_kernels::RescoreBackend;
+pub use rescore_report as report;
+pub use rescore_runner::{
+    Agent, Begin, Config, Environments, Evaluation, Evaluator, Interrupt, Policy, Request,
+    RunError, RunFolder, folder, policy, progress, resolve, train,
+};
+pub use rescore_store as store;
+pub use start::start;
