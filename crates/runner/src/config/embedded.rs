@@ -8,18 +8,9 @@ pub type File = (&'static str, &'static str);
 /// Documented defaults of an algorithm.
 pub fn algorithm_file(algorithm: Algorithm) -> File {
     match algorithm {
-        Algorithm::Dpmd => (
-            "configs/dpmd.toml",
-            include_str!("../../../../configs/dpmd.toml"),
-        ),
-        Algorithm::Sdac => (
-            "configs/sdac.toml",
-            include_str!("../../../../configs/sdac.toml"),
-        ),
-        Algorithm::Sac => (
-            "configs/sac.toml",
-            include_str!("../../../../configs/sac.toml"),
-        ),
+        Algorithm::Dpmd => ("configs/dpmd.toml", include_str!("../../configs/dpmd.toml")),
+        Algorithm::Sdac => ("configs/sdac.toml", include_str!("../../configs/sdac.toml")),
+        Algorithm::Sac => ("configs/sac.toml", include_str!("../../configs/sac.toml")),
     }
 }
 
@@ -30,7 +21,7 @@ macro_rules! tasks {
             $name,
             (
                 concat!("configs/tasks/", $name, ".toml"),
-                include_str!(concat!("../../../../configs/tasks/", $name, ".toml")),
+                include_str!(concat!("../../configs/tasks/", $name, ".toml")),
             ),
         )),*]
     };

@@ -132,7 +132,7 @@ fn algorithm_files_state_the_defaults() {
 /// `configs/<algo>-reference.toml` is the preset `reference`, key for key, for every task.
 #[test]
 fn reference_files_are_the_published_settings() {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     for (algorithm, name) in [
         (Algorithm::Dpmd, "dpmd-reference.toml"),
         (Algorithm::Sdac, "sdac-reference.toml"),
