@@ -70,6 +70,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-envs",
         ],
     ),
+    ("rescore-unify", &[]),
     ("xtask", &[]),
 ];
 
@@ -85,6 +86,8 @@ struct Metadata {
 #[derive(Debug, Clone, Deserialize)]
 struct Package {
     name: String,
+    /// Registries that it may go to; `None` for any.
+    publish: Option<Vec<String>>,
     dependencies: Vec<Dependency>,
     features: serde_json::Map<String, serde_json::Value>,
 }
@@ -94,6 +97,12 @@ struct Dependency {
     name: String,
     /// `None` for an ordinary dependency, else `dev` or `build`.
     kind: Option<String>,
+    optional: bool,
+    /// The versions that will do.
+    req: String,
+    features: BTreeSet<String>,
+    /// The platform that it is for, if not for all.
+    target: Option<String>,
 }
 
 fn metadata() -> Metadata {
@@ -159,11 +168,16 @@ fn with_dependency(from: &str, to: &str, kind: Option<&str>) -> Metadata {
     let dependency = Dependency {
         name: to.to_owned(),
         kind: kind.map(str::to_owned),
+        optional: false,
+        req: "*".to_owned(),
+        features: BTreeSet::new(),
+        target: None,
     };
     match metadata.packages.iter_mut().find(|p| p.name == from) {
         Some(package) => package.dependencies.push(dependency),
         None => metadata.packages.push(Package {
             name: from.to_owned(),
+            publish: None,
             dependencies: vec![dependency],
             features: serde_json::Map::new(),
         }),
@@ -221,7 +235,7 @@ const BACKENDS: [&str; 9] = [
 ];
 
 /// Folders of `crates/` whose files do not use each other in circles.
-const WITHOUT_CIRCLES: [&str; 4] = ["store", "report", "runner", "cli"];
+const WITHOUT_CIRCLES: [&str; 5] = ["envs", "store", "report", "runner", "cli"];
 
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
@@ -265,6 +279,69 @@ fn files_do_not_use_each_other_in_circles() {
     }
 }
 
+/// What is missing in `rescore-unify`, so that a command for one package would compile Burn with
+/// other features than a command for all of them.
+fn not_unified(metadata: &Metadata) -> Vec<String> {
+    let unify = metadata.packages.iter().find(|p| p.name == "rescore-unify");
+    let unify = unify.expect("it is a member");
+    let mut missing = BTreeSet::new();
+    for package in &metadata.packages {
+        for dependency in &package.dependencies {
+            let name = &dependency.name;
+            let everywhere = !dependency.optional && dependency.target.is_none();
+            if name.starts_with("rescore-") || !everywhere {
+                continue;
+            }
+            let unified = unify.dependencies.iter().find(|d| d.name == *name);
+            if unified.is_none_or(|d| !d.features.is_superset(&dependency.features)) {
+                missing.insert(format!("{name} with {:?}", dependency.features));
+            }
+        }
+    }
+    missing.into_iter().collect()
+}
+
+#[test]
+fn one_package_is_built_with_the_features_of_all() {
+    let metadata = metadata();
+    assert_eq!(not_unified(&metadata), Vec::<String>::new());
+    let more = with_dependency("rescore-agents", "rustfft", Some("dev"));
+    assert_eq!(not_unified(&more), ["rustfft with {}"]);
+    for package in &metadata.packages {
+        let on = |name: &str| package.dependencies.iter().any(|d| d.name == name);
+        assert!(
+            !on("burn") || on("rescore-unify") || package.name == "rescore-unify",
+            "{} needs the development dependency rescore-unify",
+            package.name
+        );
+    }
+}
+
+/// A package that is published, and its dependencies of ours, are known by version.
+#[test]
+fn what_is_published_can_be() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for package in metadata().packages {
+        if package.publish.is_some() {
+            continue;
+        }
+        let folder = root.join("crates").join(&package.name["rescore-".len()..]);
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+            assert!(text.len() > 100, "{}: {file} is missing", package.name);
+        }
+        for dependency in &package.dependencies {
+            let ours = dependency.name.starts_with("rescore-");
+            assert!(
+                !ours || dependency.name == "rescore-unify" || dependency.req != "*",
+                "{} -> {} needs a version",
+                package.name,
+                dependency.name
+            );
+        }
+    }
+}
+
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     names.sort();
@@ -289,9 +366,8 @@ fn xtask_knows_the_tasks_and_which_need_mujoco() {
 
 #[test]
 fn xtask_knows_the_algorithms() {
-    let real = rescore_agents::Algorithm::ALL
-        .iter()
-        .map(|algo| algo.name());
+    let real = rescore_agents::Algorithm::all();
+    let real = real.iter().map(|algo| algo.name);
     assert_eq!(sorted(names::ALGOS.iter().copied()), sorted(real));
 }
 

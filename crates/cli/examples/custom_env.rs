@@ -1,14 +1,14 @@
 //! An environment of your own, and a diffusion policy that learns it in about a minute:
 //! `cargo run --release --example custom_env`.
 //!
-//! Four steps: say what the task is ([`Task`]), make an environment of it ([`TaskEnv`], wrappers),
-//! hold it against what environments promise ([`check_env`]), train.
+//! Four steps: say what the task is ([`Task`]), make it known by a name ([`register`]), hold it
+//! against what environments promise ([`check_env`]), train.
 
 use std::path::Path;
 
 use rescore::envs::{
-    Env, EnvError, EnvRng, EnvState, Outcome, RescaleAction, Space, Task, TaskEnv, TaskSettings,
-    TimeLimit, check_env,
+    EnvError, EnvRng, EnvState, NewTask, Outcome, Space, Task, TaskEnv, TaskSettings, check_env,
+    make, register,
 };
 use rescore::{
     Begin, Config, Environments, Interrupt, Request, RescoreBackend, RunError, RunFolder, Work,
@@ -93,13 +93,7 @@ impl Task for Sledge {
     }
 }
 
-/// The environment: episodes, a time limit, and actions in [-1, 1], which is what agents act in.
-fn make() -> Result<Box<dyn Env>, EnvError> {
-    let env = TimeLimit::new(TaskEnv::new(Sledge::new()?), STEPS)?;
-    Ok(Box::new(RescaleAction::new(env)?))
-}
-
-/// What `cargo xtask train --algo dpmd --set ...` would make of these settings.
+/// What `cargo xtask train --algo dpmd --env Sledge-v0 --set ...` would make of these settings.
 fn configuration() -> Result<Config, RunError> {
     let settings = [
         "steps=6000",
@@ -115,17 +109,12 @@ fn configuration() -> Result<Config, RunError> {
         "eval_episodes=20",
         "checkpoint_every=3000",
     ];
-    let mut config = resolve(&Request {
+    resolve(&Request {
         algo: Some("dpmd".into()),
+        env: Some(NAME.into()),
         set: settings.map(String::from).into(),
         ..Request::default()
-    })?;
-    NAME.clone_into(&mut config.env);
-    config.task = TaskSettings {
-        time_limit: Some(STEPS),
-        ..TaskSettings::default()
-    };
-    Ok(config)
+    })
 }
 
 struct Training<'a> {
@@ -169,11 +158,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_ansi(false)
         .with_writer(|| progress::LogWriter)
         .init();
-    let report = check_env(make, 2_000)?;
+    // From here on everything that takes a task's name knows this one: evaluations, too.
+    let sledge = NewTask::new(NAME, |_| Ok(TaskEnv::new(Sledge::new()?)));
+    register(sledge.time_limit(STEPS).sequential())?;
+    let report = check_env(|| make(NAME, &TaskSettings::default()), 2_000)?;
     println!("{NAME} keeps what an environment promises: {report:?}");
 
     let config = configuration()?;
-    let envs = Environments::with(&config, make)?;
+    let envs = Environments::new(&config)?;
     let folder = folder::create(None, &config, start(&config))?;
     let work = Training {
         config: &config,

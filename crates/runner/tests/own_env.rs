@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use burn::backend::Flex;
 use rescore_envs::{
-    Env, EnvError, EnvRng, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
+    Env, EnvError, EnvRng, NewTask, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
 };
 use rescore_runner::{
     Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
@@ -77,7 +77,15 @@ fn limited() -> Result<Box<dyn Env>, EnvError> {
     Ok(Box::new(TimeLimit::new(walk(-1.0, 1.0)?, 12)?))
 }
 
+/// For a task that is not registered.
 fn configuration(set: &[&str]) -> Config {
+    let mut config = configuration_of(None, set);
+    "Walk".clone_into(&mut config.env);
+    config.task = TaskSettings::default();
+    config
+}
+
+fn configuration_of(env: Option<&str>, set: &[&str]) -> Config {
     let settings = [
         "steps=60",
         "hidden_dims=[8, 8]",
@@ -90,8 +98,9 @@ fn configuration(set: &[&str]) -> Config {
         "eval_max_steps=25",
         "checkpoint_every=20",
     ];
-    let mut config = resolve(&Request {
+    resolve(&Request {
         algo: Some("sac".into()),
+        env: env.map(str::to_owned),
         set: settings
             .iter()
             .chain(set)
@@ -99,10 +108,7 @@ fn configuration(set: &[&str]) -> Config {
             .collect(),
         ..Request::default()
     })
-    .expect("a good configuration");
-    "Walk".clone_into(&mut config.env);
-    config.task = TaskSettings::default();
-    config
+    .expect("a good configuration")
 }
 
 fn start(config: &Config) -> Start {
@@ -434,4 +440,33 @@ fn a_simulator_that_only_warns_ends_warm_up_training_and_evaluation() {
         let steps = steps.load(Ordering::Relaxed);
         assert!(steps <= good + 2 * 1000, "{name}: {steps} steps");
     }
+}
+
+#[test]
+fn a_registered_task_is_trained_and_resumed_by_its_name_alone() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let path = out.path().join("run");
+    let walk = NewTask::new("Walk-v0", |_| walk(-2.0, 2.0)).time_limit(12);
+    rescore_envs::register(walk).expect("a new name");
+    let config = configuration_of(Some("Walk-v0"), &["time_limit=9"]);
+    assert_eq!(config.task.time_limit, Some(9));
+    let train = |config: &Config, folder: &RunFolder, begin| {
+        let envs = Environments::new(config).expect("the name is known");
+        let quiet = Interrupt::default();
+        train::<Flex>(config, envs, folder, begin, &quiet, &Default::default())
+    };
+    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    train(&config, &folder, Begin::Fresh).expect("it is trained");
+    drop(folder);
+    // The run's own `config.toml` names the task, which this program knows.
+    let mut request = Request::of_run(&path);
+    request.steps = Some(100);
+    let config = resolve(&request).expect("the name is known");
+    let folder = RunFolder::open(&path).expect("a run");
+    let resumed = Begin::Resumed {
+        strict: true,
+        changed: Vec::new(),
+    };
+    train(&config, &folder, resumed).expect("it is resumed");
+    assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 5);
 }
