@@ -7,7 +7,8 @@
 //! * [`Linear`] and [`Mlp`]: weights as plain tensors. All networks of the project are stacks of
 //!   linear layers, so that optimiser moments, target copies and gradients have the same type as
 //!   the network itself.
-//! * [`noise`]: the counter-based generator that every random number of training comes from.
+//! * [`noise`]: random tensors from `rescore-noise`, the counter-based generator that every random
+//!   number of training comes from.
 
 mod activation;
 pub mod adam;
@@ -23,7 +24,6 @@ mod gelu;
 mod gpu;
 mod mish;
 mod mlp;
-mod multiversion;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub mod noise;
