@@ -15,8 +15,10 @@ use serde::Deserialize;
 /// Who may know whom. A package that is not listed may not exist; development dependencies may be
 /// what they like.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("rescore-noise", &[]),
+    ("rescore-policy", &["rescore-noise"]),
     ("rescore-envs", &[]),
-    ("rescore-kernels", &[]),
+    ("rescore-kernels", &["rescore-noise"]),
     ("rescore-diffusion", &["rescore-kernels"]),
     ("rescore-critics", &["rescore-kernels"]),
     (
@@ -68,6 +70,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-critics",
             "rescore-kernels",
             "rescore-envs",
+            "rescore-policy",
         ],
     ),
     ("rescore-unify", &[]),
@@ -75,7 +78,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that are usable, and built, without a tensor library.
-const KNOW_NO_TENSORS: [&str; 3] = ["rescore-envs", "rescore-store", "rescore-report"];
+const KNOW_NO_TENSORS: [&str; 5] = [
+    "rescore-envs",
+    "rescore-noise",
+    "rescore-policy",
+    "rescore-store",
+    "rescore-report",
+];
 
 /// What `cargo metadata` says, as far as it is of interest.
 #[derive(Debug, Clone, Deserialize)]
@@ -197,6 +206,9 @@ fn an_arrow_against_the_design_is_named() {
         ("rescore-store", "rescore-agents"),
         ("rescore-report", "rescore-runner"),
         ("xtask", "rescore"),
+        ("rescore-policy", "rescore-kernels"),
+        ("rescore-policy", "burn"),
+        ("rescore-noise", "burn-flex"),
         ("rescore-envs", "burn"),
         ("rescore-store", "burn"),
         ("rescore-envs", "burn-flex"),

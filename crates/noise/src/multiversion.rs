@@ -3,7 +3,9 @@
 //! Written so that the compiler vectorises them: no calls, no branches, no fused multiply-add, so
 //! that every instruction set computes the same bits.
 
-/// Defines a loop that is compiled for several instruction sets.
+/// Defines a loop that is compiled for several instruction sets, of which the best that the
+/// processor has is taken.
+#[macro_export]
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -38,4 +40,3 @@ macro_rules! multiversion {
         }
     };
 }
-pub(crate) use multiversion;
