@@ -7,8 +7,7 @@ use burn::{
 
 use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, Sampled, Stack,
-    StepCoefficients,
-    activation,
+    StepCoefficients, activation,
     adam::{self, AdamStep, Optimized},
     chain,
     dense::{self, DenseGradients, Wanted},

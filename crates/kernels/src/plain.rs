@@ -46,8 +46,7 @@ pub fn denoise<B: Backend>(
         layers: network.rest.clone(),
         activation: network.activation,
     };
-    let after_first =
-        |x: Tensor<B, 2>| stack(&rest, mish(x).unsqueeze_dim(0)).squeeze_dim::<2>(0);
+    let after_first = |x: Tensor<B, 2>| stack(&rest, mish(x).unsqueeze_dim(0)).squeeze_dim::<2>(0);
     let observe = |_, _: &Tensor<B, 2>, _: &Tensor<B, 2>| {};
     chain::denoise_by(
         network,

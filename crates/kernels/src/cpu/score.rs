@@ -63,8 +63,7 @@ impl Scorer {
         states: usize,
         action_dim: usize,
     ) -> Self {
-        let critic =
-            |layers: &Vec<_>| Critic::new(set, layers, observations, states, action_dim);
+        let critic = |layers: &Vec<_>| Critic::new(set, layers, observations, states, action_dim);
         Self {
             critics: critics.iter().map(critic).collect(),
             combine,

@@ -58,9 +58,7 @@ impl Layers {
 /// Whether the kernels can take these critics: they have Mish in the epilogue, their first layer
 /// cannot be their output, and they give one value.
 pub(super) fn can_score(critics: &Stack<Flex>) -> bool {
-    critics.activation == Activation::Mish
-        && critics.layers.len() > 1
-        && critics.output_dim() == 1
+    critics.activation == Activation::Mish && critics.layers.len() > 1 && critics.output_dim() == 1
 }
 
 /// [`crate::RescoreBackend::denoise_chain`] by the fused kernel, its values in order.

@@ -177,7 +177,11 @@ where
     let mut inputs = observation_dim + action_dim;
     for layer in &critics.layers {
         let [_, _, columns] = layer.bias.dims();
-        assert_eq!(layer.weight.dims(), [members, inputs, columns], "layers do not fit");
+        assert_eq!(
+            layer.weight.dims(),
+            [members, inputs, columns],
+            "layers do not fit"
+        );
         inputs = columns;
     }
     assert_eq!(inputs, 1, "a critic gives one value");
