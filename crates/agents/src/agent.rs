@@ -1,9 +1,10 @@
 //! What the training loop needs of an algorithm.
 
-use burn::tensor::{ElementConversion as _, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::RescoreBackend;
+use rescore_nn::{StateDict, StateError};
 
-use crate::state::{StateDict, StateError};
+use crate::{Metrics, Stateful};
 
 /// A batch of transitions on the device.
 #[derive(Debug, Clone)]
@@ -24,93 +25,10 @@ pub struct Batch<B: Backend> {
     pub terminated: Tensor<B, 1>,
 }
 
-/// Named scalar metrics of one update, still on the device.
-///
-/// Reading them synchronises the device, so the training loop does it only when it logs; and what
-/// only a reader needs, such as a mean, is computed then: most updates are never read.
-#[derive(Debug, Clone)]
-pub struct Metrics<B: Backend> {
-    entries: Vec<Entry<B>>,
-}
-
-#[derive(Debug, Clone)]
-enum Entry<B: Backend> {
-    /// A value of shape `[1]`.
-    Value(&'static str, Tensor<B, 1>),
-    /// The mean of values.
-    Mean(&'static str, Tensor<B, 1>),
-    /// Mean, population standard deviation, minimum and maximum of values.
-    Distribution([&'static str; 4], Tensor<B, 1>),
-}
-
-impl<B: Backend> Entry<B> {
-    /// The name of the entry, or of the first of its numbers.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Value(name, _) | Self::Mean(name, _) | Self::Distribution([name, ..], _) => name,
-        }
-    }
-
-    /// Its numbers, `[1]` each, by name.
-    fn numbers(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
-        match self {
-            Self::Value(name, value) => vec![(name, value.clone())],
-            Self::Mean(name, values) => vec![(name, values.clone().mean())],
-            Self::Distribution(names, values) => {
-                let mean = values.clone().mean();
-                let deviation = values.clone() - mean.clone();
-                let std = (deviation.clone() * deviation).mean().sqrt();
-                let numbers = [mean, std, values.clone().min(), values.clone().max()];
-                names.iter().copied().zip(numbers).collect()
-            }
-        }
-    }
-}
-
-impl<B: Backend> Default for Metrics<B> {
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
-    }
-}
-
-impl<B: Backend> Metrics<B> {
-    /// Adds the metric `name`; `value` has shape `[1]`.
-    pub fn push(&mut self, name: &'static str, value: Tensor<B, 1>) {
-        self.entries.push(Entry::Value(name, value));
-    }
-
-    /// Adds the mean of `values` under `name`.
-    pub fn push_mean(&mut self, name: &'static str, values: Tensor<B, 1>) {
-        self.entries.push(Entry::Mean(name, values));
-    }
-
-    /// Adds mean, population standard deviation, minimum and maximum of `values` under `names`.
-    pub fn push_distribution(&mut self, names: [&'static str; 4], values: Tensor<B, 1>) {
-        self.entries.push(Entry::Distribution(names, values));
-    }
-
-    /// Takes over the values of `newer` and keeps what it does not have: an update on which the
-    /// policy does not learn has no policy loss, for example.
-    pub fn merge(&mut self, newer: Self) {
-        for entry in newer.entries {
-            let known = self.entries.iter_mut();
-            match known.into_iter().find(|known| known.name() == entry.name()) {
-                Some(old) => *old = entry,
-                None => self.entries.push(entry),
-            }
-        }
-    }
-
-    /// Reads all values back from the device, in the order in which they were added.
-    pub fn read(&self) -> Vec<(&'static str, f32)> {
-        // All are computed before the first is waited for.
-        let numbers: Vec<_> = self.entries.iter().flat_map(Entry::numbers).collect();
-        numbers
-            .into_iter()
-            .map(|(name, value)| (name, value.into_scalar().elem()))
-            .collect()
+impl<B: Backend> Batch<B> {
+    /// How many transitions there are.
+    pub fn size(&self) -> usize {
+        self.rewards.dims()[0]
     }
 }
 
@@ -135,17 +53,72 @@ pub trait Agent<B: RescoreBackend>: Send {
     /// Number of updates done so far.
     fn updates(&self) -> u64;
 
+    /// Everything that is learned or counted.
+    fn parts(&self) -> Vec<&dyn Stateful<B>>;
+
+    /// As [`Agent::parts`], in the same order.
+    fn parts_mut(&mut self) -> Vec<&mut dyn Stateful<B>>;
+
     /// Sum of the parameters of all networks, `[1]`, still on the device: not finite if one of them
     /// is not. Cheap enough for every update.
-    fn parameter_sum(&self) -> Tensor<B, 1>;
+    ///
+    /// # Panics
+    /// For an agent without parameters.
+    fn parameter_sum(&self) -> Tensor<B, 1> {
+        self.parts()
+            .into_iter()
+            .filter_map(Stateful::parameter_sum)
+            .reduce(|sum, part| sum + part)
+            .expect("an agent has parameters")
+    }
 
     /// Everything that is learned or counted, by name: networks, targets, optimiser moments,
     /// temperature, statistics and counters.
-    fn state(&self) -> StateDict;
+    fn state(&self) -> StateDict {
+        let mut state = StateDict::default();
+        for part in self.parts() {
+            part.save(&mut state);
+        }
+        state
+    }
 
-    /// Restores what [`Agent::state`] gave.
+    /// Restores what [`Agent::state`] gave, or changes nothing.
     ///
     /// # Errors
     /// When a tensor is missing, unknown, or of another shape; the message names it.
-    fn load_state(&mut self, state: &StateDict) -> Result<(), StateError>;
+    fn load_state(&mut self, state: &StateDict) -> Result<(), StateError> {
+        let present = self.state();
+        state.check_names(&present)?;
+        let loaded = load_parts(self.parts_mut(), state);
+        if loaded.is_err() {
+            load_parts(self.parts_mut(), &present).expect("an agent takes its own state");
+        }
+        loaded
+    }
+}
+
+fn load_parts<B: RescoreBackend>(
+    parts: Vec<&mut dyn Stateful<B>>,
+    state: &StateDict,
+) -> Result<(), StateError> {
+    parts.into_iter().try_for_each(|part| part.load(state))
+}
+
+/// Implements [`Agent::updates`], [`Agent::parts`] and [`Agent::parts_mut`] by the names of the
+/// fields that learn or count; one of them is `updates`, a `u64`.
+#[macro_export]
+macro_rules! parts {
+    ($($field:ident),+ $(,)?) => {
+        fn updates(&self) -> u64 {
+            self.updates
+        }
+
+        fn parts(&self) -> Vec<&dyn $crate::Stateful<B>> {
+            vec![$(&self.$field),+]
+        }
+
+        fn parts_mut(&mut self) -> Vec<&mut dyn $crate::Stateful<B>> {
+            vec![$(&mut self.$field),+]
+        }
+    };
 }

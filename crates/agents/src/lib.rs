@@ -1,25 +1,34 @@
-//! The algorithms, one file each: configuration, state, acting, update.
+//! The algorithms, one file each: settings, state, acting, update.
 //!
-//! * [`dpmd`]: diffusion policy mirror descent.
-//! * [`sdac`]: soft diffusion actor-critic.
+//! * [`dpmd_reference`]: diffusion policy mirror descent.
+//! * [`sdac_reference`]: soft diffusion actor-critic.
 //! * [`sac`]: soft actor-critic, the Gaussian baseline.
+//! * [`td3`]: twin delayed deterministic policy gradient, the deterministic baseline.
 //!
-//! Every agent implements [`Agent`]. Its update also exists with explicit random numbers
-//! (`update_with`), which is how it is checked against another implementation.
+//! An algorithm is composed of [`learners`], each with its table of [`settings`], and implements
+//! [`Agent`]. Its update also exists with explicit random numbers (`update_with`), which is how it
+//! is checked against another implementation. [`Algorithm`] is the list of all by name.
 
 mod agent;
-mod algorithm;
-pub mod config;
-pub mod diffusion_core;
-pub mod dpmd;
-mod guard;
+pub mod dpmd_reference;
+pub mod learners;
+mod metrics;
+pub mod prelude;
+mod range;
+mod registry;
 pub mod sac;
-pub mod sdac;
-mod size;
-mod state;
-pub mod temperature;
+pub mod sdac_reference;
+pub mod settings;
+mod sizes;
+mod stateful;
+mod streams;
+pub mod td3;
 
-pub use agent::{Agent, Batch, Metrics};
-pub use algorithm::{AgentConfig, Algorithm};
-pub use config::RangeError;
-pub use state::{Array, StateDict, StateError};
+pub use agent::{Agent, Batch};
+pub use metrics::Metrics;
+pub use range::{RangeCheck, RangeError};
+pub use registry::{AgentSettings, Algorithm, Registered, Settings, Setup};
+pub use rescore_nn::{Array, StateDict, StateError};
+pub use sizes::{Outline, PolicyKind, Sizes};
+pub use stateful::Stateful;
+pub use streams::{Draws, Given, Streams};

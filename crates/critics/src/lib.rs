@@ -69,9 +69,10 @@ impl<B: RescoreBackend> Critics<B> {
         }
         let [batch, particles, _] = actions.dims();
         let [_, observation_dim] = observations.dims();
-        let observations = observations
-            .unsqueeze_dim::<3>(1)
-            .expand([batch, particles, observation_dim]);
+        let observations =
+            observations
+                .unsqueeze_dim::<3>(1)
+                .expand([batch, particles, observation_dim]);
         let rows = self.combined(
             combine,
             flatten_particles(observations),

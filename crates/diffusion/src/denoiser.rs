@@ -48,7 +48,13 @@ impl<B: Backend> Denoiser<B> {
         let time_key = NoiseKey::new(key.seed(), "time");
         let trunk_key = NoiseKey::new(key.seed(), "trunk");
         Self {
-            time: Mlp::init(&time_dims, Activation::Mish, initializer, &[time_key], device),
+            time: Mlp::init(
+                &time_dims,
+                Activation::Mish,
+                initializer,
+                &[time_key],
+                device,
+            ),
             trunk: Network::init(
                 &shape.trunk,
                 [trunk_input, shape.action_dim],

@@ -1,10 +1,7 @@
 //! Sampling actions from a diffusion policy.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{
-    ChainNoise, Combine, NoiseKey, Precision, RescoreBackend, Sampled, Stack, StepCoefficients,
-    chain,
-};
+use rescore_kernels::{ChainNoise, NoiseKey, Precision, RescoreBackend, StepCoefficients, chain};
 
 use crate::{Denoiser, NoiseSchedule};
 
@@ -64,29 +61,7 @@ impl Sampler {
         }
     }
 
-    /// Candidate actions as [`Sampler::all`], with the score of each by `critics` and the best, by
-    /// the backend's kernel for both; none where it has none for this policy.
-    pub fn scored<B: RescoreBackend>(
-        &self,
-        policy: &Denoiser<B>,
-        critics: &Stack<B>,
-        combine: Combine,
-        observations: Tensor<B, 2>,
-        noise: &ChainNoise<B>,
-    ) -> Option<Sampled<B>> {
-        let network = policy.chain_network(self.steps.len(), self.precision)?;
-        Some(B::denoise_best(
-            &network,
-            critics,
-            combine,
-            observations,
-            self.particles,
-            &self.steps,
-            noise,
-        ))
-    }
-
-    /// All particles, `[states, particles, action_dim]`, not scored.
+    /// All particles, `[states, particles, action_dim]`.
     pub fn all<B: RescoreBackend>(
         &self,
         policy: &Denoiser<B>,

@@ -12,6 +12,7 @@ use rescore_kernels::{
     RescoreBackend,
     adam::{AdamStep, Optimized},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Everything about Adam but the learning rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamSettings {
     /// Decay of the first moment, in [0, 1).

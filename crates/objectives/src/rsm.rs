@@ -11,7 +11,10 @@
 //!   kernel `N(x_t / sqrt(alpha_bar), (1 / alpha_bar - 1) I)` and weight each by the softmax of
 //!   `Q / lambda`; the result is proportional to `exp(Q / lambda)`.
 
-use burn::tensor::{Int, Tensor, activation::softmax, backend::Backend};
+use burn::{
+    backend::Autodiff,
+    tensor::{Int, Tensor, activation::softmax, backend::Backend},
+};
 use rescore_diffusion::{Denoiser, NoiseSchedule};
 use rescore_kernels::{RescoreBackend, flatten_particles, unflatten_particles};
 use serde::{Deserialize, Serialize};
@@ -82,21 +85,51 @@ pub fn mirror_descent_weights<B: Backend>(
     (normalized.clamp(-limit, limit) / temperature).exp()
 }
 
+/// What a denoising loss is taken over; all of it is constant.
+#[derive(Debug, Clone)]
+pub struct DenoisingRows<B: Backend> {
+    /// Observations, `[batch, observation_dim]`.
+    pub observations: Tensor<B, 2>,
+    /// Clean actions, `[batch, action_dim]`.
+    pub actions: Tensor<B, 2>,
+    /// Denoising steps, `[batch]`.
+    pub times: Tensor<B, 1, Int>,
+    /// Unit normals, `[batch, action_dim]`.
+    pub noise: Tensor<B, 2>,
+    /// Weights, `[batch]`.
+    pub weights: Tensor<B, 1>,
+}
+
+impl<B: Backend> DenoisingRows<B> {
+    /// The same on the autodiff backend.
+    pub fn lifted(self) -> DenoisingRows<Autodiff<B>> {
+        DenoisingRows {
+            observations: Tensor::from_inner(self.observations),
+            actions: Tensor::from_inner(self.actions),
+            times: Tensor::from_inner(self.times),
+            noise: Tensor::from_inner(self.noise),
+            weights: Tensor::from_inner(self.weights),
+        }
+    }
+}
+
 /// Weighted denoising score matching, DPMD's policy loss: `mean over batch and action dimensions
 /// of w |epsilon(s, x_t, t) - noise|^2`, with `x_t` the noised `actions`. Shape `[1]`.
 ///
-/// Observations `[batch, observation_dim]`, actions and noise `[batch, action_dim]`, times and
-/// weights `[batch]`; the weights are used as they are, not normalised. With all weights 1 this
-/// is ordinary denoising score matching.
+/// The weights are used as they are, not normalised. With all weights 1 this is ordinary denoising
+/// score matching.
 pub fn weighted_denoising_loss<B: RescoreBackend>(
     policy: &Denoiser<B>,
     schedule: &NoiseSchedule,
-    observations: Tensor<B, 2>,
-    actions: Tensor<B, 2>,
-    times: Tensor<B, 1, Int>,
-    noise: Tensor<B, 2>,
-    weights: Tensor<B, 1>,
+    rows: DenoisingRows<B>,
 ) -> Tensor<B, 1> {
+    let DenoisingRows {
+        observations,
+        actions,
+        times,
+        noise,
+        weights,
+    } = rows;
     let noisy = schedule.add_noise(actions, times.clone(), noise.clone());
     let noise_pred = policy.forward(observations, noisy, times, schedule.num_steps());
     let error = noise_pred - noise;
@@ -127,6 +160,45 @@ pub fn max_entropy_weights<B: Backend>(scaled_q: Tensor<B, 2>) -> Tensor<B, 2> {
     softmax(scaled_q, 1)
 }
 
+/// What SDAC's policy loss is taken over; all of it is constant.
+#[derive(Debug, Clone)]
+pub struct ReverseRows<B: Backend> {
+    /// Observations, `[batch, observation_dim]`.
+    pub observations: Tensor<B, 2>,
+    /// Noisy actions `x_t`, `[batch, action_dim]`.
+    pub noisy: Tensor<B, 2>,
+    /// Denoising steps, `[batch]`.
+    pub times: Tensor<B, 1, Int>,
+    /// Unit normals of the reverse kernel, `[batch, samples, action_dim]`.
+    pub noise: Tensor<B, 3>,
+    /// Weights that sum to 1 over the samples of a row, `[batch, samples]`.
+    pub weights: Tensor<B, 2>,
+}
+
+impl<B: Backend> ReverseRows<B> {
+    /// The same on the autodiff backend.
+    pub fn lifted(self) -> ReverseRows<Autodiff<B>> {
+        ReverseRows {
+            observations: Tensor::from_inner(self.observations),
+            noisy: Tensor::from_inner(self.noisy),
+            times: Tensor::from_inner(self.times),
+            noise: Tensor::from_inner(self.noise),
+            weights: Tensor::from_inner(self.weights),
+        }
+    }
+}
+
+/// SDAC's policy loss at the network's prediction for `rows`; see [`noise_error`].
+pub fn reverse_sampling_loss<B: RescoreBackend>(
+    policy: &Denoiser<B>,
+    schedule: &NoiseSchedule,
+    rows: ReverseRows<B>,
+) -> Tensor<B, 1> {
+    let steps = schedule.num_steps();
+    let noise_pred = policy.forward(rows.observations, rows.noisy, rows.times, steps);
+    noise_error(noise_pred, rows.noise, rows.weights)
+}
+
 /// SDAC's policy loss: `mean over batch, samples and action dimensions of w |epsilon(s, x_t, t) -
 /// noise|^2`. Shape `[1]`.
 ///
@@ -136,7 +208,7 @@ pub fn max_entropy_weights<B: Backend>(scaled_q: Tensor<B, 2>) -> Tensor<B, 2> {
 ///
 /// `noise_pred` `[batch, action_dim]`; `noise` `[batch, samples, action_dim]`; `weights` `[batch,
 /// samples]`.
-pub fn reverse_sampling_loss<B: Backend>(
+pub fn noise_error<B: Backend>(
     noise_pred: Tensor<B, 2>,
     noise: Tensor<B, 3>,
     weights: Tensor<B, 2>,

@@ -1,0 +1,98 @@
+//! A squashed Gaussian policy and its optimiser.
+
+use burn::{backend::Autodiff, tensor::Tensor};
+use rescore_kernels::{NoiseKey, RescoreBackend};
+use rescore_nn::{Adam, Network, StateDict, StateError, parameter_sum, value_and_grad};
+use rescore_objectives::gaussian::{SquashedSample, split_mean_log_std, squashed_sample};
+
+use crate::{Setup, Stateful, settings::ActorSettings};
+
+/// A policy `tanh(N(mean, std))`: the network gives mean and log standard deviation side by side.
+#[derive(Debug, Clone)]
+pub struct GaussianActor<B: RescoreBackend> {
+    /// The network, `observation_dim -> 2 action_dim`.
+    pub policy: Network<B>,
+    /// Its optimiser.
+    pub optimizer: Adam<Network<B>>,
+    /// Upper bound of the log standard deviation.
+    log_std_max: f64,
+    /// Whether log-probabilities contain the Jacobian of tanh.
+    tanh_correction: bool,
+    learning_rate: f64,
+}
+
+impl<B: RescoreBackend> GaussianActor<B> {
+    /// A policy with random weights from the stream `init/policy` of the run.
+    pub fn new(
+        settings: &ActorSettings,
+        log_std_max: f64,
+        tanh_correction: bool,
+        setup: &Setup<'_, B>,
+    ) -> Self {
+        let key = NoiseKey::new(setup.seed, "init/policy");
+        let [observation_dim, action_dim] = setup.dims;
+        let dims = [observation_dim, 2 * action_dim];
+        let policy = Network::init(&settings.network.shape(), dims, &[key], setup.device);
+        Self {
+            optimizer: Adam::new(&policy, settings.optimizer),
+            policy,
+            log_std_max,
+            tanh_correction,
+            learning_rate: settings.learning_rate,
+        }
+    }
+
+    /// Width of an action.
+    pub fn action_dim(&self) -> usize {
+        self.policy.output_dim() / 2
+    }
+
+    /// The actions of `policy`, which is the actor's or a differentiable copy, that the unit normals
+    /// `noise` `[batch, action_dim]` select.
+    pub fn sample<C: RescoreBackend>(
+        &self,
+        policy: &Network<C>,
+        observations: Tensor<C, 2>,
+        noise: Tensor<C, 2>,
+    ) -> SquashedSample<C> {
+        let output = policy.forward_rows(observations);
+        let parameters = split_mean_log_std(output, self.log_std_max);
+        squashed_sample(parameters, noise, self.tanh_correction)
+    }
+
+    /// `tanh(mean)`, `[batch, action_dim]`.
+    pub fn mode(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
+        let output = self.policy.forward_rows(observations);
+        let [mean, _] = split_mean_log_std(output, self.log_std_max);
+        mean.tanh()
+    }
+
+    /// One step down the gradient of `loss`, which returns the loss, `[1]`, and whatever else the
+    /// caller wants back: the loss before the step, and that.
+    pub fn learn<R>(
+        &mut self,
+        loss: impl FnOnce(&Self, &Network<Autodiff<B>>) -> (Tensor<Autodiff<B>, 1>, R),
+    ) -> (Tensor<B, 1>, R) {
+        let (loss, gradient, rest) = value_and_grad(&self.policy, |policy| loss(self, policy));
+        self.optimizer
+            .step(&mut self.policy, &gradient, self.learning_rate);
+        (loss, rest)
+    }
+}
+
+impl<B: RescoreBackend> Stateful<B> for GaussianActor<B> {
+    fn save(&self, state: &mut StateDict) {
+        state.insert_tree("policy", &self.policy);
+        state.insert_adam("policy_optimizer", &self.optimizer);
+    }
+
+    fn load(&mut self, state: &StateDict) -> Result<(), StateError> {
+        self.policy = state.tree("policy", &self.policy)?;
+        self.optimizer = state.adam("policy_optimizer", &self.optimizer)?;
+        Ok(())
+    }
+
+    fn parameter_sum(&self) -> Option<Tensor<B, 1>> {
+        Some(parameter_sum(&self.policy))
+    }
+}

@@ -1,0 +1,18 @@
+//! What an algorithm's file is written with.
+
+pub use burn::tensor::Tensor;
+pub use rescore_kernels::RescoreBackend;
+pub use schemars::JsonSchema;
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::{
+    Agent, Batch, Draws, Metrics, Outline, PolicyKind, RangeCheck, Settings, Setup, Sizes, Streams,
+    learners::{
+        CriticLearner, DeterministicActor, DiffusionActor, Exploration, GaussianActor, Temperature,
+    },
+    parts,
+    settings::{
+        ActivationKind, ActorSettings, CriticSettings, DiffusionSettings, InitializerKind,
+        NetworkSettings, TargetSettings, TemperatureSettings,
+    },
+};

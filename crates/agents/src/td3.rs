@@ -1,0 +1,167 @@
+//! TD3: twin delayed deep deterministic policy gradient (Fujimoto et al. 2018), the deterministic
+//! baseline.
+
+use rescore_kernels::Precision;
+use rescore_nn::freeze;
+
+use crate::prelude::*;
+
+/// Settings of TD3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Td3Settings {
+    /// Discount, in [0, 1].
+    pub gamma: f64,
+    /// Rewards are multiplied by this before they are learned from.
+    pub reward_scale: f64,
+    /// Standard deviation of the noise on target actions (target policy smoothing).
+    pub target_noise: f64,
+    /// That noise is clipped to plus or minus this.
+    pub noise_clip: f64,
+    /// Updates from one step of the policy and of all targets to the next.
+    pub policy_delay: u64,
+    /// Standard deviation of the noise on actions in training, which are clipped to [-1, 1].
+    pub exploration: f64,
+    /// The critics.
+    pub critic: CriticSettings,
+    /// The policy.
+    pub actor: ActorSettings,
+    /// Rate of the moving averages that are the targets, in (0, 1].
+    pub tau: f64,
+}
+
+impl Default for Td3Settings {
+    fn default() -> Self {
+        let network = NetworkSettings::mlp(ActivationKind::Relu, InitializerKind::TruncatedNormal);
+        Self {
+            gamma: 0.99,
+            reward_scale: 0.2,
+            target_noise: 0.2,
+            noise_clip: 0.5,
+            policy_delay: 2,
+            exploration: 0.1,
+            critic: CriticSettings {
+                network: network.clone(),
+                ..CriticSettings::default()
+            },
+            actor: ActorSettings {
+                network,
+                ..ActorSettings::default()
+            },
+            tau: 0.005,
+        }
+    }
+}
+
+impl Settings for Td3Settings {
+    fn check(&self, check: RangeCheck) -> RangeCheck {
+        check
+            .fraction("gamma", self.gamma)
+            .positive("reward_scale", self.reward_scale)
+            .non_negative("target_noise", self.target_noise)
+            .non_negative("noise_clip", self.noise_clip)
+            .at_least_one("policy_delay", self.policy_delay)
+            .non_negative("exploration", self.exploration)
+            .rate("tau", self.tau)
+            .table("critic", |check| self.critic.check(check))
+            .table("actor", |check| self.actor.check(check))
+    }
+
+    fn outline(&self) -> Outline {
+        let sizes = Sizes {
+            critics: self.critic.members,
+            critic_widths: self.critic.network.widths(),
+            policy: PolicyKind::Deterministic,
+            policy_widths: self.actor.network.widths(),
+            samples: 1,
+            act_samples: 1,
+            precision: Precision::F32,
+        };
+        Outline::new(self.gamma, sizes)
+    }
+
+    fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>> {
+        Box::new(Td3::new(self, setup))
+    }
+}
+
+/// A TD3 agent.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the types say what the fields are")]
+pub struct Td3<B: RescoreBackend> {
+    pub critics: CriticLearner<B>,
+    pub actor: DeterministicActor<B>,
+    settings: Td3Settings,
+    streams: Streams,
+    updates: u64,
+}
+
+impl<B: RescoreBackend> Td3<B> {
+    /// A fresh agent.
+    pub fn new(settings: &Td3Settings, setup: &Setup<'_, B>) -> Self {
+        let td = [settings.gamma, settings.reward_scale];
+        Self {
+            critics: CriticLearner::new(&settings.critic, td, setup),
+            actor: DeterministicActor::new(&settings.actor, setup),
+            settings: settings.clone(),
+            streams: Streams::new(setup.seed),
+            updates: 0,
+        }
+    }
+
+    /// One update. `draws` has unit normals `[batch, action_dim]`: `next`, for the next actions.
+    pub fn update_with(&mut self, batch: &Batch<B>, draws: &Draws<B>) -> Metrics<B> {
+        let (settings, critics, actor) = (&self.settings, &mut self.critics, &mut self.actor);
+        let mut metrics = Metrics::default();
+
+        // Next actions of the target policy, with clipped noise.
+        let next = DeterministicActor::actions(&actor.target, batch.next_observations.clone());
+        let noise = draws
+            .normals("next", next.dims())
+            .mul_scalar(settings.target_noise);
+        let noise = noise.clamp(-settings.noise_clip, settings.noise_clip);
+        let next = (next + noise).clamp(-1.0, 1.0);
+        metrics.record("next_actions", next.clone());
+
+        // Critics: mean squared TD error against the smaller target critic.
+        let targets = critics.targets(batch, next);
+        metrics.push_members("q{}_loss", critics.learn(batch, targets.clone()));
+        metrics.push_mean("target_mean", targets);
+
+        // Policy: up the first critic, which has just stepped; then all targets follow.
+        if self.updates.is_multiple_of(settings.policy_delay) {
+            let states = Tensor::from_inner(batch.observations.clone());
+            let frozen = freeze(&critics.online);
+            let loss = actor.learn(|policy| {
+                let actions = DeterministicActor::actions(policy, states.clone());
+                let values = frozen.values(states, actions);
+                values.slice([0..1]).mean().neg()
+            });
+            metrics.push("policy_loss", loss);
+            critics.track(settings.tau);
+            actor.track(settings.tau);
+        }
+        self.updates += 1;
+        metrics
+    }
+}
+
+impl<B: RescoreBackend> Agent<B> for Td3<B> {
+    parts!(critics, actor, updates);
+
+    fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
+        let draws = Draws::acting(self.streams, counter, &observations.device());
+        let actions = DeterministicActor::actions(&self.actor.policy, observations);
+        let noise = draws.normals("exploration", actions.dims());
+        (actions + noise.mul_scalar(self.settings.exploration)).clamp(-1.0, 1.0)
+    }
+
+    fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
+        DeterministicActor::actions(&self.actor.policy, observations)
+    }
+
+    fn update(&mut self, batch: &Batch<B>) -> Metrics<B> {
+        let draws = Draws::updating(self.streams, self.updates, &batch.rewards.device());
+        self.update_with(batch, &draws)
+    }
+}
