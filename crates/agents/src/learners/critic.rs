@@ -1,7 +1,7 @@
 //! Critics, their targets and their optimiser.
 
 use burn::tensor::Tensor;
-use rescore_critics::Critics;
+use rescore_critics::{Critics, Head};
 use rescore_kernels::{Combine, NoiseKey, RescoreBackend};
 use rescore_nn::{Adam, StateDict, StateError, parameter_sum, polyak, value_and_grad};
 use rescore_objectives::td;
@@ -33,7 +33,7 @@ impl<B: RescoreBackend> CriticLearner<B> {
     ) -> Self {
         let key = NoiseKey::new(setup.seed, "init/critics");
         let shape = settings.network.shape();
-        let online = Critics::init(setup.dims, settings.members, &shape, key, setup.device);
+        let online = Critics::init(setup.dims, settings.members, &shape, Head::Scalar, key, setup.device);
         Self {
             target: online.clone(),
             optimizer: Adam::new(&online, settings.optimizer),
