@@ -4,9 +4,10 @@
 //! variant that the reference implementation of DPMD compares itself to (no tanh Jacobian, initial
 //! temperature e, scaled rewards).
 
+use burn::backend::Autodiff;
 use rescore_kernels::Precision;
 use rescore_nn::freeze;
-use rescore_objectives::entropy;
+use rescore_objectives::{entropy, gaussian::SquashedSample};
 
 use crate::prelude::*;
 
@@ -161,12 +162,9 @@ impl<B: RescoreBackend> Sac<B> {
         let noise = Tensor::from_inner(draws.normals("present", shape));
         let states = Tensor::from_inner(batch.observations.clone());
         let alpha = Tensor::from_inner(temperature.clone());
-        let frozen = freeze(&critics.online);
         let (loss, log_probabilities) = actor.learn(|actor, policy| {
             let sample = actor.sample(policy, states.clone(), noise);
-            let q = frozen.combined(critics.combine, states, sample.actions);
-            let loss = (sample.log_probabilities.clone() * alpha - q).mean();
-            (loss, sample.log_probabilities.inner())
+            policy_loss(critics, states, sample, alpha)
         });
         metrics.push("policy_loss", loss);
         metrics.push_mean("entropy", log_probabilities.clone().neg());
@@ -186,6 +184,20 @@ impl<B: RescoreBackend> Sac<B> {
         self.updates += 1;
         metrics
     }
+}
+
+/// `mean(alpha log pi - min Q)` at the actions of `sample`, `[1]`, with constant critics and
+/// temperature `alpha` `[1]`; and the log-probabilities, `[batch]`.
+pub fn policy_loss<B: RescoreBackend>(
+    critics: &CriticLearner<B>,
+    observations: Tensor<Autodiff<B>, 2>,
+    sample: SquashedSample<Autodiff<B>>,
+    alpha: Tensor<Autodiff<B>, 1>,
+) -> (Tensor<Autodiff<B>, 1>, Tensor<B, 1>) {
+    let frozen = freeze(&critics.online);
+    let q = frozen.combined(critics.combine, observations, sample.actions);
+    let loss = (sample.log_probabilities.clone() * alpha - q).mean();
+    (loss, sample.log_probabilities.inner())
 }
 
 impl<B: RescoreBackend> Agent<B> for Sac<B> {

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail};
 use burn::tensor::{ElementConversion as _, backend::Backend};
 use rescore_agents::{
-    config::{ActorCriticConfig, DiffusionConfig},
-    diffusion_core::DiffusionCore,
+    Setup,
+    dpmd_reference::{Dpmd, DpmdSettings},
+    learners::Exploration,
 };
 use rescore_diffusion::{NoiseSchedule, ScheduleKind, time_embedding};
 use rescore_kernels::RescoreBackend;
@@ -97,18 +98,15 @@ fn embedding<B: Backend>(
     Ok(times.iter().flat_map(row).copied().collect())
 }
 
-fn small_core<B: RescoreBackend>(action_dim: usize, device: &B::Device) -> DiffusionCore<B> {
-    let base = ActorCriticConfig {
-        hidden_dims: vec![4],
-        ..ActorCriticConfig::reference_diffusion()
-    };
-    DiffusionCore::new(
-        &base,
-        &DiffusionConfig::reference(),
-        [1, action_dim],
-        0,
+/// An agent of the published settings in a run of the published length.
+fn published<B: RescoreBackend>(action_dim: usize, device: &B::Device) -> Dpmd<B> {
+    let setup = Setup {
+        dims: [1, action_dim],
+        seed: 0,
+        updates: 200_000,
         device,
-    )
+    };
+    Dpmd::new(&DpmdSettings::default(), &setup)
 }
 
 /// `alpha.A{A}.start{la}.log_alpha` [n + 1] before and after n Adam steps, `.grad` [n].
@@ -130,21 +128,22 @@ fn temperature<B: RescoreBackend>(
             .with_context(|| format!("{name}: not understood"))?;
         let expected = fixture.array(&name)?.values.clone();
         let gradients = fixture.array(&format!("{stem}.grad"))?.values.clone();
-        let mut core = small_core::<B>(action_dim, device);
-        core.temperature.log_value = core.temperature.log_value.full_like(expected[0]);
-        let read = |core: &DiffusionCore<B>| {
-            let value: f32 = core.temperature.log_value.clone().into_scalar().elem();
-            f64::from(value)
+        let mut exploration = published::<B>(action_dim, device).exploration;
+        let log_value = &mut exploration.temperature.log_value;
+        *log_value = log_value.full_like(expected[0]);
+        let read = |exploration: &Exploration<B>| {
+            let log_value = exploration.temperature.log_value.clone();
+            f64::from(log_value.into_scalar().elem::<f32>())
         };
-        let mut path = vec![read(&core)];
+        let mut path = vec![read(&exploration)];
         let mut computed_gradients = Vec::new();
         for _ in &gradients {
-            let log_value = core.temperature.log_value.clone();
+            let log_value = exploration.temperature.log_value.clone();
             let entropy = entropy::exploration_entropy(log_value, 0.1, action_dim);
             let gradient = entropy::temperature_gradient(entropy, -0.9 * action_dim as f64);
             computed_gradients.push(f64::from(gradient.into_scalar().elem::<f32>()));
-            core.step_temperature();
-            path.push(read(&core));
+            exploration.step_temperature(0);
+            path.push(read(&exploration));
         }
         let at = fixture.at(&name);
         comparison.array(&at, &path, &expected, tolerances.single)?;
@@ -165,12 +164,12 @@ fn learning_rate<B: RescoreBackend>(
         return Ok(());
     }
     let counts = fixture.array("lr_schedule.count")?.values.clone();
-    let mut core = small_core::<B>(1, device);
+    let mut actor = published::<B>(1, device).actor;
     let rates: Vec<f64> = counts
         .iter()
         .map(|count| {
-            core.policy_optimizer.count = *count as u64;
-            core.policy_learning_rate()
+            actor.optimizer.count = *count as u64;
+            actor.learning_rate()
         })
         .collect();
     let at = fixture.at("lr_schedule.lr");

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use rescore_kernels::{Activation, Linear, Mlp};
+use rescore_kernels::Activation;
+use rescore_nn::{Linear, Mlp};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
@@ -169,22 +170,30 @@ impl Fixture {
         Ok(Tensor::from_data(data, device))
     }
 
-    /// The layers `prefix0.w`, `prefix0.b`, `prefix1.w`, ... as many as there are.
+    /// The layers `prefix0.w`, `prefix0.b`, `prefix1.w`, ... as many as there are; the members of
+    /// an ensemble have a prefix each.
     pub fn mlp<B: Backend>(
         &mut self,
-        prefix: &str,
+        prefixes: &[&str],
         activation: Activation,
         device: &B::Device,
     ) -> Result<Mlp<B>> {
         let mut layers = Vec::new();
-        while self.has(&format!("{prefix}{}.w", layers.len())) {
-            let layer = format!("{prefix}{}", layers.len());
+        while self.has(&format!("{}{}.w", prefixes[0], layers.len())) {
+            let (mut weights, mut biases) = (Vec::new(), Vec::new());
+            for prefix in prefixes {
+                let layer = format!("{prefix}{}", layers.len());
+                let weight: Tensor<B, 2> = self.tensor(&format!("{layer}.w"), device)?;
+                let bias: Tensor<B, 1> = self.tensor(&format!("{layer}.b"), device)?;
+                weights.push(weight.unsqueeze_dim::<3>(0));
+                biases.push(bias.unsqueeze::<3>());
+            }
             layers.push(Linear {
-                weight: self.tensor(&format!("{layer}.w"), device)?,
-                bias: self.tensor(&format!("{layer}.b"), device)?,
+                weight: Tensor::cat(weights, 0),
+                bias: Some(Tensor::cat(biases, 0)),
             });
         }
-        ensure!(!layers.is_empty(), "no layers {prefix}*");
+        ensure!(!layers.is_empty(), "no layers {prefixes:?}");
         Ok(Mlp { layers, activation })
     }
 

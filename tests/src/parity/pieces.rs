@@ -3,23 +3,23 @@
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_agents::{
-    Batch,
-    config::{ActorCriticConfig, DiffusionConfig},
-    diffusion_core::{DiffusionCore, SampleNoise},
+    Batch, Draws, Given, Setup,
+    dpmd_reference::{Dpmd, DpmdSettings},
+    settings::NetworkSettings,
 };
-use rescore_critics::TwinQ;
+use rescore_critics::Critics;
 use rescore_diffusion::Denoiser;
 use rescore_kernels::{
-    Activation, ChainNoise, Parameters, Precision, RescoreBackend, chain, unflatten_particles,
-    value_and_grad,
+    Activation, ChainNoise, Combine, Precision, RescoreBackend, chain, unflatten_particles,
 };
-use rescore_objectives::rsm::{self, QNormalization, QStatistics};
+use rescore_nn::{Network, Tree, leaves, value_and_grad};
+use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics, ReverseRows};
 
 use super::{Comparison, Computed, Fixture, Tolerances};
 
 /// All inputs of a file.
 struct Inputs<B: RescoreBackend> {
-    core: DiffusionCore<B>,
+    agent: Dpmd<B>,
     has_targets: bool,
     batch: Batch<B>,
     statistics: QStatistics<B>,
@@ -27,7 +27,8 @@ struct Inputs<B: RescoreBackend> {
     noise: Tensor<B, 2>,
     noise1: Tensor<B, 2>,
     noise2: Tensor<B, 3>,
-    sample_noise: SampleNoise<B>,
+    chain: ChainNoise<B>,
+    exploration: Tensor<B, 2>,
     regression_action: Tensor<B, 2>,
     particles: usize,
 }
@@ -61,52 +62,59 @@ pub fn check<B: RescoreBackend>(
     Ok(())
 }
 
+/// Settings as published with networks of `depth` hidden layers of `width`.
+pub fn settings(width: usize, depth: usize) -> DpmdSettings {
+    let mut settings = DpmdSettings::default();
+    let base = &mut settings.base;
+    for network in [&mut base.critic.network, &mut base.actor.network] {
+        let NetworkSettings::Mlp { hidden_dims, .. } = network;
+        *hidden_dims = vec![width; depth];
+    }
+    settings
+}
+
 fn read<B: RescoreBackend>(fixture: &mut Fixture, device: &B::Device) -> Result<Inputs<B>> {
     let mish = Activation::Mish;
+    let trunk = fixture.mlp::<B>(&["p.params.policy.l"], mish, device)?;
+    let depth = trunk.layers.len() - 1;
     let policy = Denoiser {
-        time: fixture.mlp("p.params.policy.time", mish, device)?,
-        trunk: fixture.mlp("p.params.policy.l", mish, device)?,
+        time: fixture.mlp(&["p.params.policy.time"], mish, device)?,
+        trunk: Network::Mlp(trunk),
     };
-    let critics = TwinQ {
-        q1: fixture.mlp("p.params.q1.l", mish, device)?,
-        q2: fixture.mlp("p.params.q2.l", mish, device)?,
+    let mut twins = |names: [&str; 2]| -> Result<Critics<B>> {
+        let network = fixture.mlp(&names, mish, device)?;
+        Ok(Critics::scalar(Network::Mlp(network)))
     };
-    let has_targets = fixture.has("p.params.target_q1.l0.w");
-    let target_critics = if has_targets {
-        TwinQ {
-            q1: fixture.mlp("p.params.target_q1.l", mish, device)?,
-            q2: fixture.mlp("p.params.target_q2.l", mish, device)?,
-        }
-    } else {
-        critics.clone()
-    };
+    let critics = twins(["p.params.q1.l", "p.params.q2.l"])?;
+    let target_critics = twins(["p.params.target_q1.l", "p.params.target_q2.l"]);
+    let has_targets = target_critics.is_ok();
 
-    let base = ActorCriticConfig {
-        hidden_dims: vec![fixture.size("H")?; policy.trunk.layers.len() - 1],
-        ..ActorCriticConfig::reference_diffusion()
-    };
+    let mut settings = settings(fixture.size("H")?, depth);
     let particles = fixture.size("K")?;
-    let diffusion = DiffusionConfig {
-        particles,
-        denoising_steps: fixture.size("T")?,
-        noise_scale: fixture.number("noise_scale").unwrap_or(0.1),
-        ..DiffusionConfig::reference()
-    };
+    settings.base.actor.particles = particles;
+    settings.base.actor.denoising_steps = fixture.size("T")?;
+    settings.base.exploration.noise_scale = fixture.number("noise_scale").unwrap_or(0.1);
     let dims = [fixture.size("O")?, fixture.size("A")?];
     ensure!(
         dims == [policy.observation_dim(), policy.action_dim()],
         "the networks are not of the sizes that the index gives"
     );
-    let mut core = DiffusionCore::new(&base, &diffusion, dims, 0, device);
-    core.policy = policy;
-    core.critics = critics;
-    core.target_critics = target_critics;
-    core.temperature.log_value = fixture.tensor("p.log_alpha", device)?;
+    let setup = Setup {
+        dims,
+        seed: 0,
+        updates: 1,
+        device,
+    };
+    let mut agent = Dpmd::new(&settings, &setup);
+    agent.actor.policy = policy;
+    agent.critics.target = target_critics.unwrap_or_else(|_| critics.clone());
+    agent.critics.online = critics;
+    agent.exploration.temperature.log_value = fixture.tensor("p.log_alpha", device)?;
 
     let noise2: Tensor<B, 2> = fixture.tensor("p.noise2", device)?;
     let batch_size = fixture.size("B")?;
     Ok(Inputs {
-        core,
+        agent,
         has_targets,
         batch: Batch {
             observations: fixture.tensor("p.obs", device)?,
@@ -123,10 +131,8 @@ fn read<B: RescoreBackend>(fixture: &mut Fixture, device: &B::Device) -> Result<
         noise: fixture.tensor("p.noise", device)?,
         noise1: fixture.tensor("p.noise1", device)?,
         noise2: unflatten_particles(noise2, batch_size),
-        sample_noise: SampleNoise {
-            chain: given_noise(fixture, "p.x_T", "p.step_noise", device)?,
-            exploration: fixture.tensor("p.expl_noise", device)?,
-        },
+        chain: given_noise(fixture, "p.x_T", "p.step_noise", device)?,
+        exploration: fixture.tensor("p.expl_noise", device)?,
         regression_action: fixture.tensor("p.regression_action", device)?,
         particles,
     })
@@ -152,27 +158,40 @@ pub fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// Adds all layers of `network` under the names of the files: `prefix.l0.w`, `prefix.l0.b`.
-pub fn layers<B: Backend>(computed: &mut Computed, prefix: &str, network: &impl Parameters<B>) {
-    for (name, layer) in network.layers() {
-        computed.insert(format!("{prefix}.{name}.w"), values(layer.weight.clone()));
-        computed.insert(format!("{prefix}.{name}.b"), values(layer.bias.clone()));
+/// Adds all layers of member `member` of `network` under the names of the files: `prefix.l0.w`,
+/// `prefix.l0.b`.
+pub fn layers<B: Backend>(
+    computed: &mut Computed,
+    prefix: &str,
+    network: &impl Tree<B>,
+    member: usize,
+) {
+    for (name, _, tensor) in leaves(network) {
+        let name = name.replace(".weight", ".w").replace(".bias", ".b");
+        let tensor = tensor.slice([member..member + 1]);
+        computed.insert(format!("{prefix}.{name}"), values(tensor));
     }
 }
 
 fn networks<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
-    let Inputs { core, batch, .. } = inputs;
+    let Inputs { agent, batch, .. } = inputs;
     let (observations, actions) = (batch.observations.clone(), batch.actions.clone());
-    let noise_pred = core.policy.forward(
+    let noise_pred = agent.actor.policy.forward(
         observations.clone(),
         actions.clone(),
         inputs.times.clone(),
-        core.schedule.num_steps(),
+        agent.actor.schedule.num_steps(),
     );
-    let [q1, q2] = core.critics.both(observations, actions);
+    let q = agent.critics.online.values(observations, actions);
     computed.insert("policy_out".into(), values(noise_pred));
-    computed.insert("q1_out".into(), values(q1));
-    computed.insert("q2_out".into(), values(q2));
+    insert_members(computed, "_out", q);
+}
+
+/// Adds the rows of `of_members` `[members, ..]` as `q1` and `q2` with `suffix`.
+pub fn insert_members<B: Backend>(computed: &mut Computed, suffix: &str, of_members: Tensor<B, 2>) {
+    for (member, row) in of_members.iter_dim(0).enumerate() {
+        computed.insert(format!("q{}{suffix}", member + 1), values(row));
+    }
 }
 
 /// The chain step by step, the scores, the choice and the final action.
@@ -182,23 +201,25 @@ fn sampling<B: RescoreBackend>(
     computed: &mut Computed,
     tolerances: Tolerances,
 ) -> Result<()> {
-    let Inputs { core, batch, .. } = inputs;
+    let Inputs { agent, batch, .. } = inputs;
+    let (actor, critics) = (&agent.actor, &agent.critics);
     let observations = batch.observations.clone();
-    let ChainNoise::Given { start, .. } = &inputs.sample_noise.chain else {
+    let ChainNoise::Given { start, .. } = &inputs.chain else {
         anyhow::bail!("the files hold explicit noise");
     };
     let [states, particles, dim] = start.dims();
-    let steps = core.sampler.steps();
+    let steps = actor.sampler.steps();
 
     // [states, particles, dim] of every step, later particles first as in the files
     let mut states_of_chain = vec![start.clone()];
     let mut predictions = Vec::new();
+    let network = actor.policy.chain_network(steps.len(), Precision::F32);
     chain::denoise(
-        &core.policy.chain_network(steps.len(), Precision::F32),
+        &network.context("the files hold stacks of layers")?,
         observations.clone(),
         particles,
         steps,
-        &inputs.sample_noise.chain,
+        &inputs.chain,
         |_, x, noise_pred| {
             states_of_chain.push(unflatten_particles(x.clone(), states));
             predictions.push(unflatten_particles(noise_pred.clone(), states));
@@ -213,28 +234,26 @@ fn sampling<B: RescoreBackend>(
     computed.insert("chain_eps".into(), particles_first(predictions));
 
     // The operation itself, which a backend may replace, must give what the steps gave.
-    let sampled = core.sampler.scored(
-        &core.policy,
-        core.critics.networks(),
-        observations.clone(),
-        &inputs.sample_noise.chain,
-    );
-    let all = core.sampler.all(
-        &core.policy,
-        observations.clone(),
-        &inputs.sample_noise.chain,
-    );
-    for (a, b) in values(all).iter().zip(values(last.clone())) {
+    let all = actor.particles(&actor.policy, observations.clone(), &inputs.chain);
+    for (a, b) in values(all.clone()).iter().zip(values(last.clone())) {
         ensure!(
             (a - b).abs() <= tolerances.single * b.abs().max(1.0),
             "the operation gives {a}, its steps give {b}"
         );
     }
 
+    let scores = critics.score(observations.clone(), all.clone());
+    let sampled = B::best(all.clone(), scores);
+    let given = [(
+        "noise".to_owned(),
+        Given::Numbers(inputs.exploration.clone()),
+    )];
+    let draws = Draws::given(given.into(), &observations.device());
+    let choose = &agent.exploration;
+    let mut finals = values(choose.choose(critics, observations, all, (&draws, "noise")));
     let scores = values(sampled.scores);
     let mut indices = values(sampled.indices.float());
     let mut selected = values(sampled.actions);
-    let mut finals = values(core.sample_for_update(observations, &inputs.sample_noise));
     // Another choice is right only where the two scores are the same but for rounding.
     let expected = fixture.array("p.out.best_index")?.values.clone();
     let last = values(last);
@@ -273,87 +292,77 @@ fn critics<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
     if !inputs.has_targets {
         return;
     }
-    let Inputs { core, batch, .. } = inputs;
-    let targets = core.td_target(batch, inputs.regression_action.clone());
-    let ([loss1, loss2], gradient) = core.critic_gradient(batch, targets.clone());
+    let Inputs { agent, batch, .. } = inputs;
+    let critics = &agent.critics;
+    let targets = critics.targets(batch, inputs.regression_action.clone());
+    let (losses, gradient) = critics.gradient(batch, targets.clone());
     computed.insert("q_backup".into(), values(targets));
-    computed.insert("q1_loss".into(), values(loss1));
-    computed.insert("q2_loss".into(), values(loss2));
-    layers(computed, "q1_grad", &gradient.q1);
-    layers(computed, "q2_grad", &gradient.q2);
+    insert_members(computed, "_loss", losses.unsqueeze_dim(1));
+    layers(computed, "q1_grad", &gradient, 0);
+    layers(computed, "q2_grad", &gradient, 1);
 }
 
 fn dpmd<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
-    let Inputs { core, batch, .. } = inputs;
+    let Inputs { agent, batch, .. } = inputs;
     let observations = batch.next_observations.clone();
     let actions = inputs.regression_action.clone();
-    let q_min = core.critics.min(observations.clone(), actions.clone());
+    let online = &agent.critics.online;
+    let q_min = online.combined(Combine::Min, observations.clone(), actions.clone());
     for (name, normalization) in [
         ("dpmd", QNormalization::Reference),
         ("dpmd_fixednorm", QNormalization::Standardize),
     ] {
-        let weights = rsm::mirror_descent_weights(
-            q_min.clone(),
-            normalization,
-            &inputs.statistics,
-            3.0,
-            core.temperature.value(),
-        );
-        let (loss, gradient, ()) = value_and_grad(&core.policy, |policy| {
-            let loss = rsm::weighted_denoising_loss(
-                policy,
-                &core.schedule,
-                Tensor::from_inner(observations.clone()),
-                Tensor::from_inner(actions.clone()),
-                Tensor::from_inner(inputs.times.clone()),
-                Tensor::from_inner(inputs.noise.clone()),
-                Tensor::from_inner(weights.clone()),
-            );
+        let temperature = agent.exploration.temperature.value();
+        let (q, statistics) = (q_min.clone(), &inputs.statistics);
+        let weights = rsm::mirror_descent_weights(q, normalization, statistics, 3.0, temperature);
+        let rows = DenoisingRows {
+            observations: observations.clone(),
+            actions: actions.clone(),
+            times: inputs.times.clone(),
+            noise: inputs.noise.clone(),
+            weights: weights.clone(),
+        };
+        let (loss, gradient, ()) = value_and_grad(&agent.actor.policy, |policy| {
+            let schedule = &agent.actor.schedule;
+            let loss = rsm::weighted_denoising_loss(policy, schedule, rows.lifted());
             (loss, ())
         });
         computed.insert(format!("{name}.loss"), values(loss));
         computed.insert(format!("{name}.weights"), values(weights));
         computed.insert(format!("{name}.q_min"), values(q_min.clone()));
-        layers(computed, &format!("{name}.grad"), &gradient);
+        layers(computed, &format!("{name}.grad"), &gradient, 0);
     }
 }
 
 fn sdac<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
-    let Inputs { core, batch, .. } = inputs;
+    let Inputs { agent, batch, .. } = inputs;
     let observations = batch.observations.clone();
-    let noisy = core.schedule.add_noise(
-        inputs.regression_action.clone(),
-        inputs.times.clone(),
-        inputs.noise1.clone(),
-    );
-    let clean = rsm::reverse_samples(
-        &core.schedule,
-        noisy.clone(),
-        inputs.times.clone(),
-        inputs.noise2.clone(),
-    );
-    let scaled_q = core
+    let schedule = &agent.actor.schedule;
+    let (times, noise) = (inputs.times.clone(), inputs.noise2.clone());
+    let actions = inputs.regression_action.clone();
+    let noisy = schedule.add_noise(actions, times.clone(), inputs.noise1.clone());
+    let clean = rsm::reverse_samples(schedule, noisy.clone(), times.clone(), noise.clone());
+    let scaled_q = agent
         .critics
-        .min_of_particles(observations.clone(), clean)
+        .score(observations.clone(), clean)
         .mul_scalar(5.0)
-        / core.temperature.value().unsqueeze();
+        / agent.exploration.temperature.value().unsqueeze();
     let weights = rsm::max_entropy_weights(scaled_q.clone());
-    let (loss, gradient, ()) = value_and_grad(&core.policy, |policy| {
-        let noise_pred = policy.forward(
-            Tensor::from_inner(observations),
-            Tensor::from_inner(noisy),
-            Tensor::from_inner(inputs.times.clone()),
-            core.schedule.num_steps(),
-        );
-        let loss = rsm::reverse_sampling_loss(
-            noise_pred,
-            Tensor::from_inner(inputs.noise2.clone()),
-            Tensor::from_inner(weights.clone()),
-        );
-        (loss, ())
+    let rows = ReverseRows {
+        observations,
+        noisy,
+        times,
+        noise,
+        weights: weights.clone(),
+    };
+    let (loss, gradient, ()) = value_and_grad(&agent.actor.policy, |policy| {
+        (
+            rsm::reverse_sampling_loss(policy, schedule, rows.lifted()),
+            (),
+        )
     });
     computed.insert("sdac.loss".into(), values(loss));
     computed.insert("sdac.weights".into(), values(weights));
     computed.insert("sdac.scaled_q".into(), values(scaled_q));
-    layers(computed, "sdac.grad", &gradient);
+    layers(computed, "sdac.grad", &gradient, 0);
 }

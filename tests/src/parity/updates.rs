@@ -1,26 +1,26 @@
 //! `updates_*`: three consecutive complete updates of DPMD, SDAC and SAC, from a stored state.
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use rescore_agents::{
-    Agent, Array, Batch, StateDict,
-    diffusion_core::SampleNoise,
-    dpmd::{Dpmd, DpmdConfig, DpmdNoise},
-    sac::{Sac, SacConfig, SacNoise},
-    sdac::{Sdac, SdacConfig, SdacNoise, SdacPolicyNoise},
+    Agent, Array, Batch, Draws, Given, Metrics, Setup, StateDict,
+    dpmd_reference::{Dpmd, DpmdSettings},
+    sac::{Sac, SacSettings, policy_loss},
+    sdac_reference::{Sdac, SdacSettings},
+    settings::NetworkSettings,
 };
-use rescore_kernels::{RescoreBackend, unflatten_particles};
+use rescore_kernels::RescoreBackend;
+use rescore_nn::value_and_grad;
 
 use super::{
     Comparison, Computed, Fixture, Tolerances,
-    pieces::{given_noise, layers, values},
+    pieces::{given_noise, insert_members, layers, settings, values},
 };
 
 /// Sizes that a file states.
 struct Sizes {
     dims: [usize; 2],
     hidden: usize,
-    batch: usize,
     particles: usize,
     steps: usize,
     reverse_samples: usize,
@@ -35,7 +35,6 @@ pub fn check<B: RescoreBackend>(
     let sizes = Sizes {
         dims: [fixture.size("O")?, fixture.size("A")?],
         hidden: fixture.size("H")?,
-        batch: fixture.size("B")?,
         particles: fixture.size("K")?,
         steps: fixture.size("T")?,
         reverse_samples: fixture.size("mc")?,
@@ -44,22 +43,19 @@ pub fn check<B: RescoreBackend>(
         if fixture.names(&format!("{algorithm}.")).is_empty() {
             continue;
         }
-        for skip_unused in [false, true] {
-            let mut agent = build::<B>(algorithm, &sizes, skip_unused, fixture, device)?;
-            let template = agent.state();
-            agent.load(&read_state(fixture, algorithm, 0, &template)?)?;
-            let mut run = Run {
-                algorithm,
-                skip_unused,
-                sizes: &sizes,
-                fixture,
-                comparison,
-                tolerances,
-                device,
-            };
-            run.updates(&mut agent)
-                .with_context(|| format!("{algorithm}, skip_unused = {skip_unused}"))?;
-        }
+        let mut agent = build::<B>(algorithm, &sizes, fixture, device)?;
+        let template = agent.as_agent().state();
+        let state = read_state(fixture, algorithm, 0, &template)?;
+        agent.as_agent().load_state(&state)?;
+        let mut run = Run {
+            algorithm,
+            fixture,
+            comparison,
+            tolerances,
+            device,
+        };
+        run.updates(&mut agent)
+            .with_context(|| algorithm.to_owned())?;
     }
     Ok(())
 }
@@ -74,65 +70,62 @@ enum AnyAgent<B: RescoreBackend> {
 fn build<B: RescoreBackend>(
     algorithm: &str,
     sizes: &Sizes,
-    skip_unused: bool,
     fixture: &Fixture,
     device: &B::Device,
 ) -> Result<AnyAgent<B>> {
-    let depth = |prefix: &str| {
-        fixture
-            .names(&format!("{algorithm}.state0.{prefix}.l"))
-            .len()
-            / 2
+    let policy = format!("{algorithm}.state0.policy.l");
+    let depth = fixture.names(&policy).len() / 2;
+    ensure!(depth > 1, "{algorithm}: state0 holds no policy");
+    let mut base = settings(sizes.hidden, depth - 1).base;
+    base.actor.particles = sizes.particles;
+    base.actor.denoising_steps = sizes.steps;
+    let setup = &Setup {
+        dims: sizes.dims,
+        seed: 0,
+        // As published: a million steps.
+        updates: 200_000,
+        device,
     };
-    ensure!(depth("policy") > 1, "{algorithm}: state0 holds no policy");
-    let hidden_dims = vec![sizes.hidden; depth("policy") - 1];
     Ok(match algorithm {
         "dpmd" => {
-            let mut config = DpmdConfig::reference();
-            config.base.hidden_dims = hidden_dims;
-            config.diffusion.particles = sizes.particles;
-            config.diffusion.denoising_steps = sizes.steps;
-            config.diffusion.skip_unused = skip_unused;
-            AnyAgent::Dpmd(Dpmd::new(&config, sizes.dims, 0, device))
+            let settings = DpmdSettings {
+                base,
+                ..DpmdSettings::default()
+            };
+            AnyAgent::Dpmd(Dpmd::new(&settings, setup))
         }
         "sdac" => {
-            let mut config = SdacConfig::reference();
-            config.base.hidden_dims = hidden_dims;
-            config.diffusion.particles = sizes.particles;
-            config.diffusion.denoising_steps = sizes.steps;
-            config.diffusion.skip_unused = skip_unused;
-            config.reverse_samples = sizes.reverse_samples;
-            AnyAgent::Sdac(Sdac::new(&config, sizes.dims, 0, device))
+            let settings = SdacSettings {
+                base,
+                reverse_samples: sizes.reverse_samples,
+                ..SdacSettings::default()
+            };
+            AnyAgent::Sdac(Sdac::new(&settings, setup))
         }
         _ => {
-            let mut config = SacConfig::reference();
-            config.base.hidden_dims = hidden_dims;
-            AnyAgent::Sac(Sac::new(&config, sizes.dims, 0, device))
+            let mut settings = SacSettings::reference();
+            for network in [&mut settings.critic.network, &mut settings.actor.network] {
+                let NetworkSettings::Mlp { hidden_dims, .. } = network;
+                *hidden_dims = vec![sizes.hidden; depth - 1];
+            }
+            AnyAgent::Sac(Sac::new(&settings, setup))
         }
     })
 }
 
 impl<B: RescoreBackend> AnyAgent<B> {
-    fn state(&self) -> StateDict {
+    fn as_agent(&mut self) -> &mut dyn Agent<B> {
         match self {
-            Self::Dpmd(agent) => agent.state(),
-            Self::Sdac(agent) => agent.state(),
-            Self::Sac(agent) => agent.state(),
+            Self::Dpmd(agent) => agent,
+            Self::Sdac(agent) => agent,
+            Self::Sac(agent) => agent,
         }
-    }
-
-    fn load(&mut self, state: &StateDict) -> Result<()> {
-        Ok(match self {
-            Self::Dpmd(agent) => agent.load_state(state),
-            Self::Sdac(agent) => agent.load_state(state),
-            Self::Sac(agent) => agent.load_state(state),
-        }?)
     }
 }
 
-/// Our names of the arrays of a state, given the names in the files. One array of ours may stand
-/// under two names there: both critics are moved by one optimiser.
-fn our_name(name: &str) -> Result<String> {
+/// Our name of an array of a state, given the name in the files, and which member of ours it is.
+/// One counter of ours may stand under two names there: both critics are moved by one optimiser.
+fn our_name(name: &str) -> Result<(String, usize)> {
     let fixed = match name {
         "log_alpha" => Some("temperature.log_value"),
         "running_mean" => Some("q_statistics.mean"),
@@ -146,39 +139,45 @@ fn our_name(name: &str) -> Result<String> {
         _ => None,
     };
     if let Some(fixed) = fixed {
-        return Ok(fixed.to_owned());
+        return Ok((fixed.to_owned(), 0));
     }
     let parts: Vec<&str> = name.split('.').collect();
-    let (owner, layer) = match parts[..] {
+    let (owner, layer, parameter) = match parts[..] {
         [network, layer, parameter] => {
             let owner = match network {
-                "q1" | "q2" => format!("critics.{network}"),
-                "target_q1" | "target_q2" => format!("target_critics.{}", &network[7..]),
+                "q1" | "q2" => "critics".to_owned(),
+                "target_q1" | "target_q2" => "target_critics".to_owned(),
                 "policy" | "target_policy" => network.to_owned(),
                 _ => bail!("state.{name}: no check knows this array"),
             };
-            (owner, [layer, parameter])
+            (owner, layer, parameter)
         }
         [optimizer, moment @ ("mu" | "nu"), layer, parameter] => {
             let owner = match optimizer {
-                "opt_q1" => format!("critic_optimizer.{moment}.q1"),
-                "opt_q2" => format!("critic_optimizer.{moment}.q2"),
+                "opt_q1" | "opt_q2" => format!("critic_optimizer.{moment}"),
                 "opt_policy" => format!("policy_optimizer.{moment}"),
                 _ => bail!("state.{name}: no check knows this array"),
             };
-            (owner, [layer, parameter])
+            (owner, layer, parameter)
         }
         _ => bail!("state.{name}: no check knows this array"),
     };
-    let parameter = match layer[1] {
+    let parameter = match parameter {
         "w" => "weight",
         "b" => "bias",
         _ => bail!("state.{name}: no check knows this array"),
     };
-    Ok(format!("{owner}.{}.{parameter}", layer[0]))
+    let member = usize::from(parts[0].ends_with("q2"));
+    Ok((format!("{owner}.{layer}.{parameter}"), member))
 }
 
-/// State `index` of the file as a state of ours; `template` tells counters from tensors.
+/// The values of member `member` of an array of ours, where the file's array has `count`.
+fn member_of(values: &[f32], member: usize, count: usize) -> &[f32] {
+    &values[member * count..][..count]
+}
+
+/// State `index` of the file as a state of ours in the form of `template`, whose members the file
+/// gives one by one.
 fn read_state(
     fixture: &mut Fixture,
     algorithm: &str,
@@ -186,16 +185,26 @@ fn read_state(
     template: &StateDict,
 ) -> Result<StateDict> {
     let prefix = format!("{algorithm}.state{index}.");
-    let mut state = StateDict::default();
+    let mut state = template.clone();
     for name in fixture.names(&prefix) {
-        let ours = our_name(&name[prefix.len()..])?;
+        // SDAC's running statistics serve nothing, so we have none.
+        let quantity = &name[prefix.len()..];
+        if is_unused(algorithm, quantity) {
+            fixture.array(&name)?;
+            continue;
+        }
+        let (ours, member) = our_name(quantity)?;
         let array = fixture.array(&name)?;
-        let converted = match template.get(&ours) {
+        let converted = match state.get(&ours) {
             Some(Array::U64(_)) => Array::U64(array.values[0] as u64),
-            Some(Array::F32(..)) => Array::F32(
-                array.shape.clone(),
-                array.values.iter().map(|v| *v as f32).collect(),
-            ),
+            Some(Array::F32(shape, values)) => {
+                let (shape, mut values) = (shape.clone(), values.clone());
+                let from = member * array.values.len();
+                for (to, value) in values[from..].iter_mut().zip(&array.values) {
+                    *to = *value as f32;
+                }
+                Array::F32(shape, values)
+            }
             None => bail!("{name}: the agent has no {ours}"),
         };
         state.insert(ours, converted);
@@ -203,11 +212,13 @@ fn read_state(
     Ok(state)
 }
 
+fn is_unused(algorithm: &str, quantity: &str) -> bool {
+    algorithm == "sdac" && ["running_mean", "running_std"].contains(&quantity)
+}
+
 /// One pass over the updates of one algorithm.
 struct Run<'a, B: RescoreBackend> {
     algorithm: &'a str,
-    skip_unused: bool,
-    sizes: &'a Sizes,
     fixture: &'a mut Fixture,
     comparison: &'a mut Comparison,
     tolerances: Tolerances,
@@ -236,7 +247,7 @@ impl<B: RescoreBackend> Run<'_, B> {
                 AnyAgent::Sac(agent) => self.sac(&prefix, agent, &batch)?,
             };
             self.compare_outputs(&prefix, &computed)?;
-            self.compare_state(step + 1, &agent.state())?;
+            self.compare_state(step + 1, &agent.as_agent().state())?;
         }
         Ok(())
     }
@@ -251,84 +262,97 @@ impl<B: RescoreBackend> Run<'_, B> {
             .tensor(&format!("{prefix}.{name}"), self.device)
     }
 
-    fn sample_noise(&mut self, prefix: &str, which: &str) -> Result<SampleNoise<B>> {
-        let name = |suffix: &str| format!("{prefix}.draw.{which}_{suffix}");
-        Ok(SampleNoise {
-            chain: given_noise(self.fixture, &name("x0"), &name("noise"), self.device)?,
-            exploration: self.fixture.tensor(&name("expl"), self.device)?,
-        })
-    }
-
-    fn times(&mut self, prefix: &str) -> Result<Tensor<B, 1, Int>> {
-        let name = format!("{prefix}.draw.t");
-        self.fixture.integers(&name, self.device)
+    /// The draws of the file by our names.
+    fn draws(&mut self, prefix: &str, names: &[(&str, Kind)]) -> Result<Draws<B>> {
+        let mut draws = std::collections::BTreeMap::new();
+        for (ours, kind) in names {
+            let at = |name: &str| format!("{prefix}.draw.{name}");
+            let given = match kind {
+                Kind::Numbers(name) => Given::Numbers(self.fixture.tensor(&at(name), self.device)?),
+                Kind::Integers(name) => {
+                    Given::Integers(self.fixture.integers(&at(name), self.device)?)
+                }
+                Kind::Chain([start, steps]) => {
+                    let (start, steps) = (at(start), at(steps));
+                    Given::Chain(given_noise(self.fixture, &start, &steps, self.device)?)
+                }
+            };
+            draws.insert((*ours).to_owned(), given);
+        }
+        Ok(Draws::given(draws, self.device))
     }
 
     fn dpmd(&mut self, prefix: &str, agent: &mut Dpmd<B>, batch: &Batch<B>) -> Result<Computed> {
-        let noise = DpmdNoise {
-            next: self.sample_noise(prefix, "next")?,
-            times: self.times(prefix)?,
-            noise: self.rows(prefix, "draw.noise")?,
-        };
-        let update = agent.update_with(batch, &noise);
-        let mut computed = Computed::new();
-        computed.insert("next_action".into(), values(update.next_actions));
-        computed.insert("q_backup".into(), values(update.targets));
-        insert_critic_losses(&mut computed, update.critic_losses);
-        if let Some((loss, weights)) = update.policy {
-            computed.insert("policy_loss".into(), values(loss));
-            computed.insert("weights".into(), values(weights));
-        }
-        Ok(computed)
+        let draws = self.draws(
+            prefix,
+            &[
+                ("next/chain", Kind::Chain(["next_x0", "next_noise"])),
+                ("next/exploration", Kind::Numbers("next_expl")),
+                ("times", Kind::Integers("t")),
+                ("noise", Kind::Numbers("noise")),
+            ],
+        )?;
+        let metrics = agent.update_with(batch, &draws);
+        let names = [("policy_loss", "policy_loss"), ("weights", "weight")];
+        Ok(computed(&metrics, &names))
     }
 
     fn sdac(&mut self, prefix: &str, agent: &mut Sdac<B>, batch: &Batch<B>) -> Result<Computed> {
-        // Read on every update, so that the arrays count as used.
-        let reverse = self.rows(prefix, "draw.noise2")?;
-        let policy = SdacPolicyNoise {
-            present: self.sample_noise(prefix, "new")?,
-            times: self.times(prefix)?,
-            forward: self.rows(prefix, "draw.noise1")?,
-            reverse: unflatten_particles(reverse, self.sizes.batch),
-        };
-        let noise = SdacNoise {
-            next: self.sample_noise(prefix, "next")?,
-            policy: agent.core.policy_loss_is_due().then_some(policy),
-        };
-        let update = agent.update_with(batch, &noise);
-        let mut computed = Computed::new();
-        computed.insert("next_action".into(), values(update.next_actions));
-        computed.insert("q_backup".into(), values(update.targets));
-        insert_critic_losses(&mut computed, update.critic_losses);
-        if let Some(policy) = update.policy {
-            computed.insert("policy_loss".into(), values(policy.loss));
-            computed.insert("weights".into(), values(policy.weights));
-            computed.insert("new_action".into(), values(policy.actions));
-        }
-        Ok(computed)
+        let draws = self.draws(
+            prefix,
+            &[
+                ("next/chain", Kind::Chain(["next_x0", "next_noise"])),
+                ("next/exploration", Kind::Numbers("next_expl")),
+                ("present/chain", Kind::Chain(["new_x0", "new_noise"])),
+                ("present/exploration", Kind::Numbers("new_expl")),
+                ("times", Kind::Integers("t")),
+                ("forward", Kind::Numbers("noise1")),
+                ("reverse", Kind::Numbers("noise2")),
+            ],
+        )?;
+        let metrics = agent.update_with(batch, &draws);
+        let names = [
+            ("policy_loss", "policy_loss"),
+            ("weights", "weight"),
+            ("new_action", "actions"),
+        ];
+        Ok(computed(&metrics, &names))
     }
 
     fn sac(&mut self, prefix: &str, agent: &mut Sac<B>, batch: &Batch<B>) -> Result<Computed> {
-        let noise = SacNoise {
-            next: self.rows(prefix, "draw.z_next")?,
-            present: self.rows(prefix, "draw.z_new")?,
-        };
-        let update = agent.update_with(batch, &noise);
-        let mut computed = Computed::new();
-        computed.insert("next_action".into(), values(update.next_actions));
-        computed.insert("next_logp".into(), values(update.next_log_probabilities));
-        computed.insert("new_logp".into(), values(update.log_probabilities));
-        computed.insert("q_backup".into(), values(update.targets));
-        insert_critic_losses(&mut computed, update.critic_losses);
-        computed.insert("policy_loss".into(), values(update.policy_loss));
-        computed.insert("alpha_grad".into(), values(update.temperature_gradient));
-        layers(&mut computed, "grad.q1", &update.critic_gradient.q1);
-        layers(&mut computed, "grad.q2", &update.critic_gradient.q2);
-        layers(&mut computed, "grad.policy", &update.policy_gradient);
+        let names = [
+            ("next", Kind::Numbers("z_next")),
+            ("present", Kind::Numbers("z_new")),
+        ];
+        let draws = self.draws(prefix, &names)?;
+        let before = agent.clone();
+        let metrics = agent.update_with(batch, &draws);
+        let names = [
+            ("next_logp", "next_log_probabilities"),
+            ("policy_loss", "policy_loss"),
+            ("alpha_grad", "temperature_gradient"),
+        ];
+        let mut computed = computed(&metrics, &names);
+        let targets = metrics
+            .values("target_mean")
+            .context("every update has targets")?;
+        let (_, gradient) = before.critics.gradient(batch, targets);
+        layers(&mut computed, "grad.q1", &gradient, 0);
+        layers(&mut computed, "grad.q2", &gradient, 1);
+        // The policy's loss is taken with the critics after their step, which stay as they are.
+        let (_, gradient, log_probabilities) = value_and_grad(&before.actor.policy, |policy| {
+            let states = Tensor::from_inner(batch.observations.clone());
+            let noise = Tensor::from_inner(draws.normals("present", batch.actions.dims()));
+            let sample = before.actor.sample(policy, states.clone(), noise);
+            let alpha = Tensor::from_inner(before.temperature.value());
+            policy_loss(&agent.critics, states, sample, alpha)
+        });
+        computed.insert("new_logp".into(), values(log_probabilities));
+        layers(&mut computed, "grad.policy", &gradient, 0);
         Ok(computed)
     }
 
-    /// Compares what one update computed. Where the policy loss was left out, and only there, its
+    /// Compares what one update computed. Where the policy did not step, and only there, its
     /// quantities are absent.
     fn compare_outputs(&mut self, prefix: &str, computed: &Computed) -> Result<()> {
         let outputs = format!("{prefix}.out.");
@@ -336,8 +360,7 @@ impl<B: RescoreBackend> Run<'_, B> {
             let quantity = &name[outputs.len()..];
             let at = self.fixture.at(&name);
             let expected = &self.fixture.array(&name)?.values;
-            let may_be_left_out = self.skip_unused
-                && !computed.contains_key("policy_loss")
+            let may_be_left_out = !computed.contains_key("policy_loss")
                 && ["policy_loss", "weights", "new_action"].contains(&quantity);
             match computed.get(quantity) {
                 Some(actual) => {
@@ -363,19 +386,18 @@ impl<B: RescoreBackend> Run<'_, B> {
         };
         for name in names {
             let quantity = &name[prefix.len()..];
-            let ours = our_name(quantity)?;
-            // SDAC's running statistics serve nothing and come from what the saving leaves out.
-            let left_out = self.skip_unused
-                && self.algorithm == "sdac"
-                && ["running_mean", "running_std"].contains(&quantity);
-            if left_out {
-                continue;
-            }
             let at = self.fixture.at(&name);
             let expected = &self.fixture.array(&name)?.values;
+            if is_unused(self.algorithm, quantity) {
+                continue;
+            }
+            let (ours, member) = our_name(quantity)?;
             let actual: Vec<f64> = match state.get(&ours) {
                 Some(Array::U64(count)) => vec![*count as f64],
-                Some(Array::F32(_, values)) => values.iter().map(|v| f64::from(*v)).collect(),
+                Some(Array::F32(_, values)) => {
+                    let values = member_of(values, member, expected.len());
+                    values.iter().map(|v| f64::from(*v)).collect()
+                }
                 None => bail!("{name}: the agent has no {ours}"),
             };
             self.comparison.array(&at, &actual, expected, tolerance)?;
@@ -384,10 +406,25 @@ impl<B: RescoreBackend> Run<'_, B> {
     }
 }
 
-fn insert_critic_losses<B: RescoreBackend>(
-    computed: &mut Computed,
-    [loss1, loss2]: [Tensor<B, 1>; 2],
-) {
-    computed.insert("q1_loss".into(), values(loss1));
-    computed.insert("q2_loss".into(), values(loss2));
+/// Which arrays of the file are a draw.
+enum Kind {
+    Numbers(&'static str),
+    Integers(&'static str),
+    /// Start and steps.
+    Chain([&'static str; 2]),
+}
+
+/// What every update computes, and the entries of `names` (the file's name, ours) that it has.
+fn computed<B: RescoreBackend>(metrics: &Metrics<B>, names: &[(&str, &str)]) -> Computed {
+    let mut computed = Computed::new();
+    let always = [("next_action", "next_actions"), ("q_backup", "target_mean")];
+    for (theirs, ours) in always.iter().chain(names) {
+        if let Some(tensor) = metrics.values(ours) {
+            computed.insert((*theirs).to_owned(), values(tensor));
+        }
+    }
+    if let Some(losses) = metrics.values("q{}_loss") {
+        insert_members(&mut computed, "_loss", losses.unsqueeze_dim(1));
+    }
+    computed
 }
