@@ -115,11 +115,11 @@ impl<B: RescoreBackend> Dpmd<B> {
         metrics.record("next_actions", actions.clone());
 
         // Critics: mean squared TD error.
-        let targets = critics.targets(batch, actions.clone());
-        let (losses, gradient) = critics.gradient(batch, targets.clone());
+        let target = critics.targets(batch, actions.clone());
+        let gradient = critics.gradient(batch, actions.clone(), &target);
         critics.step(&gradient);
-        metrics.push_members("q{}_loss", losses);
-        metrics.push_mean("target_mean", targets);
+        metrics.push_members("q{}_loss", gradient.losses.clone());
+        metrics.push_mean("target_mean", critics.target_values(&target));
 
         // Policy: denoising loss on those actions, weighted by exp(Q / lambda).
         let q = critics.values(states.clone(), actions.clone());

@@ -3,8 +3,7 @@
 //! The maximum-entropy counterpart of DPMD. A noisy action `x_t` is made from an action of the
 //! current policy; clean actions are drawn from the reverse kernel around it and weighted by the
 //! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them. Samples of
-//! the optimal policy are never needed. `sdac-reference` has the settings of the reference
-//! implementation with its quirks, `sdac` settings that learn more.
+//! the optimal policy are never needed. `sdac-reference` has the published settings and quirks, `sdac` settings that learn more.
 
 use rescore_kernels::unflatten_particles;
 use rescore_objectives::rsm::{self, ReverseRows};
@@ -105,10 +104,10 @@ impl<B: RescoreBackend> Sdac<B> {
         // Critics: mean squared TD error at next actions of the current policy.
         let next_actions = self.sample(batch.next_observations.clone(), draws, "next");
         metrics.record("next_actions", next_actions.clone());
-        let targets = self.critics.targets(batch, next_actions);
-        let (losses, critic_gradient) = self.critics.gradient(batch, targets.clone());
-        metrics.push_members("q{}_loss", losses);
-        metrics.push_mean("target_mean", targets);
+        let target = self.critics.targets(batch, next_actions.clone());
+        let gradient = self.critics.gradient(batch, next_actions, &target);
+        metrics.push_members("q{}_loss", gradient.losses.clone());
+        metrics.push_mean("target_mean", self.critics.target_values(&target));
 
         // Policy: reweighted score matching, with the critics from before their step.
         let temperature = self.exploration.temperature.value();
@@ -148,7 +147,7 @@ impl<B: RescoreBackend> Sdac<B> {
         }
         metrics.push("temperature", temperature);
 
-        self.critics.step(&critic_gradient);
+        self.critics.step(&gradient);
         self.exploration.step_temperature(updates);
         if updates.is_multiple_of(settings.base.target.every) {
             self.critics.track(settings.base.target.tau);

@@ -124,9 +124,10 @@ impl<B: RescoreBackend> Td3<B> {
         metrics.record("next_actions", next.clone());
 
         // Critics: mean squared TD error against the smaller target critic.
-        let targets = critics.targets(batch, next);
-        metrics.push_members("q{}_loss", critics.learn(batch, targets.clone()));
-        metrics.push_mean("target_mean", targets);
+        let target = critics.targets(batch, next.clone());
+        let values = critics.target_values(&target);
+        metrics.push_members("q{}_loss", critics.learn(batch, next, &target));
+        metrics.push_mean("target_mean", values);
 
         // Policy: up the first critic, which has just stepped; then all targets follow.
         if self.updates.is_multiple_of(settings.policy_delay) {

@@ -5,7 +5,8 @@ use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use rescore_agents::{
-    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, PolicyKind, Setup, StateDict, StateError,
+    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, PolicyKind, Setup, StateDict,
+    StateError,
 };
 use rescore_kernels::NoiseKey;
 
@@ -295,7 +296,15 @@ fn metrics_keep_what_newer_ones_do_not_have() {
     let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["loss", "w_mean", "w_std", "w_min", "w_max", "q", "temperature"]
+        [
+            "loss",
+            "w_mean",
+            "w_std",
+            "w_min",
+            "w_max",
+            "q",
+            "temperature"
+        ]
     );
     let values: Vec<_> = read.iter().map(|(_, value)| *value).collect();
     let std = (14.0_f32 / 3.0).sqrt();
@@ -384,7 +393,10 @@ fn critics_of_any_number_learn() {
             let losses = metrics.iter().filter(|(name, _)| name.ends_with("_loss"));
             let losses: Vec<_> = losses.filter(|(name, _)| name.starts_with('q')).collect();
             assert_eq!(losses.len(), members, "{algorithm:?}: {metrics:?}");
-            assert!(metrics.iter().all(|(_, value)| value.is_finite()), "{metrics:?}");
+            assert!(
+                metrics.iter().all(|(_, value)| value.is_finite()),
+                "{metrics:?}"
+            );
             let critics = agent.state();
             let Some(Array::F32(shape, _)) = critics.get("critics.l0.weight") else {
                 panic!("{algorithm:?} has no critics");
@@ -399,7 +411,10 @@ fn critics_of_any_number_learn() {
 fn an_algorithm_of_ones_own_is_known_by_its_name() {
     use rescore_agents::td3::Td3Settings;
     let own = || Algorithm::of::<Td3Settings>("own", "TD3 by another name");
-    own().on::<Td3Settings, Flex>().register().expect("a new name");
+    own()
+        .on::<Td3Settings, Flex>()
+        .register()
+        .expect("a new name");
     let error = own().register().expect_err("taken");
     assert!(error.to_string().contains("`own` is registered already"));
     let algorithm = Algorithm::find("own").expect("registered");

@@ -17,8 +17,9 @@ fn configuration(particles: usize, act_particles: usize) -> DpmdSettings {
     let mut settings = DpmdSettings::fast();
     let base = &mut settings.base;
     for network in [&mut base.critic.network, &mut base.actor.network] {
-        let NetworkSettings::Mlp { hidden_dims, .. } = network;
-        *hidden_dims = vec![16, 8];
+        if let NetworkSettings::Mlp { hidden_dims, .. } = network {
+            *hidden_dims = vec![16, 8];
+        }
     }
     base.actor.denoising_steps = 4;
     base.actor.particles = particles;

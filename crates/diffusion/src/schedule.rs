@@ -145,6 +145,13 @@ impl NoiseSchedule {
         (noisy * signal - noise * spread).clamp(-1.0, 1.0)
     }
 
+    /// `sqrt(alpha_bar / (1 - alpha_bar))` of every row's step, `[batch, 1]` for `times` `[batch]`:
+    /// how much of a clean action there is for one unit of noise.
+    pub fn signal_to_noise<B: Backend>(&self, times: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        let ratio = |this: &Self, t: usize| this.sqrt_recip_alpha_bar_minus_one(t).recip();
+        self.at(times, ratio)
+    }
+
     /// `coefficient(t)` for every row, `[batch, 1]`.
     fn at<B: Backend>(
         &self,

@@ -1,9 +1,10 @@
-//! GELU and its slope from a backend's own operations, and the tail that kernels compute it by.
+//! GELU and its slope from a backend's own operations, and the tail of the normal distribution that
+//! kernels compute it by.
 //!
 //! Burn has GELU, too, but its own is exact going forward and, on most backends, derives the tanh
 //! approximation going back.
 
-use burn::tensor::{backend::Backend, ops::FloatTensor};
+use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
 
 /// `1 / sqrt(2 pi)`
 pub(crate) const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
@@ -14,11 +15,9 @@ pub(crate) const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
 /// found by iteratively reweighted least squares; the `f32` polynomial has 3e-7.
 ///
 /// Relative, so that the tail of GELU is exact, too, where `1 + erf` cancels.
-#[cfg(any(feature = "flex", feature = "gpu"))]
 pub(crate) const TAIL_SLOPE: f32 = 0.29;
 
 /// See [`TAIL_SLOPE`].
-#[cfg(any(feature = "flex", feature = "gpu"))]
 pub(crate) const TAIL: [f32; 9] = [
     0.038_972_17,
     -0.191_635_79,
@@ -30,6 +29,16 @@ pub(crate) const TAIL: [f32; 9] = [
     0.115_100_89,
     2.662_589_4e-5,
 ];
+
+/// `Phi(-y)`, the probability that a unit normal is above `y`, for `y >= 0`: to a relative 1e-6, where
+/// `1 - erf` would cancel. 0 from 13 on.
+pub fn normal_tail<B: Backend, const D: usize>(y: Tensor<B, D>) -> Tensor<B, D> {
+    let t = y.clone().mul_scalar(TAIL_SLOPE).add_scalar(1.0).recip();
+    let start = t.zeros_like();
+    let powers = TAIL.into_iter();
+    let p = powers.fold(start, |sum, c| sum * t.clone() + c);
+    (y.clone() * y).mul_scalar(-0.5).exp() * p
+}
 
 /// `Phi(x) = (1 + erf(x / sqrt 2)) / 2`
 fn normal_cdf<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {

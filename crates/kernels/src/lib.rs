@@ -34,8 +34,9 @@ pub use backend::RescoreBackend;
 pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
 #[cfg(feature = "flex")]
 pub use cpu::peak;
+pub use gelu::normal_tail;
 #[cfg(feature = "gpu")]
 pub use gpu::devices;
 pub use noise::{Noise, NoiseKey};
-pub use scoring::{Combine, Sampled, flatten_particles, unflatten_particles};
+pub use scoring::{Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles};
 pub use stack::{Layer, Stack};

@@ -111,7 +111,7 @@ pub(crate) fn best<B: Backend>(actions: Tensor<B, 3>, scores: Tensor<B, 2>) -> S
 /// Backends differ in which of several maxima their `argmax` returns, so the position is spelled
 /// out: the lowest index among the entries that equal the maximum. A row with NaN, which equals
 /// nothing, gives its last index.
-fn argmax_lowest<B: Backend>(scores: Tensor<B, 2>) -> Tensor<B, 1, Int> {
+pub fn argmax_lowest<B: Backend>(scores: Tensor<B, 2>) -> Tensor<B, 1, Int> {
     let [rows, columns] = scores.dims();
     let device = scores.device();
     // Particles are counted in thousands at most.

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use rescore_kernels::{
-    Activation, ChainNetwork, ChainNoise, Linear, NoiseKey, Precision, RescoreBackend,
+    Activation, ChainNetwork, ChainNoise, Layer, NoiseKey, Precision, RescoreBackend,
     StepCoefficients,
 };
 
@@ -55,9 +55,9 @@ fn allocated(length: usize, precision: Precision) -> (u64, u64) {
         action_weight: normals("action", [6, hidden]),
         step_bias: normals("steps", [length, hidden]),
         rest: [[hidden, hidden], [hidden, 6]]
-            .map(|dims| Linear {
-                weight: normals("weight", dims),
-                bias: normals("bias", [dims[1]]),
+            .map(|[depth, columns]| Layer {
+                weight: normals("weight", [1, depth, columns]),
+                bias: normals("bias", [1, 1, columns]),
             })
             .to_vec(),
         activation: Activation::Mish,

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{Activation, NoiseKey, RescoreBackend, Stack};
 
-use crate::{Initializer, Leaf, Mlp, Tree};
+use crate::{BatchNormMlp, Initializer, Leaf, Linear, Mlp, Residual, Statistics, Tree};
 
 /// A network of one of the kinds that settings can name. Every member of an ensemble has weights of
 /// its own.
@@ -11,6 +11,10 @@ use crate::{Initializer, Leaf, Mlp, Tree};
 pub enum Network<B: Backend> {
     /// Linear layers with an activation between them.
     Mlp(Mlp<B>),
+    /// Residual blocks with a norm of every row (`SimBa`).
+    Residual(Residual<B>),
+    /// Linear layers with a norm over the batch between them (XQC).
+    BatchNormMlp(BatchNormMlp<B>),
 }
 
 /// What a [`Network`] is to be.
@@ -25,6 +29,26 @@ pub enum Shape {
         /// Distribution of the initial weights.
         initializer: Initializer,
     },
+    /// See [`Network::Residual`].
+    Residual {
+        /// Width of the blocks.
+        width: usize,
+        /// How many blocks there are.
+        blocks: usize,
+        /// Gain of the last layer's initial weights; 1 for critics, less for actors.
+        head_gain: f64,
+    },
+    /// See [`Network::BatchNormMlp`]. Not for actors: rows of different denoising steps would be
+    /// normalised together.
+    BatchNormMlp {
+        /// Widths of the hidden layers, at least one.
+        hidden_dims: Vec<usize>,
+    },
+}
+
+/// `input -> hidden ... -> output`
+fn widths(input: usize, hidden: &[usize], output: usize) -> Vec<usize> {
+    [&[input], hidden, &[output]].concat()
 }
 
 impl<B: Backend> Network<B> {
@@ -42,33 +66,54 @@ impl<B: Backend> Network<B> {
                 activation,
                 initializer,
             } => {
-                let mut dims = vec![input];
-                dims.extend_from_slice(hidden_dims);
-                dims.push(output);
+                let dims = widths(input, hidden_dims, output);
                 Self::Mlp(Mlp::init(&dims, *activation, *initializer, keys, device))
+            }
+            Shape::Residual {
+                width,
+                blocks,
+                head_gain,
+            } => {
+                let dims = [input, *width, output];
+                Self::Residual(Residual::init(dims, *blocks, *head_gain, keys, device))
+            }
+            Shape::BatchNormMlp { hidden_dims } => {
+                let dims = widths(input, hidden_dims, output);
+                Self::BatchNormMlp(BatchNormMlp::init(&dims, keys, device))
             }
         }
     }
 
     /// How many networks lie side by side.
     pub fn members(&self) -> usize {
-        match self {
-            Self::Mlp(mlp) => mlp.layers[0].weight.dims()[0],
-        }
+        self.ends()[0].weight.dims()[0]
     }
 
     /// Width of the input.
     pub fn input_dim(&self) -> usize {
-        match self {
-            Self::Mlp(mlp) => mlp.input_dim(),
-        }
+        self.ends()[0].weight.dims()[1]
     }
 
     /// Width of the output.
     pub fn output_dim(&self) -> usize {
+        self.ends()[1].weight.dims()[2]
+    }
+
+    /// The first and the last linear layer.
+    fn ends(&self) -> [&Linear<B>; 2] {
         match self {
-            Self::Mlp(mlp) => mlp.output_dim(),
+            Self::Mlp(mlp) => [&mlp.layers[0], &mlp.layers[mlp.layers.len() - 1]],
+            Self::Residual(residual) => [&residual.input, &residual.head],
+            Self::BatchNormMlp(mlp) => {
+                let first = mlp.layers.first().map_or(&mlp.head, |(layer, _)| layer);
+                [first, &mlp.head]
+            }
         }
+    }
+
+    /// Whether rows are normalised together in training, so that an output depends on the others.
+    pub fn has_batch_statistics(&self) -> bool {
+        matches!(self, Self::BatchNormMlp(_))
     }
 
     /// The weights as kernels take them; none for networks that are no plain stack of layers, which
@@ -76,6 +121,7 @@ impl<B: Backend> Network<B> {
     pub fn stack(&self) -> Option<Stack<B>> {
         match self {
             Self::Mlp(mlp) => Some(mlp.stack()),
+            Self::Residual(_) | Self::BatchNormMlp(_) => None,
         }
     }
 }
@@ -86,6 +132,17 @@ impl<B: RescoreBackend> Network<B> {
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match self {
             Self::Mlp(mlp) => mlp.forward(x),
+            Self::Residual(residual) => residual.forward(x),
+            Self::BatchNormMlp(mlp) => mlp.forward(x),
+        }
+    }
+
+    /// As [`Network::forward`], but norms over the batch use the statistics of the rows of `x`; with
+    /// the running statistics after it. The plain forward pass of networks without such norms.
+    pub fn forward_training(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Statistics<B>) {
+        match self {
+            Self::BatchNormMlp(mlp) => mlp.forward_training(x),
+            Self::Mlp(_) | Self::Residual(_) => (self.forward(x), Statistics(Vec::new())),
         }
     }
 
@@ -105,6 +162,8 @@ impl<B: Backend> Tree<B> for Network<B> {
     ) -> Network<C> {
         match self {
             Self::Mlp(mlp) => Network::Mlp(mlp.map(path, f)),
+            Self::Residual(residual) => Network::Residual(residual.map(path, f)),
+            Self::BatchNormMlp(mlp) => Network::BatchNormMlp(mlp.map(path, f)),
         }
     }
 }

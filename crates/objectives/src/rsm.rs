@@ -101,6 +101,28 @@ pub struct DenoisingRows<B: Backend> {
 }
 
 impl<B: Backend> DenoisingRows<B> {
+    /// A row for each particle: observations `[states, observation_dim]`, particles and noise
+    /// `[states, particles, action_dim]`, times `[states * particles]`, weights `[states,
+    /// particles]`.
+    pub fn of_particles(
+        observations: Tensor<B, 2>,
+        particles: Tensor<B, 3>,
+        times: Tensor<B, 1, Int>,
+        noise: Tensor<B, 3>,
+        weights: Tensor<B, 2>,
+    ) -> Self {
+        let [states, count, _] = particles.dims();
+        let [_, observation_dim] = observations.dims();
+        let observations = observations.unsqueeze_dim::<3>(1);
+        Self {
+            observations: flatten_particles(observations.expand([states, count, observation_dim])),
+            actions: flatten_particles(particles),
+            times,
+            noise: flatten_particles(noise),
+            weights: weights.reshape([states * count]),
+        }
+    }
+
     /// The same on the autodiff backend.
     pub fn lifted(self) -> DenoisingRows<Autodiff<B>> {
         DenoisingRows {
@@ -123,17 +145,34 @@ pub fn weighted_denoising_loss<B: RescoreBackend>(
     schedule: &NoiseSchedule,
     rows: DenoisingRows<B>,
 ) -> Tensor<B, 1> {
-    let DenoisingRows {
-        observations,
-        actions,
-        times,
-        noise,
-        weights,
-    } = rows;
-    let noisy = schedule.add_noise(actions, times.clone(), noise.clone());
-    let noise_pred = policy.forward(observations, noisy, times, schedule.num_steps());
-    let error = noise_pred - noise;
-    (error.clone() * error * weights.unsqueeze_dim(1)).mean()
+    let weights = rows.weights.clone().unsqueeze_dim(1);
+    (squared_errors(policy, schedule, rows) * weights).mean()
+}
+
+/// As [`weighted_denoising_loss`] with every squared error, of one action dimension of one row, at
+/// most `limit`, before it is weighted: errors beyond it have no gradient (flow-rl).
+pub fn clipped_denoising_loss<B: RescoreBackend>(
+    policy: &Denoiser<B>,
+    schedule: &NoiseSchedule,
+    rows: DenoisingRows<B>,
+    limit: f64,
+) -> Tensor<B, 1> {
+    let weights = rows.weights.clone().unsqueeze_dim(1);
+    let errors = squared_errors(policy, schedule, rows).clamp_max(limit);
+    (errors * weights).mean()
+}
+
+/// `(epsilon(s, x_t, t) - noise)^2` of every entry, `[batch, action_dim]`.
+fn squared_errors<B: RescoreBackend>(
+    policy: &Denoiser<B>,
+    schedule: &NoiseSchedule,
+    rows: DenoisingRows<B>,
+) -> Tensor<B, 2> {
+    let noisy = schedule.add_noise(rows.actions, rows.times.clone(), rows.noise.clone());
+    let steps = schedule.num_steps();
+    let noise_pred = policy.forward(rows.observations, noisy, rows.times, steps);
+    let error = noise_pred - rows.noise;
+    error.clone() * error
 }
 
 /// Clean actions from the reverse kernel at `noisy` `[batch, action_dim]`, clipped to [-1, 1]:
@@ -199,6 +238,22 @@ pub fn reverse_sampling_loss<B: RescoreBackend>(
     noise_error(noise_pred, rows.noise, rows.weights)
 }
 
+/// The mean of `noise` `[batch, samples, action_dim]` with `weights` `[batch, samples]` that sum to 1
+/// over the samples, `[batch, action_dim]`: what the network is to predict.
+pub fn mean_noise<B: Backend>(noise: Tensor<B, 3>, weights: Tensor<B, 2>) -> Tensor<B, 2> {
+    (noise * weights.unsqueeze_dim::<3>(2))
+        .sum_dim(1)
+        .squeeze_dim(1)
+}
+
+/// `mean over batch and action dimensions of (prediction - target)^2`, both `[batch, action_dim]`,
+/// shape `[1]`. With [`mean_noise`] as its target it has the gradient of the weighted error of all
+/// samples, and a value that does not grow with their spread.
+pub fn regression_loss<B: Backend>(noise_pred: Tensor<B, 2>, target: Tensor<B, 2>) -> Tensor<B, 1> {
+    let error = noise_pred - target;
+    (error.clone() * error).mean()
+}
+
 /// SDAC's policy loss: `mean over batch, samples and action dimensions of w |epsilon(s, x_t, t) -
 /// noise|^2`. Shape `[1]`.
 ///
@@ -214,15 +269,10 @@ pub fn noise_error<B: Backend>(
     weights: Tensor<B, 2>,
 ) -> Tensor<B, 1> {
     let [_, samples, _] = noise.dims();
-    let weights = weights.unsqueeze_dim::<3>(2);
-    let mean_noise = (noise.clone() * weights.clone())
-        .sum_dim(1)
-        .squeeze_dim::<2>(1);
-    let mean_square = (noise.clone() * noise * weights)
-        .sum_dim(1)
-        .squeeze_dim::<2>(1);
-    let spread = mean_square - mean_noise.clone() * mean_noise.clone();
-    let error = noise_pred - mean_noise;
+    let mean = mean_noise(noise.clone(), weights.clone());
+    let mean_square = mean_noise(noise.clone() * noise, weights);
+    let spread = mean_square - mean.clone() * mean.clone();
+    let error = noise_pred - mean;
     (error.clone() * error + spread)
         .mean()
         .div_scalar(samples as f64)

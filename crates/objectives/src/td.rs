@@ -1,8 +1,15 @@
 //! Temporal-difference targets and critic losses.
 
-use burn::tensor::{Tensor, backend::Backend};
-use rescore_critics::Critics;
-use rescore_kernels::RescoreBackend;
+use burn::{
+    backend::Autodiff,
+    tensor::{
+        Tensor,
+        activation::{log_softmax, softmax},
+        backend::Backend,
+    },
+};
+use rescore_critics::{Critics, Head};
+use rescore_kernels::{Combine, RescoreBackend};
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
 /// `terminated` must not contain them.
@@ -16,6 +23,103 @@ pub fn td_target<B: Backend>(
     rewards + continues * next_values.mul_scalar(gamma)
 }
 
+/// The step that a target is made of, and how the future counts.
+#[derive(Debug, Clone)]
+pub struct Step<B: Backend> {
+    /// Rewards, `[batch]`.
+    pub rewards: Tensor<B, 1>,
+    /// 1 where the episode terminated, not where it was truncated, `[batch]`.
+    pub terminated: Tensor<B, 1>,
+    /// Discount.
+    pub gamma: f64,
+    /// What is subtracted from the next values, such as temperature times log-probability, `[batch]`.
+    pub penalty: Option<Tensor<B, 1>>,
+}
+
+/// The target that all critics of an ensemble learn; it is constant.
+#[derive(Debug, Clone)]
+pub enum Target<B: Backend> {
+    /// Returns, `[batch]`.
+    Values(Tensor<B, 1>),
+    /// Distributions over the atoms, `[batch, atoms]`.
+    Distributions(Tensor<B, 2>),
+}
+
+impl<B: Backend> Target<B> {
+    /// The same on the autodiff backend.
+    pub fn lifted(self) -> Target<Autodiff<B>> {
+        match self {
+            Self::Values(values) => Target::Values(Tensor::from_inner(values)),
+            Self::Distributions(all) => Target::Distributions(Tensor::from_inner(all)),
+        }
+    }
+}
+
+/// One target from the outputs `[members, batch, outputs]` of all target critics at the next pairs:
+/// `r + gamma (1 - terminated) (next - penalty)`, where `next` is the combined value, or the
+/// distribution that is moved so and projected onto the atoms (see
+/// [`rescore_critics::Support::project`]).
+pub fn target<B: Backend>(
+    head: Head,
+    combine: Combine,
+    outputs: Tensor<B, 3>,
+    step: Step<B>,
+) -> Target<B> {
+    let Step {
+        rewards,
+        terminated,
+        gamma,
+        penalty,
+    } = step;
+    match head {
+        Head::Scalar => {
+            let values = combine.values(head.values(outputs));
+            let values = match penalty {
+                Some(penalty) => values - penalty,
+                None => values,
+            };
+            Target::Values(td_target(rewards, terminated, values, gamma))
+        }
+        Head::Categorical(support) => {
+            let probabilities = support.combined(combine, softmax(outputs, 2));
+            let atoms = support.locations(&rewards.device()).unsqueeze_dim::<2>(0);
+            let next = match penalty {
+                Some(penalty) => atoms - penalty.unsqueeze_dim(1),
+                None => atoms,
+            };
+            let discount = terminated.neg().add_scalar(1.0).mul_scalar(gamma);
+            let returns = rewards.unsqueeze_dim(1) + discount.unsqueeze_dim(1) * next;
+            Target::Distributions(support.project(probabilities, returns))
+        }
+    }
+}
+
+/// Losses of all members, `[members]`, for outputs `[members, batch, outputs]`: mean squared errors
+/// (no factor 1/2), or cross entropies.
+///
+/// # Panics
+/// When the target is of values and the outputs are not.
+pub fn losses<B: Backend>(outputs: Tensor<B, 3>, target: Target<B>) -> Tensor<B, 1> {
+    match target {
+        Target::Values(values) => squared_errors(outputs.squeeze_dim(2), values),
+        Target::Distributions(probabilities) => cross_entropies(outputs, probabilities),
+    }
+}
+
+/// `mean over the batch of - sum_k target_k log softmax(logits)_k` of every member, `[members]`
+/// (Bellemare, Dabney and Munos 2017): logits `[members, batch, atoms]`, targets `[batch, atoms]`.
+fn cross_entropies<B: Backend>(logits: Tensor<B, 3>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
+    let products = log_softmax(logits, 2) * targets.unsqueeze_dim(0);
+    let rows = products.sum_dim(2).squeeze_dim::<2>(2);
+    rows.mean_dim(1).squeeze_dim::<1>(1).neg()
+}
+
+/// Mean over the batch of every member, `[members]`: values `[members, batch]`, targets `[batch]`.
+fn squared_errors<B: Backend>(values: Tensor<B, 2>, targets: Tensor<B, 1>) -> Tensor<B, 1> {
+    let error = values - targets.unsqueeze_dim(0);
+    (error.clone() * error).mean_dim(1).squeeze_dim(1)
+}
+
 /// Mean squared errors (no factor 1/2) of all critics against `targets` `[batch]`, `[members]`.
 pub fn critic_losses<B: RescoreBackend>(
     critics: &Critics<B>,
@@ -23,6 +127,5 @@ pub fn critic_losses<B: RescoreBackend>(
     actions: Tensor<B, 2>,
     targets: Tensor<B, 1>,
 ) -> Tensor<B, 1> {
-    let error = critics.values(observations, actions) - targets.unsqueeze_dim(0);
-    (error.clone() * error).mean_dim(1).squeeze_dim(1)
+    squared_errors(critics.values(observations, actions), targets)
 }

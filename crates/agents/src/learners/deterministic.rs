@@ -22,7 +22,12 @@ impl<B: RescoreBackend> DeterministicActor<B> {
     /// A policy with random weights from the stream `init/policy` of the run; the target is a copy.
     pub fn new(settings: &ActorSettings, setup: &Setup<'_, B>) -> Self {
         let key = NoiseKey::new(setup.seed, "init/policy");
-        let policy = Network::init(&settings.network.shape(), setup.dims, &[key], setup.device);
+        let policy = Network::init(
+            &settings.network.shape(0.1),
+            setup.dims,
+            &[key],
+            setup.device,
+        );
         Self {
             target: policy.clone(),
             optimizer: Adam::new(&policy, settings.optimizer),

@@ -6,13 +6,13 @@ use burn::{
 };
 use proptest::prelude::*;
 use rescore_kernels::{
-    Activation, ChainNetwork, ChainNoise, Linear, NoiseKey, RescoreBackend, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Layer, NoiseKey, RescoreBackend, StepCoefficients,
 };
 
 use crate::{
-    assert_close, bits, normals, on_both_backends,
-    reference::{self, Noise},
-    tensor, to_vec,
+    ACTIVATIONS,
+    ancestral::{self, Noise},
+    assert_close, bits, normals, on_both_backends, tensor, to_vec,
 };
 
 /// Deviation allowed, relative to max(1, value): about a hundred roundings of an f32.
@@ -51,9 +51,10 @@ impl Sizes {
             rest: widths
                 .windows(2)
                 .enumerate()
-                .map(|(i, pair)| Linear {
-                    weight: matrix(&format!("weight {i}"), [pair[0], pair[1]], pair[0]),
-                    bias: tensor(normals(&format!("bias {i}"), pair[1], 0.3), [pair[1]]),
+                .map(|(i, pair)| Layer {
+                    weight: matrix(&format!("weight {i}"), [pair[0], pair[1]], pair[0])
+                        .unsqueeze_dim(0),
+                    bias: tensor(normals(&format!("bias {i}"), pair[1], 0.3), [1, 1, pair[1]]),
                 })
                 .collect(),
             activation,
@@ -189,7 +190,7 @@ fn check<B: RescoreBackend>(sizes: &Sizes, activation: Activation) {
     ];
     for (name, noise, explicit) in cases {
         let actual = run(&network, observations.clone(), sizes, &noise);
-        let expected = reference::denoise(&network, &observations, particles, &steps, &explicit);
+        let expected = ancestral::denoise(&network, &observations, particles, &steps, &explicit);
         assert_close(&actual, &expected, TOLERANCE, name);
     }
 }
@@ -210,14 +211,16 @@ prop_compose! {
 proptest! {
     #[test]
     fn flex_agrees_with_f64(sizes in sizes()) {
-        check::<Flex>(&sizes, Activation::Mish);
-        check::<Flex>(&sizes, Activation::Gelu);
+        for activation in ACTIVATIONS {
+            check::<Flex>(&sizes, activation);
+        }
     }
 
     #[test]
     fn ndarray_agrees_with_f64(sizes in sizes()) {
-        check::<NdArray>(&sizes, Activation::Mish);
-        check::<NdArray>(&sizes, Activation::Gelu);
+        for activation in ACTIVATIONS {
+            check::<NdArray>(&sizes, activation);
+        }
     }
 }
 
@@ -331,8 +334,8 @@ fn views_are_read_in_order<B: RescoreBackend>() {
         rest: plain
             .rest
             .iter()
-            .map(|layer| Linear {
-                weight: view(&layer.weight),
+            .map(|layer| Layer {
+                weight: view(&layer.weight.clone().squeeze_dim(0)).unsqueeze_dim(0),
                 bias: layer.bias.clone(),
             })
             .collect(),

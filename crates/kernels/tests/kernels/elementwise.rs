@@ -1,4 +1,4 @@
-//! Mish and GELU, forward and backward.
+//! The activations, forward and backward.
 
 use burn::{
     backend::{Autodiff, Flex, NdArray},
@@ -6,7 +6,9 @@ use burn::{
 };
 use rescore_kernels::{Activation, RescoreBackend};
 
-use crate::{assert_close, bits, normals, on_both_backends, reference, tensor, to_vec};
+use crate::{
+    ACTIVATIONS, assert_close, bits, normals, on_both_backends, reference, tensor, to_vec,
+};
 
 /// Arguments from -100 to 100, close together around 0. Their number is no multiple of a vector
 /// register and more than one task's share.
@@ -101,23 +103,54 @@ fn gelu_has_its_slope<B: RescoreBackend>() {
     );
 }
 
+/// At 0 the derivative of the rectifier is 0.
+fn relu_is_exact<B: RescoreBackend>() {
+    let x = arguments();
+    let weights = normals("weights", x.len(), 1.0);
+    let value: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
+    assert_eq!(apply::<B>(Activation::Relu, &x), value);
+    let passes = |(x, w): (&f32, &f32)| if *x > 0.0 { *w } else { 0.0 };
+    let slope: Vec<f32> = x.iter().zip(&weights).map(passes).collect();
+    assert_eq!(slopes::<B>(Activation::Relu, &x, &weights), slope);
+}
+
+fn tanh_has_its_value_and_slope<B: RescoreBackend>() {
+    let x = arguments();
+    let weights = normals("weights", x.len(), 1.0);
+    let exact: Vec<f64> = x.iter().map(|x| f64::from(*x).tanh()).collect();
+    assert_close(&apply::<B>(Activation::Tanh, &x), &exact, 1e-6, "tanh");
+    let exact: Vec<f64> = (exact.iter().zip(&weights))
+        .map(|(y, w)| f64::from(*w) * (1.0 - y * y))
+        .collect();
+    let slopes = slopes::<B>(Activation::Tanh, &x, &weights);
+    assert_close(&slopes, &exact, 1e-6, "tanh'");
+}
+
 /// A number that has gone bad must stay visible: the training loop stops on what is not finite.
 fn what_is_not_finite_stays_visible<B: RescoreBackend>() {
     let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0];
-    for activation in [Activation::Mish, Activation::Gelu] {
+    for activation in ACTIVATIONS {
         let y = apply::<B>(activation, &x);
         assert!(y[0].is_nan(), "{activation:?}(NaN) is {}", y[0]);
+        let slope = slopes::<B>(activation, &[1.0], &[f32::NAN]);
+        assert!(slope[0].is_nan(), "a NaN gradient became {}", slope[0]);
+        if activation == Activation::Tanh {
+            assert_eq!(y[1..3], [1.0, -1.0], "tanh is bounded");
+            continue;
+        }
         assert!(
             y[1].is_infinite() && y[1] > 0.0,
             "{activation:?}(inf) is {}",
             y[1]
         );
+        if activation == Activation::Relu {
+            assert_eq!(y[2], 0.0, "-inf is a number below 0");
+            continue;
+        }
         // The limit is 0, but an argument of -inf has overflowed already.
         assert!(!y[2].is_finite(), "{activation:?}(-inf) is {}", y[2]);
         let slope = slopes::<B>(activation, &x, &[1.0; 4]);
         assert!(slope[0].is_nan(), "{activation:?}'(NaN) is {}", slope[0]);
-        let slope = slopes::<B>(activation, &[1.0], &[f32::NAN]);
-        assert!(slope[0].is_nan(), "a NaN gradient became {}", slope[0]);
     }
 }
 
@@ -166,6 +199,8 @@ on_both_backends!(
     mish_has_its_slope,
     gelu_has_its_value,
     gelu_has_its_slope,
+    relu_is_exact,
+    tanh_has_its_value_and_slope,
     what_is_not_finite_stays_visible,
     mish_of_a_view,
     mish_of_mish_has_its_slope,
@@ -177,7 +212,7 @@ fn the_fused_activations_agree_with_the_default_bodies() {
     let x = arguments();
     let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
     let ones = vec![1.0; x.len()];
-    for activation in [Activation::Mish, Activation::Gelu] {
+    for activation in ACTIVATIONS {
         let (fused, default) = (
             apply::<Flex>(activation, &x),
             apply::<NdArray>(activation, &x),
@@ -195,7 +230,7 @@ fn the_fused_activations_agree_with_the_default_bodies() {
 #[test]
 fn the_fused_activations_treat_all_positions_alike() {
     let x = arguments();
-    for activation in [Activation::Mish, Activation::Gelu] {
+    for activation in ACTIVATIONS {
         let all = apply::<Flex>(activation, &x);
         let slope = slopes::<Flex>(activation, &x, &vec![1.0; x.len()]);
         for start in [1, 3, 8191, 8192] {

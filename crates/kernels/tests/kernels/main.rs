@@ -3,65 +3,12 @@
 //! what the default body is held to.
 #![cfg(all(feature = "flex", feature = "ndarray"))]
 
-mod adam;
+mod ancestral;
 mod chain;
-mod dense;
 mod elementwise;
-mod gradients;
+mod helpers;
 mod precision;
 mod reference;
 mod scoring;
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use rescore_kernels::NoiseKey;
-
-/// Runs each generic function as a test on both backends.
-macro_rules! on_both_backends {
-    ($($name:ident),* $(,)?) => {
-        mod flex {
-            $(#[test]
-            fn $name() {
-                super::$name::<burn::backend::Flex>();
-            })*
-        }
-        mod ndarray {
-            $(#[test]
-            fn $name() {
-                super::$name::<burn::backend::NdArray>();
-            })*
-        }
-    };
-}
-pub(crate) use on_both_backends;
-
-/// `count` normals times `scale`, a function of `name` alone.
-fn normals(name: &str, count: usize, scale: f32) -> Vec<f32> {
-    let mut values = vec![0.0; count];
-    NoiseKey::new(0, name).fill_normals(&mut values, count.max(1), 0, 0, 0);
-    for value in &mut values {
-        *value *= scale;
-    }
-    values
-}
-
-fn tensor<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), &B::Device::default())
-}
-
-fn to_vec<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
-/// Requires `|a - b| <= tolerance * max(1, |b|)` of every pair; NaN never passes.
-#[track_caller]
-fn assert_close(actual: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(actual.len(), expected.len(), "{what}: number of values");
-    for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
-        let error = (f64::from(*a) - b).abs() / b.abs().max(1.0);
-        assert!(error <= tolerance, "{what}: value {i} is {a}, not {b}");
-    }
-}
+use helpers::{ACTIVATIONS, assert_close, bits, normals, on_both_backends, tensor, to_vec};

@@ -1,7 +1,7 @@
 //! The formulas in f64, written without regard to speed.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{Activation, ChainNetwork, Linear, Mlp, StepCoefficients};
+use rescore_kernels::{Activation, Stack};
 
 use crate::to_vec;
 
@@ -38,10 +38,12 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Mish => mish(x),
         Activation::Gelu => x * normal_cdf(x),
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
     }
 }
 
-/// A linear layer.
+/// A linear layer of one network.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// `[inputs, outputs]`
@@ -50,10 +52,12 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn of<B: Backend>(layer: &Linear<B>) -> Self {
+    /// One member's.
+    pub fn of<B: Backend>(layer: &rescore_kernels::Layer<B>, member: usize) -> Self {
+        let of = |x: &Tensor<B, 3>| wide(&x.clone().narrow(0, member, 1));
         Self {
-            weight: wide(&layer.weight),
-            bias: wide(&layer.bias),
+            weight: of(&layer.weight),
+            bias: of(&layer.bias),
         }
     }
 
@@ -79,24 +83,12 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn of<B: Backend>(network: &Mlp<B>) -> Self {
+    /// One member's.
+    pub fn of<B: Backend>(stack: &Stack<B>, member: usize) -> Self {
+        let layers = stack.layers.iter();
         Self {
-            layers: network.layers.iter().map(Layer::of).collect(),
-            activation: network.activation,
-        }
-    }
-
-    /// The denoiser at step `t` as an ordinary network of `concat(observation, x_t)`.
-    fn of_chain<B: Backend>(network: &ChainNetwork<B>, t: usize) -> Self {
-        let [_, hidden] = network.action_weight.dims();
-        let mut weight = wide(&network.observation_weight);
-        weight.extend(wide(&network.action_weight));
-        let bias = wide(&network.step_bias)[t * hidden..][..hidden].to_vec();
-        let mut layers = vec![Layer { weight, bias }];
-        layers.extend(network.rest.iter().map(Layer::of));
-        Self {
-            layers,
-            activation: network.activation,
+            layers: layers.map(|layer| Layer::of(layer, member)).collect(),
+            activation: stack.activation,
         }
     }
 
@@ -111,52 +103,4 @@ impl Network {
         }
         x
     }
-}
-
-/// Explicit random numbers of a chain.
-pub struct Noise {
-    /// `x_T`, `[states, particles, action_dim]`.
-    pub start: Vec<f32>,
-    /// In the order of the visits, `[steps, states, particles, action_dim]`.
-    pub steps: Vec<f32>,
-}
-
-/// Ho et al. (2020), algorithm 2, one particle of one state after the other. The result is
-/// `[states, particles, action_dim]`.
-pub fn denoise<B: Backend>(
-    network: &ChainNetwork<B>,
-    observations: &Tensor<B, 2>,
-    particles: usize,
-    steps: &[StepCoefficients],
-    noise: &Noise,
-) -> Vec<f64> {
-    let [states, observation_dim] = observations.dims();
-    let [action_dim, _] = network.action_weight.dims();
-    let observations = wide(observations);
-    let networks: Vec<_> = (0..steps.len())
-        .map(|t| Network::of_chain(network, t))
-        .collect();
-    let all = states * particles * action_dim;
-    let mut actions = Vec::with_capacity(all);
-    for row in 0..states * particles {
-        let observation = &observations[row / particles * observation_dim..][..observation_dim];
-        let own = |values: &[f32], from: usize| -> Vec<f64> {
-            let values = &values[from + row * action_dim..][..action_dim];
-            values.iter().map(|z| f64::from(*z)).collect()
-        };
-        let mut x = own(&noise.start, 0);
-        for (t, c) in steps.iter().enumerate().rev() {
-            let prediction = networks[t].forward(&[observation, &x].concat());
-            let z = own(&noise.steps, (steps.len() - 1 - t) * all);
-            for ((x, e), z) in x.iter_mut().zip(prediction).zip(z) {
-                let x0 = f64::from(c.sqrt_recip_alpha_bar) * *x
-                    - f64::from(c.sqrt_recip_alpha_bar_minus_one) * e;
-                let mean = f64::from(c.posterior_x0) * x0.clamp(-1.0, 1.0)
-                    + f64::from(c.posterior_xt) * *x;
-                *x = mean + if t > 0 { f64::from(c.sigma) * z } else { 0.0 };
-            }
-        }
-        actions.extend(x);
-    }
-    actions
 }

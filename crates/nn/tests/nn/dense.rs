@@ -5,17 +5,25 @@ use burn::{
     tensor::Tensor,
 };
 use proptest::prelude::*;
-use rescore_kernels::{Activation, Linear, Mlp, RescoreBackend, freeze, value_and_grad};
+use rescore_kernels::{Activation, RescoreBackend};
+use rescore_nn::{Initializer, Linear, Mlp, freeze, leaves, value_and_grad};
 
-use crate::{assert_close, normals, reference, tensor, to_vec};
+use crate::{ACTIVATIONS, assert_close, keys, normals, reference, tensor, to_vec};
 
 /// Roundings of sums of up to a hundred terms near 1.
 const TOLERANCE: f64 = 1e-5;
 
-const ACTIVATIONS: [Option<Activation>; 3] = [None, Some(Activation::Mish), Some(Activation::Gelu)];
+/// None, or one of [`ACTIVATIONS`].
+fn activations() -> Vec<Option<Activation>> {
+    let all = ACTIVATIONS.into_iter().map(Some);
+    std::iter::once(None).chain(all).collect()
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
+    members: usize,
+    /// Whether all members have the same input.
+    shared: bool,
     rows: usize,
     depth: usize,
     columns: usize,
@@ -41,84 +49,147 @@ fn product(a: &[f64], b: &[f64], depth: usize, columns: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A layer with an activation is the first of a network of two; the second passes its input on, so
-/// that what is seen is the first layer's output, and what it gets back are its own derivatives.
-fn check<B: RescoreBackend>(sizes: Sizes) {
-    let Sizes {
-        rows,
-        depth,
-        columns,
-        activation,
-    } = sizes;
-    let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|x| f64::from(*x)).collect() };
-    let x = normals("x", rows * depth, 1.0);
-    let w = normals("w", depth * columns, 1.0 / (depth as f32).sqrt());
-    let b = normals("b", columns, 0.5);
-    let weights = normals("weights", rows * columns, 1.0);
+/// A layer of several members, its input and weights of its output, whose weighted sum is derived.
+struct Case {
+    sizes: Sizes,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    weights: Vec<f32>,
+}
 
-    let mut layers = vec![Linear {
-        weight: tensor::<B, 2>(w.clone(), [depth, columns]),
-        bias: tensor(b.clone(), [columns]),
-    }];
-    if activation.is_some() {
-        layers.push(Linear {
-            weight: Tensor::eye(columns, &B::Device::default()),
-            bias: tensor(vec![0.0; columns], [columns]),
-        });
+/// Output and derivatives in f64.
+#[derive(Default)]
+struct Expected {
+    output: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+    db: Vec<f64>,
+}
+
+fn part(values: &[f32], index: usize, length: usize) -> Vec<f64> {
+    let part = &values[index * length..][..length];
+    part.iter().map(|x| f64::from(*x)).collect()
+}
+
+impl Case {
+    fn new(sizes: Sizes) -> Self {
+        let Sizes {
+            members,
+            rows,
+            depth,
+            columns,
+            ..
+        } = sizes;
+        let scale = 1.0 / (depth as f32).sqrt();
+        let inputs = if sizes.shared { 1 } else { members };
+        Self {
+            sizes,
+            x: normals("x", inputs * rows * depth, 1.0),
+            w: normals("w", members * depth * columns, scale),
+            b: normals("b", members * columns, 0.5),
+            weights: normals("weights", members * rows * columns, 1.0),
+        }
     }
-    let network = Mlp {
-        layers,
-        activation: activation.unwrap_or(Activation::Mish),
-    };
-    let input = tensor::<Autodiff<B>, 2>(x.clone(), [rows, depth]).require_grad();
-    let sum = |output: Tensor<Autodiff<B>, 2>| {
-        let weights = tensor(weights.clone(), [rows, columns]);
-        (output * weights).sum()
-    };
-    let (_, gradient, output) = value_and_grad(&network, |network| {
-        let output = network.forward(input.clone().detach());
-        (sum(output.clone()), output.inner())
-    });
-    let frozen = freeze::<B, _>(&network);
-    let mut grads = sum(frozen.forward(input.clone())).backward();
-    let by_input = input.grad_remove(&mut grads);
 
-    let z: Vec<f64> = product(&wide(&x), &wide(&w), depth, columns)
-        .chunks(columns)
-        .flat_map(|row| row.iter().zip(&b).map(|(z, b)| z + f64::from(*b)))
-        .collect();
-    let act = |z: f64| activation.map_or(z, |activation| reference::activate(activation, z));
-    let expected: Vec<f64> = z.iter().map(|z| act(*z)).collect();
-    assert_close(&to_vec(output), &expected, TOLERANCE, "output");
+    /// One member after the other; where they share the input, its derivatives are added.
+    fn expected(&self) -> Expected {
+        let Sizes {
+            members,
+            shared,
+            rows,
+            depth,
+            columns,
+            activation,
+        } = self.sizes;
+        let act = |z: f64| activation.map_or(z, |activation| reference::activate(activation, z));
+        let slope = |z: f64| match activation {
+            // a difference across the kink would be neither side's
+            Some(Activation::Relu) => f64::from(u8::from(z > 0.0)),
+            _ => (act(z + 1e-5) - act(z - 1e-5)) / 2e-5,
+        };
+        let mut found = Expected::default();
+        for member in 0..members {
+            let x = part(&self.x, if shared { 0 } else { member }, rows * depth);
+            let w = part(&self.w, member, depth * columns);
+            let b = part(&self.b, member, columns);
+            let weights = part(&self.weights, member, rows * columns);
+            let z: Vec<f64> = product(&x, &w, depth, columns)
+                .chunks(columns)
+                .flat_map(|row| row.iter().zip(&b).map(|(z, b)| z + b))
+                .collect();
+            found.output.extend(z.iter().map(|z| act(*z)));
+            let dz: Vec<f64> = z.iter().zip(&weights).map(|(z, g)| g * slope(*z)).collect();
+            let dw = product(&transposed(&x, depth), &dz, rows, columns);
+            found.dw.extend(dw);
+            let column = |j: usize| dz.iter().skip(j).step_by(columns).sum::<f64>();
+            found.db.extend((0..columns).map(column));
+            let dx = product(&dz, &transposed(&w, columns), columns, depth);
+            if shared && member > 0 {
+                for (sum, dx) in found.dx.iter_mut().zip(dx) {
+                    *sum += dx;
+                }
+            } else {
+                found.dx.extend(dx);
+            }
+        }
+        found
+    }
 
-    let dz: Vec<f64> = z
-        .iter()
-        .zip(&weights)
-        .map(|(z, g)| f64::from(*g) * (act(z + 1e-5) - act(z - 1e-5)) / 2e-5)
-        .collect();
-    let dw = product(&transposed(&wide(&x), depth), &dz, rows, columns);
-    let db: Vec<f64> = (0..columns)
-        .map(|j| dz.iter().skip(j).step_by(columns).sum())
-        .collect();
-    let dx = product(&dz, &transposed(&wide(&w), columns), columns, depth);
-    let first = &gradient.layers[0];
-    assert_close(&to_vec(first.weight.clone()), &dw, TOLERANCE, "weight");
-    assert_close(&to_vec(first.bias.clone()), &db, TOLERANCE, "bias");
-    let by_input = by_input.expect("the sum depends on the input");
-    assert_close(&to_vec(by_input), &dx, TOLERANCE, "input");
+    fn check<B: RescoreBackend>(&self) {
+        let Sizes {
+            members,
+            shared,
+            rows,
+            depth,
+            columns,
+            activation,
+        } = self.sizes;
+        let layer = Linear {
+            weight: tensor::<B, 3>(self.w.clone(), [members, depth, columns]),
+            bias: Some(tensor(self.b.clone(), [members, 1, columns])),
+        };
+        let inputs = if shared { 1 } else { members };
+        let x = tensor::<Autodiff<B>, 3>(self.x.clone(), [inputs, rows, depth]).require_grad();
+        let sum = |output: Tensor<Autodiff<B>, 3>| {
+            (output * tensor(self.weights.clone(), [members, rows, columns])).sum()
+        };
+        let (_, gradient, output) = value_and_grad(&layer, |layer| {
+            let output = layer.forward(x.clone().detach(), activation);
+            (sum(output.clone()), output.inner())
+        });
+        let frozen = freeze::<B, _>(&layer);
+        let mut grads = sum(frozen.forward(x.clone(), activation)).backward();
+        let by_input = x.grad_remove(&mut grads).expect("the sum depends on it");
+        let bias = gradient.bias.expect("the layer has a bias");
+        let expected = self.expected();
+        let tolerance = TOLERANCE * if shared { members as f64 } else { 1.0 };
+        assert_close(&to_vec(output), &expected.output, TOLERANCE, "output");
+        assert_close(&to_vec(gradient.weight), &expected.dw, TOLERANCE, "weight");
+        assert_close(&to_vec(bias), &expected.db, TOLERANCE, "bias");
+        assert_close(&to_vec(by_input), &expected.dx, tolerance, "input");
+    }
+}
+
+fn check(sizes: Sizes) {
+    let case = Case::new(sizes);
+    case.check::<Flex>();
+    case.check::<NdArray>();
 }
 
 #[test]
 fn whole_tiles_agree_with_f64() {
-    for activation in ACTIVATIONS {
-        let sizes = Sizes {
-            rows: 96,
-            depth: 64,
-            columns: 64,
-            activation,
-        };
-        check::<Flex>(sizes);
-        check::<NdArray>(sizes);
+    for activation in activations() {
+        for (members, shared) in [(1, true), (3, true), (3, false)] {
+            check(Sizes {
+                members,
+                shared,
+                rows: 96,
+                depth: 64,
+                columns: 64,
+                activation,
+            });
+        }
     }
 }
 
@@ -127,14 +198,14 @@ proptest! {
 
     #[test]
     fn any_size_agrees_with_f64(
+        members in prop::sample::select(&[1_usize, 3][..]),
+        shared in any::<bool>(),
         rows in 1_usize..120,
         depth in 1_usize..70,
         columns in 1_usize..70,
-        activation in prop::sample::select(&ACTIVATIONS[..]),
+        activation in prop::sample::select(activations()),
     ) {
-        let sizes = Sizes { rows, depth, columns, activation };
-        check::<Flex>(sizes);
-        check::<NdArray>(sizes);
+        check(Sizes { members, shared, rows, depth, columns, activation });
     }
 }
 
@@ -142,18 +213,17 @@ proptest! {
 #[test]
 fn threads_change_no_bit() -> Result<(), rayon::ThreadPoolBuildError> {
     let run = || {
-        let device = Default::default();
-        let key = rescore_kernels::NoiseKey::new(4, "threads");
-        let initializer = rescore_kernels::Initializer::LecunNormal;
+        let (device, keys) = (Default::default(), keys("threads", 2));
+        let initializer = Initializer::LecunNormal;
         let dims = [37, 130, 70, 3];
-        let network = Mlp::<Flex>::init(&dims, Activation::Mish, initializer, key, &device);
-        let x = tensor(normals("x", 150 * 37, 1.0), [150, 37]);
+        let network = Mlp::<Flex>::init(&dims, Activation::Mish, initializer, &keys, &device);
+        let x = tensor(normals("x", 150 * 37, 1.0), [1, 150, 37]);
         let (_, gradient, ()) = value_and_grad(&network, |network| {
             let output = network.forward(Tensor::from_inner(x));
             ((output.clone() * output).mean(), ())
         });
-        let values = gradient.layers.into_iter();
-        let values = values.flat_map(|l| [to_vec(l.weight), to_vec(l.bias)].concat());
+        let leaves = leaves(&gradient).into_iter();
+        let values = leaves.flat_map(|(_, _, tensor)| to_vec(tensor));
         crate::bits(&values.collect::<Vec<f32>>())
     };
     let expected = run();

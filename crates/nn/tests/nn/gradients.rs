@@ -4,34 +4,36 @@ use burn::{
     backend::Autodiff,
     tensor::{Tensor, backend::Backend},
 };
-use rescore_kernels::{
-    Activation, Initializer, Mlp, NoiseKey, RescoreBackend, freeze, polyak, value_and_grad,
+use rescore_kernels::{Activation, RescoreBackend};
+use rescore_nn::{
+    BatchNormMlp, Initializer, Mlp, Role, freeze, input_gradient, leaves, polyak, value_and_grad,
 };
 
 use crate::{
-    assert_close, normals, on_both_backends,
+    assert_close, derivative, keys, normals, on_both_backends,
     reference::{Layer, Network, wide},
     tensor, to_vec,
 };
 
 const ROWS: usize = 9;
 const DIMS: [usize; 4] = [3, 7, 5, 2];
+const MEMBERS: usize = 2;
 
 fn network<B: Backend>(activation: Activation, name: &str) -> Mlp<B> {
-    let key = NoiseKey::new(1, name);
-    let device = B::Device::default();
-    Mlp::init(&DIMS, activation, Initializer::LecunNormal, key, &device)
+    let (keys, device) = (keys(name, MEMBERS), B::Device::default());
+    Mlp::init(&DIMS, activation, Initializer::LecunNormal, &keys, &device)
 }
 
-fn inputs<B: Backend>() -> Tensor<B, 2> {
-    tensor(normals("inputs", ROWS * DIMS[0], 1.0), [ROWS, DIMS[0]])
+/// Shared by the members.
+fn inputs<B: Backend>() -> Tensor<B, 3> {
+    tensor(normals("inputs", ROWS * DIMS[0], 1.0), [1, ROWS, DIMS[0]])
 }
 
-fn targets<B: Backend>() -> Tensor<B, 2> {
-    tensor(normals("targets", ROWS * DIMS[3], 1.0), [ROWS, DIMS[3]])
+fn targets<B: Backend>() -> Tensor<B, 3> {
+    tensor(normals("targets", ROWS * DIMS[3], 1.0), [1, ROWS, DIMS[3]])
 }
 
-/// Mean squared error in f64.
+/// Mean squared error of one member in f64.
 fn loss(network: &Network, inputs: &[f64], targets: &[f64]) -> f64 {
     let rows = inputs.chunks(DIMS[0]).zip(targets.chunks(DIMS[3]));
     let errors = rows.flat_map(|(x, y)| {
@@ -43,11 +45,6 @@ fn loss(network: &Network, inputs: &[f64], targets: &[f64]) -> f64 {
             .collect::<Vec<_>>()
     });
     errors.sum::<f64>() / targets.len() as f64
-}
-
-/// The derivative of `f` at 0 by a central difference: with h = 1e-5 off by about 1e-10.
-fn derivative(f: impl Fn(f64) -> f64) -> f64 {
-    (f(1e-5) - f(-1e-5)) / 2e-5
 }
 
 /// Derivatives with respect to every value that `get` selects of layer `layer`.
@@ -69,90 +66,121 @@ fn derivatives(network: &Network, layer: usize, get: fn(&mut Layer) -> &mut Vec<
 }
 
 fn gradients_match_finite_differences<B: RescoreBackend>() {
-    for activation in [Activation::Mish, Activation::Gelu] {
+    for activation in [Activation::Mish, Activation::Gelu, Activation::Tanh] {
         let network = network::<B>(activation, "network");
         let (value, gradient, rows) = value_and_grad(&network, |network| {
             let error = network.forward(inputs()) - targets();
-            ((error.clone() * error).mean(), ROWS)
+            let members = (error.clone() * error).mean_dim(1).mean_dim(2);
+            (members.clone().sum(), members.inner())
         });
-        assert_eq!(rows, ROWS, "what the closure hands back comes through");
-        let exact = Network::of(&network);
-        let expected = loss(&exact, &wide(&inputs::<B>()), &wide(&targets::<B>()));
-        assert_close(&to_vec(value), &[expected], 1e-6, "loss");
-        for (i, layer) in gradient.layers.iter().enumerate() {
-            let weight = derivatives(&exact, i, |layer| &mut layer.weight);
-            assert_close(&to_vec(layer.weight.clone()), &weight, 1e-6, "weight");
-            let bias = derivatives(&exact, i, |layer| &mut layer.bias);
-            assert_close(&to_vec(layer.bias.clone()), &bias, 1e-6, "bias");
+        let [inputs, targets] = [wide(&inputs::<B>()), wide(&targets::<B>())];
+        let exact: Vec<_> = (0..MEMBERS)
+            .map(|member| Network::of(&network.stack(), member))
+            .collect();
+        let losses: Vec<_> = exact.iter().map(|m| loss(m, &inputs, &targets)).collect();
+        assert_close(&to_vec(value), &[losses.iter().sum()], 1e-6, "loss");
+        assert_close(&to_vec(rows), &losses, 1e-6, "what the closure hands back");
+        for (i, layer) in gradient.stack().layers.iter().enumerate() {
+            for (member, exact) in exact.iter().enumerate() {
+                let found = |x: &Tensor<B, 3>| to_vec(x.clone().narrow(0, member, 1));
+                let weight = derivatives(exact, i, |layer| &mut layer.weight);
+                assert_close(&found(&layer.weight), &weight, 1e-6, "weight");
+                let bias = derivatives(exact, i, |layer| &mut layer.bias);
+                assert_close(&found(&layer.bias), &bias, 1e-6, "bias");
+            }
         }
     }
 }
 
+/// Where the loss depends on one leaf alone, the gradient by all others is zeros of their shape.
 fn parameters_without_influence_get_zeros<B: RescoreBackend>() {
     let network = network::<B>(Activation::Mish, "network");
     let (value, gradient, ()) = value_and_grad(&network, |network| {
-        (network.layers[1].bias.clone().sum() + 3.0, ())
+        let bias = network.layers[1].bias.clone().expect("layers have biases");
+        (bias.sum() + 3.0, ())
     });
     assert_close(&to_vec(value), &[3.0], 0.0, "a sum of zero biases, plus 3");
-    for (i, layer) in gradient.layers.iter().enumerate() {
-        let [inputs, outputs] = layer.weight.dims();
-        let expected = vec![if i == 1 { 1.0 } else { 0.0 }; outputs];
-        assert_eq!(to_vec(layer.bias.clone()), expected);
-        assert_eq!(to_vec(layer.weight.clone()), vec![0.0; inputs * outputs]);
-        assert_eq!(layer.weight.dims(), network.layers[i].weight.dims());
+    for ((name, _, found), (_, _, leaf)) in leaves(&gradient).into_iter().zip(leaves(&network)) {
+        let expected = if name == "l1.bias" { 1.0 } else { 0.0 };
+        assert_eq!(found.dims(), leaf.dims(), "{name}");
+        assert!(to_vec(found).iter().all(|g| *g == expected), "{name}");
     }
 }
 
-/// Through a frozen network a derivative reaches the input.
+/// Statistics and fixed parameters get no gradient though the output depends on them.
+fn what_is_not_trained_gets_no_gradient<B: RescoreBackend>() {
+    let (keys, device) = (keys("norms", MEMBERS), B::Device::default());
+    let network = BatchNormMlp::<B>::init(&DIMS, &keys, &device);
+    let (_, gradient, ()) = value_and_grad(&network, |network| {
+        let output = network.forward(inputs());
+        ((output.clone() * output).sum(), ())
+    });
+    let mut untrained = 0;
+    for (name, role, gradient) in leaves(&gradient) {
+        let zero = to_vec(gradient).iter().all(|g| *g == 0.0);
+        assert_eq!(zero, !role.is_trained(), "{name}");
+        untrained += usize::from(matches!(role, Role::Statistic | Role::Fixed));
+    }
+    assert_eq!(untrained, 2 * 3 + 1, "two statistics a norm, one shift");
+}
+
+/// Through a frozen network a derivative reaches the input, and no weight.
 fn a_frozen_network_passes_derivatives_on<B: RescoreBackend>() {
     let network = network::<B>(Activation::Gelu, "network");
-    let x = inputs::<Autodiff<B>>().require_grad();
     let frozen = freeze::<B, _>(&network);
-    let mut grads = frozen.forward(x.clone()).sum().backward();
-    assert!(
-        frozen
-            .layers
-            .iter()
-            .all(|layer| layer.weight.grad(&grads).is_none()),
-        "a frozen weight has a gradient"
-    );
-    let gradient = to_vec(x.grad_remove(&mut grads).expect("the sum depends on x"));
-    let (exact, values) = (Network::of(&network), wide(&inputs::<B>()));
+    let (value, gradient) = input_gradient(inputs::<B>(), |x| frozen.forward(x));
+    let x = inputs::<Autodiff<B>>().require_grad();
+    let grads = frozen.forward(x).sum().backward();
+    for (name, _, tensor) in leaves(&frozen) {
+        assert!(
+            tensor.grad(&grads).is_none(),
+            "frozen {name} has a gradient"
+        );
+    }
+    let values = wide(&inputs::<B>());
+    let exact: Vec<_> = (0..MEMBERS)
+        .map(|member| Network::of(&network.stack(), member))
+        .collect();
+    let rows = |member: &Network| -> Vec<f64> {
+        let rows = values.chunks(DIMS[0]);
+        rows.flat_map(|row| member.forward(row)).collect()
+    };
+    let outputs: Vec<f64> = exact.iter().flat_map(rows).collect();
+    assert_close(&to_vec(value), &outputs, 1e-6, "value");
     let expected: Vec<f64> = (0..values.len())
         .map(|i| {
             derivative(|h| {
                 let mut moved = values[i / DIMS[0] * DIMS[0]..][..DIMS[0]].to_vec();
                 moved[i % DIMS[0]] += h;
-                exact.forward(&moved).iter().sum()
+                let sum = |member: &Network| member.forward(&moved).iter().sum::<f64>();
+                exact.iter().map(sum).sum()
             })
         })
         .collect();
-    assert_close(&gradient, &expected, 2e-6, "input gradient");
+    assert_close(&to_vec(gradient), &expected, 4e-6, "input gradient");
 }
 
 fn polyak_is_the_weighted_mean<B: RescoreBackend>() {
     let [target, online] = ["target", "online"].map(|name| network::<B>(Activation::Mish, name));
     let mut moved = target.clone();
     polyak(&mut moved, &online, 0.005);
-    for (i, layer) in moved.layers.iter().enumerate() {
-        let expected: Vec<f64> = wide(&target.layers[i].weight)
-            .into_iter()
-            .zip(wide(&online.layers[i].weight))
-            .map(|(target, online)| 0.995 * target + 0.005 * online)
-            .collect();
-        assert_close(&to_vec(layer.weight.clone()), &expected, 1e-7, "weight");
+    let pairs = || leaves(&target).into_iter().zip(leaves(&online));
+    for (((name, _, target), (_, _, online)), (_, _, moved)) in pairs().zip(leaves(&moved)) {
+        let pairs = wide(&target).into_iter().zip(wide(&online));
+        let expected: Vec<f64> = pairs.map(|(t, o)| 0.995 * t + 0.005 * o).collect();
+        assert_close(&to_vec(moved), &expected, 1e-7, &name);
     }
     let mut replaced = target.clone();
     polyak(&mut replaced, &online, 1.0);
-    for (new, online) in replaced.layers.iter().zip(&online.layers) {
-        let [new, online] = [new, online].map(|layer| to_vec(layer.weight.clone()));
-        assert_eq!(new, online, "tau = 1 is a copy");
+    for ((name, _, new), (_, _, online)) in leaves(&replaced).into_iter().zip(leaves(&online)) {
+        assert_eq!(to_vec(new), to_vec(online), "{name}: tau = 1 is a copy");
     }
 }
 
 on_both_backends!(
     gradients_match_finite_differences,
     parameters_without_influence_get_zeros,
+    what_is_not_trained_gets_no_gradient,
     a_frozen_network_passes_derivatives_on,
     polyak_is_the_weighted_mean,
 );

@@ -36,7 +36,10 @@ fn written(config: &Config) -> String {
         let (table, _) = key.path.rsplit_once('.').unwrap_or_default();
         let order = ["", "agent", "training", "replay", "evaluation", "task"];
         let first = table.split('.').next().unwrap_or_default();
-        (order.iter().position(|name| *name == first), table.to_owned())
+        (
+            order.iter().position(|name| *name == first),
+            table.to_owned(),
+        )
     });
     for key in keys {
         let Some(value) = &key.default else { continue };

@@ -41,7 +41,10 @@ pub const ALIASES: &[(&str, &[&str])] = &[
 
 /// The top-level keys, which belong to no table.
 const TOP: &[(&str, &str)] = &[
-    ("algo", "Name of the algorithm (`rescore config --help` lists them)."),
+    (
+        "algo",
+        "Name of the algorithm (`rescore config --help` lists them).",
+    ),
     ("env", "Name of the task (`rescore envs` lists them)."),
     ("seed", "Seed of all random streams, 0 to 2^63 - 1."),
     (
@@ -82,7 +85,12 @@ impl Schema {
         collect(&agent, "agent", &defaults, &mut keys);
         collect(&of::<TrainingConfig>(), "training", &defaults, &mut keys);
         collect(&of::<ReplayConfig>(), "replay", &defaults, &mut keys);
-        collect(&of::<EvaluationConfig>(), "evaluation", &defaults, &mut keys);
+        collect(
+            &of::<EvaluationConfig>(),
+            "evaluation",
+            &defaults,
+            &mut keys,
+        );
         if let Some(toml::Value::Table(task)) = defaults.get("task") {
             keys.extend(task.iter().map(|(name, value)| Key {
                 path: format!("task.{name}"),
@@ -109,7 +117,11 @@ impl Schema {
         match ALIASES.iter().find(|(alias, _)| *alias == key) {
             Some((_, paths)) => {
                 let known = |path: &&&str| self.keys.iter().any(|key| key.path == **path);
-                paths.iter().filter(known).map(ToString::to_string).collect()
+                paths
+                    .iter()
+                    .filter(known)
+                    .map(ToString::to_string)
+                    .collect()
             }
             None => vec![key.to_owned()],
         }
@@ -131,7 +143,9 @@ impl Schema {
             rest.is_some_and(|rest| rest.ends_with('.'))
         };
         let found: Vec<&str> = self.paths().filter(ends).collect();
-        let alias = found.iter().find(|path| ALIASES.iter().any(|(alias, _)| alias == *path));
+        let alias = found
+            .iter()
+            .find(|path| ALIASES.iter().any(|(alias, _)| alias == *path));
         alias.map_or(found.clone(), |alias| vec![alias])
     }
 
@@ -218,13 +232,7 @@ fn collect(schema: &JsonSchemaOf, path: &str, defaults: &toml::Table, keys: &mut
 
 /// Appends the keys of the object that `node`, a part of `root`, describes. An object of several
 /// kinds has the keys of all of them.
-fn properties(
-    root: &Value,
-    node: &Value,
-    path: &str,
-    defaults: &toml::Table,
-    keys: &mut Vec<Key>,
-) {
+fn properties(root: &Value, node: &Value, path: &str, defaults: &toml::Table, keys: &mut Vec<Key>) {
     for (name, property) in node["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         let target = resolved(root, property);
@@ -260,7 +268,10 @@ fn properties(
 /// The kinds of a tagged object, each an object schema with a constant `kind`.
 fn kinds(node: &Value) -> Option<&Vec<Value>> {
     let kinds = node["oneOf"].as_array()?;
-    kinds.iter().all(|kind| kind_of(kind).is_some()).then_some(kinds)
+    kinds
+        .iter()
+        .all(|kind| kind_of(kind).is_some())
+        .then_some(kinds)
 }
 
 fn kind_of(kind: &Value) -> Option<&str> {
@@ -271,7 +282,9 @@ fn kind_of(kind: &Value) -> Option<&str> {
 fn resolved<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     let reference = node["$ref"].as_str();
     let pointer = reference.and_then(|reference| reference.strip_prefix('#'));
-    pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(node)
+    pointer
+        .and_then(|pointer| root.pointer(pointer))
+        .unwrap_or(node)
 }
 
 /// The description of a property, or of its type where it has none.
@@ -353,7 +366,10 @@ mod tests {
             ("gamma", "agent.gamma"),
             ("agent.num_envs", "training.num_envs"),
             ("sed", "seed"),
-            ("agent.critic.network.hiden_dims", "agent.critic.network.hidden_dims"),
+            (
+                "agent.critic.network.hiden_dims",
+                "agent.critic.network.hidden_dims",
+            ),
         ] {
             let error = schema()
                 .check_key(&setting(wrong, 1))

@@ -160,7 +160,10 @@ fn a_preset_that_is_gone_names_what_there_is_instead() {
             set: vec![format!("preset={preset}")],
             ..Request::default()
         }));
-        assert!(message.contains(&format!("`{preset}` is gone")), "{message}");
+        assert!(
+            message.contains(&format!("`{preset}` is gone")),
+            "{message}"
+        );
         assert!(hint.contains(instead), "{hint}");
     }
     let (message, _) = error(with_set(&["preset=quick"]));
@@ -202,7 +205,10 @@ fn keys_that_moved_or_are_gone_say_so() {
         ("policy_lr_begin=7", "a fraction of the run"),
         ("eval_every=7", "`evaluation.every`"),
         ("training.replay_capacity=7", "`replay.capacity`"),
-        ("task.normalize_observation=true", "`training.normalize_observation`"),
+        (
+            "task.normalize_observation=true",
+            "`training.normalize_observation`",
+        ),
         ("clip_exploration=true", "is gone"),
         ("skip_unused=false", "is gone"),
     ] {
@@ -232,7 +238,10 @@ fn a_kind_decides_which_keys_there_are() {
         assert_eq!(activation, "relu".into());
     }
     let (message, _) = error(with_set(&["agent.critic.network.kind=tree"]));
-    assert!(message.contains("tree") && message.contains("mlp"), "{message}");
+    assert!(
+        message.contains("tree") && message.contains("mlp"),
+        "{message}"
+    );
     let inline = "[agent.critic]\nnetwork = { kind = \"mlp\", hidden_dims = [3] }\n";
     let config = with_file(inline).expect("valid");
     let widths = value(&config, "agent.critic.network.hidden_dims");

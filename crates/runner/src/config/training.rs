@@ -197,7 +197,10 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(key_of(TrainingConfig::default(), ReplayConfig::default()), None);
+        assert_eq!(
+            key_of(TrainingConfig::default(), ReplayConfig::default()),
+            None
+        );
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! What a critic's outputs say of the return: its expectation, or its distribution over atoms.
+
+use burn::tensor::{
+    IndexingUpdateOp, Int, Tensor, TensorData, activation::softmax, backend::Backend,
+};
+use rescore_kernels::{Combine, argmax_lowest};
+use thiserror::Error;
+
+/// Why critics cannot be as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum CriticsError {
+    /// An ensemble of none.
+    #[error("an ensemble needs at least one critic, not 0")]
+    NoMembers,
+    /// A distribution over one atom, or none.
+    #[error("a distribution over returns needs at least two atoms, not {0}")]
+    TooFewAtoms(usize),
+    /// A support that is no interval.
+    #[error(
+        "the support of returns must go from a number to a greater one, not from {low} to {high}"
+    )]
+    EmptySupport {
+        /// Its lower end.
+        low: f64,
+        /// Its upper end.
+        high: f64,
+    },
+}
+
+/// What a critic's outputs are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Head {
+    /// One output, the value.
+    Scalar,
+    /// An output for each atom of a support: the logits of a distribution over returns, whose
+    /// expectation is the value (Bellemare, Dabney and Munos 2017, C51).
+    Categorical(Support),
+}
+
+impl Head {
+    /// How many outputs a critic has.
+    pub const fn outputs(self) -> usize {
+        match self {
+            Self::Scalar => 1,
+            Self::Categorical(support) => support.atoms,
+        }
+    }
+
+    /// Values `[members, batch]` of outputs `[members, batch, outputs]`; differentiable.
+    pub fn values<B: Backend>(self, outputs: Tensor<B, 3>) -> Tensor<B, 2> {
+        match self {
+            Self::Scalar => outputs.squeeze_dim(2),
+            Self::Categorical(support) => support.expectation(softmax(outputs, 2)),
+        }
+    }
+}
+
+/// Atoms at equal distances from one return to another, both included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Support {
+    low: f64,
+    high: f64,
+    atoms: usize,
+}
+
+impl Support {
+    /// `atoms` atoms from `low` to `high`.
+    ///
+    /// # Errors
+    /// [`CriticsError`] with fewer than two atoms, or if `low` is not below `high`, or one of them
+    /// not finite.
+    pub fn new([low, high]: [f64; 2], atoms: usize) -> Result<Self, CriticsError> {
+        if atoms < 2 {
+            return Err(CriticsError::TooFewAtoms(atoms));
+        }
+        if !(low < high && (high - low).is_finite()) {
+            return Err(CriticsError::EmptySupport { low, high });
+        }
+        Ok(Self { low, high, atoms })
+    }
+
+    /// How many atoms there are.
+    pub const fn atoms(self) -> usize {
+        self.atoms
+    }
+
+    /// The first and the last atom.
+    pub const fn bounds(self) -> [f64; 2] {
+        [self.low, self.high]
+    }
+
+    /// Distance of two atoms.
+    fn spacing(self) -> f64 {
+        (self.high - self.low) / (self.atoms - 1) as f64
+    }
+
+    /// Where the atoms are, `[atoms]`.
+    pub fn locations<B: Backend>(self, device: &B::Device) -> Tensor<B, 1> {
+        let location = |atom| (self.low + atom as f64 * self.spacing()) as f32;
+        let locations: Vec<f32> = (0..self.atoms).map(location).collect();
+        Tensor::from_data(TensorData::new(locations, [self.atoms]), device)
+    }
+
+    /// Expectations `[members, batch]` of distributions `[members, batch, atoms]`.
+    pub fn expectation<B: Backend>(self, probabilities: Tensor<B, 3>) -> Tensor<B, 2> {
+        let locations = self.locations(&probabilities.device());
+        (probabilities * locations.unsqueeze())
+            .sum_dim(2)
+            .squeeze_dim(2)
+    }
+
+    /// The member whose distribution of each row has the smallest expectation, of equal ones the
+    /// first: `[batch]` for `[members, batch, atoms]`.
+    pub fn lowest_member<B: Backend>(self, probabilities: Tensor<B, 3>) -> Tensor<B, 1, Int> {
+        argmax_lowest(self.expectation(probabilities).neg().transpose())
+    }
+
+    /// One distribution for each row, `[batch, atoms]`, of those of all members, `[members, batch,
+    /// atoms]`: that with the smallest expectation (`FlashSAC`, XQC), or the mean of all (DIME).
+    pub fn combined<B: Backend>(
+        self,
+        combine: Combine,
+        probabilities: Tensor<B, 3>,
+    ) -> Tensor<B, 2> {
+        let combined = match combine {
+            Combine::Min => {
+                let [_, batch, atoms] = probabilities.dims();
+                let member = self.lowest_member(probabilities.clone());
+                let member = member.reshape([1, batch, 1]).expand([1, batch, atoms]);
+                probabilities.gather(0, member)
+            }
+            Combine::Mean => probabilities.mean_dim(0),
+        };
+        combined.squeeze_dim(0)
+    }
+
+    /// Distributions over returns at any place as distributions over the atoms: each probability
+    /// goes to the two atoms beside its return, more of it to the nearer (Bellemare, Dabney and Munos
+    /// 2017, equation 7). Returns beyond the support go to its ends.
+    ///
+    /// `probabilities` and `returns` `[batch, n]`, result `[batch, atoms]` with the same sums.
+    pub fn project<B: Backend>(
+        self,
+        probabilities: Tensor<B, 2>,
+        returns: Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
+        let [batch, _] = probabilities.dims();
+        let last = (self.atoms - 1) as i64;
+        let place = returns.clamp(self.low, self.high).sub_scalar(self.low);
+        let place = place.div_scalar(self.spacing()).clamp(0.0, last as f64);
+        let floor = place.clone().floor();
+        let above = (place - floor.clone()) * probabilities.clone();
+        // What is not a number has no place; its probability is none either.
+        let lower = floor.int().clamp(0, last);
+        let upper = lower.clone().add_scalar(1).clamp_max(last);
+        let device = probabilities.device();
+        Tensor::zeros([batch, self.atoms], &device)
+            .scatter(
+                1,
+                lower,
+                probabilities - above.clone(),
+                IndexingUpdateOp::Add,
+            )
+            .scatter(1, upper, above, IndexingUpdateOp::Add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_support_is_an_interval_of_two_atoms_or_more() {
+        assert!(Support::new([-1.0, 1.0], 2).is_ok());
+        assert_eq!(
+            Support::new([-1.0, 1.0], 1),
+            Err(CriticsError::TooFewAtoms(1))
+        );
+        for [low, high] in [
+            [1.0, 1.0],
+            [2.0, 1.0],
+            [0.0, f64::INFINITY],
+            [f64::NAN, 1.0],
+        ] {
+            let error = Support::new([low, high], 5);
+            assert!(
+                matches!(error, Err(CriticsError::EmptySupport { .. })),
+                "{low} to {high}"
+            );
+        }
+    }
+}
