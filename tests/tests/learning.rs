@@ -37,7 +37,7 @@ fn configuration(algorithm: &str, probe: ProbeKind, steps: Option<u64>) -> Confi
     let set = match algorithm {
         // SAC's value contains the temperature times the entropy, which is below log 2. At this
         // temperature it is well within the tolerance.
-        "sac" => vec!["initial_temperature=0.01".to_owned()],
+        "sac" => vec!["temperature.initial=0.01".to_owned()],
         _ => Vec::new(),
     };
     let request = Request {

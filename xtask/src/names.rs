@@ -6,6 +6,10 @@
 /// Commands of `rescore`, and what they say of themselves.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("train", "Train a policy; prints the run folder"),
+    (
+        "config",
+        "Print the complete configuration of an algorithm, every key with what it is for",
+    ),
     ("eval", "Play evaluation episodes with a trained policy"),
     ("envs", "List the tasks with their dimensions"),
     ("devices", "List what this program could compute on"),
@@ -31,7 +35,14 @@ pub const FOR_DEVELOPERS: &[&str] = &["bench", "soak"];
 pub const DEVELOPER: &str = "developer";
 
 /// Algorithms.
-pub const ALGOS: &[&str] = &["dpmd", "sdac", "sac"];
+pub const ALGOS: &[&str] = &[
+    "dpmd",
+    "sdac",
+    "dpmd-reference",
+    "sdac-reference",
+    "sac",
+    "td3",
+];
 
 /// Tasks that need no MuJoCo.
 pub const BUILTIN_ENVS: &[&str] = &[

@@ -3,7 +3,7 @@
 //! The maximum-entropy counterpart of DPMD. A noisy action `x_t` is made from an action of the
 //! current policy; clean actions are drawn from the reverse kernel around it and weighted by the
 //! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them. Samples of
-//! the optimal policy are never needed. `sdac-reference` has the published settings and quirks, `sdac` settings that learn more.
+//! the optimal policy are never needed. `sdac` has settings that learn more than the published ones.
 
 use rescore_kernels::unflatten_particles;
 use rescore_objectives::rsm::{self, ReverseRows};

@@ -98,15 +98,15 @@ fn configuration() -> Result<Config, RunError> {
     let settings = [
         "steps=6000",
         "lr=1e-3",
-        "tau=0.02",
+        "target.tau=0.02",
         "hidden_dims=[64, 64]",
         "particles=4",
         "denoising_steps=10",
-        "temperature_every=5",
+        "temperature.every=5",
         "updates_per_step=0.5",
         "warmup_steps=1000",
-        "eval_every=1000",
-        "eval_episodes=20",
+        "evaluation.every=1000",
+        "evaluation.episodes=20",
         "checkpoint_every=3000",
     ];
     resolve(&Request {

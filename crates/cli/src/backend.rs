@@ -1,6 +1,6 @@
 //! The one table from a backend's name to its type, and which device it runs on.
 
-use rescore_agents::AgentConfig;
+use rescore_agents::{Algorithm, Registered, Settings, Sizes};
 use rescore_kernels::RescoreBackend;
 use rescore_runner::RunError;
 use rescore_runner::backend::AUTO;
@@ -213,27 +213,58 @@ pub fn check(name: &str) -> Result<(), RunError> {
 /// # Errors
 /// When it is not, has not or does not.
 pub fn check_config(config: &Config) -> Result<(), RunError> {
-    struct Supported<'a>(&'a AgentConfig, usize);
+    struct Supported<'a>(&'a Sizes, usize);
+    /// Nothing to do: that there is the device is all.
+    struct Exists;
+    impl Work for Exists {
+        type Output = ();
+        fn run<B: RescoreBackend>(self, _: &B::Device) {}
+    }
     impl Work for Supported<'_> {
         type Output = bool;
         fn run<B: RescoreBackend>(self, device: &B::Device) -> bool {
             self.0.is_supported::<B>(self.1, device)
         }
     }
+    let Some(sizes) = config.agent.settings.outline().sizes else {
+        return dispatch(config, Exists);
+    };
     let action_dim = rescore_envs::find(&config.env)?.action_dim;
-    if dispatch(config, Supported(&config.agent, action_dim))? {
+    let precision = sizes.precision;
+    if dispatch(config, Supported(&sizes, action_dim))? {
         return Ok(());
     }
     Err(RunError::usage(
         format!(
             "backend `{}` has no kernel for `precision = \"{}\"` with these `hidden_dims`",
             config.backend,
-            config.agent.precision().name()
+            precision.name()
         ),
         "`precision = \"f32\"` runs everywhere, \"bf16\" on `flex`, and on `cuda` with layers that \
          fit into the shared memory of the device (some 1700 columns on an H100)"
             .to_owned(),
     ))
+}
+
+/// Makes an algorithm of your own known by `name`, on all backends of this program: `train`, `eval`,
+/// `render` and `--resume` then take it, and `config` documents its settings.
+///
+/// # Errors
+/// When the name is taken.
+pub fn register_algorithm<S: Settings + Default>(
+    name: &'static str,
+    about: &'static str,
+) -> Result<(), Registered> {
+    let algorithm = Algorithm::of::<S>(name, about);
+    #[cfg(feature = "flex")]
+    let algorithm = algorithm.on::<S, burn::backend::Flex>();
+    #[cfg(feature = "ndarray")]
+    let algorithm = algorithm.on::<S, burn::backend::NdArray>();
+    #[cfg(feature = "cuda")]
+    let algorithm = algorithm.on::<S, burn::backend::Cuda>();
+    #[cfg(feature = "wgpu")]
+    let algorithm = algorithm.on::<S, burn::backend::Wgpu>();
+    algorithm.register()
 }
 
 fn not_compiled(name: &str) -> RunError {

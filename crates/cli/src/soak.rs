@@ -45,7 +45,7 @@ const SMALL: &[&str] = &[
     "--set",
     "warmup_steps=200",
     "--set",
-    "eval_episodes=2",
+    "evaluation.episodes=2",
     "--set",
     "log_every=20",
 ];
@@ -66,9 +66,9 @@ impl Soak {
             return Err(StoreError::FolderNotEmpty(self.out.clone()).into());
         }
         durable::create_folder(&self.out)?;
-        for algorithm in Algorithm::ALL {
+        for algorithm in Algorithm::all() {
             if self.kills > 0 {
-                say(&self.kill_again_and_again(algorithm.name())?)?;
+                say(&self.kill_again_and_again(algorithm.name)?)?;
             }
         }
         if self.hours > 0.0 {
@@ -101,7 +101,7 @@ impl Soak {
             // begin again and again.
             let often = [
                 "--set",
-                "replay_capacity=700",
+                "replay.capacity=700",
                 "--set",
                 "checkpoint_every=20",
             ];
@@ -174,11 +174,11 @@ impl Soak {
             "--out",
             "long",
             "--set",
-            "replay_capacity=5000",
+            "replay.capacity=5000",
             "--set",
             "checkpoint_every=200",
             "--set",
-            "eval_every=400",
+            "evaluation.every=400",
             "--set",
             "particles=4",
             "--set",

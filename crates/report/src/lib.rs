@@ -55,7 +55,7 @@ fn write(curves: &[Curve], what: &str, format: &str, out: &Path) -> Result<(), R
     if curves.is_empty() {
         return Err(ReportError::unfit(
             "none of the runs has an evaluation yet",
-            "runs are evaluated every training.eval_every steps",
+            "runs are evaluated every config.evaluation.every steps",
         ));
     }
     let picture = match format {

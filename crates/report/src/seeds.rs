@@ -99,7 +99,7 @@ impl Group {
         let Some(last) = common.last() else {
             return Err(ReportError::unfit(
                 format!("the runs of {} were evaluated at no common step", self.name),
-                "runs of one experiment need the same training.eval_every, and to have come as far \
+                "runs of one experiment need the same config.evaluation.every, and to have come as far \
                  as their first evaluation",
             ));
         };

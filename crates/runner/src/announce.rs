@@ -36,18 +36,18 @@ pub fn announce(config: &Config, folder: &Path, dims: (usize, usize), agent: &Ar
     if memory.is_some_and(|available| footprint.memory > available) {
         tracing::warn!(
             "the replay buffer may need more memory than is available now; a smaller one: \
-             --set replay_capacity=N"
+             --set replay.capacity=N"
         );
     }
     if disk.is_some_and(|free| footprint.disk() > free) {
         tracing::warn!(
             "the run may need more disk than is free; less is needed with --set \
-             replay_capacity=N or --set store_replay=false"
+             replay.capacity=N or --set replay.store=false"
         );
     }
-    if !config.training.store_replay {
+    if !config.replay.store {
         tracing::warn!(
-            "the replay buffer is not stored (training.store_replay = false): a run that is \
+            "the replay buffer is not stored (config.replay.store = false): a run that is \
              interrupted can be resumed, but not exactly"
         );
     }
@@ -62,15 +62,15 @@ fn writes(config: &Config, folder: &Path, checkpoint: u64) -> [String; 3] {
              episodes every {} steps",
             folder.display(),
             training.log_every,
-            training.eval_episodes,
-            training.eval_every
+            config.evaluation.episodes,
+            config.evaluation.every
         ),
         format!(
             "checkpoints/ every {} steps, of which the last two and the best are kept, {} each",
             training.checkpoint_every,
             size(checkpoint)
         ),
-        if training.store_replay {
+        if config.replay.store {
             "replay/ with the replay buffer, so that the run can be resumed exactly".to_owned()
         } else {
             "no replay/".to_owned()

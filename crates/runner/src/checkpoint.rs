@@ -14,7 +14,7 @@ use crate::config::{Config, fixed_text};
 /// and of an action.
 pub fn describe(config: &Config, dims: (usize, usize), step: u64, update: u64) -> Description {
     Description {
-        algo: config.algo.name().to_owned(),
+        algo: config.algo.clone(),
         env: config.env.clone(),
         observation_dim: dims.0,
         action_dim: dims.1,

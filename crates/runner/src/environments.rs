@@ -39,7 +39,7 @@ impl Environments {
         let (env, seed, task) = (&config.env, config.seed, &config.task);
         let stream = NoiseKey::new(seed, "environment").seed();
         let training = VecEnv::with_settings(env, task, config.training.num_envs, stream)?;
-        let evaluation = Evaluator::new(env, task, config.training.eval_episodes, seed)?;
+        let evaluation = Evaluator::new(env, task, config.evaluation.episodes, seed)?;
         Self::of(config, training, evaluation)
     }
 
@@ -59,9 +59,14 @@ impl Environments {
             .map(|_| in_units(make()?))
             .collect::<Result<_, _>>()?;
         let training = VecEnv::from_envs(envs, stream)?;
-        let episodes = config.training.eval_episodes;
+        let episodes = config.evaluation.episodes;
         let evaluation = Evaluator::with(|| in_units(make()?), episodes, config.seed)?;
         Self::of(config, training, evaluation)
+    }
+
+    /// Widths of an observation and of an action.
+    pub fn dims(&self) -> (usize, usize) {
+        (self.training.observation_dim(), self.training.action_dim())
     }
 
     /// Refuses an agent or a replay buffer that cannot fit into memory: an allocation that fails
@@ -70,9 +75,10 @@ impl Environments {
         let dims = [self.training.observation_dim(), self.training.action_dim()];
         Footprint::new(config, dims.into()).require_memory()?;
         let training = &config.training;
-        let needed = config
-            .agent
-            .least_memory(dims, training.batch_size, training.num_envs) as u64;
+        let Some(sizes) = config.agent.settings.outline().sizes else {
+            return Ok(());
+        };
+        let needed = sizes.least_memory(dims, training.batch_size, training.num_envs) as u64;
         let available = Memory::now().map_or(u64::MAX, |memory| memory.available);
         if needed <= available || !backend::computes_at_once(&config.backend) {
             return Ok(());
@@ -83,12 +89,12 @@ impl Environments {
                 size(needed),
                 size(available)
             ),
-            "smaller `agent.hidden_dims`, `training.batch_size` or numbers of particles need less",
+            "smaller `hidden_dims`, `training.batch_size` or numbers of particles need less",
         ))
     }
 
     fn of(config: &Config, training: VecEnv, mut evaluation: Evaluator) -> Result<Self, RunError> {
-        evaluation.set_max_steps(config.training.eval_max_steps);
+        evaluation.set_max_steps(config.evaluation.max_steps);
         let (learns, plays) = (
             (training.observation_dim(), training.action_dim()),
             evaluation.dims(),

@@ -210,7 +210,7 @@ impl Evaluator {
         };
         if let Some(slot) = slots.iter().find(|slot| slot.capped) {
             repeated(format!(
-                "evaluation episodes of `{}` are cut off after {} steps (training.eval_max_steps)",
+                "evaluation episodes of `{}` are cut off after {} steps (evaluation.max_steps)",
                 slot.env.name(),
                 self.max_steps
             ));

@@ -42,7 +42,7 @@ pub fn enter(path: &Path, config: &Config, start: Start) -> Result<(RunFolder, b
 
 fn new_run(config: &Config, start: Start) -> NewRun {
     NewRun {
-        name: format!("{}-{}-s{}", config.algo.name(), config.env, config.seed),
+        name: format!("{}-{}-s{}", config.algo, config.env, config.seed),
         config: config.to_toml(),
         start,
     }

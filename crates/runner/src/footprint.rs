@@ -27,7 +27,7 @@ impl Footprint {
     /// not counted yet.
     pub fn new(config: &Config, dims: (usize, usize)) -> Self {
         let training = &config.training;
-        let capacity = training.replay_capacity;
+        let capacity = config.replay.capacity;
         let layout = Layout::new(capacity as usize, dims.0, dims.1);
         let record = layout.record() as u64;
         let made = training.warmup_steps.saturating_add(config.steps);
@@ -37,7 +37,7 @@ impl Footprint {
         let stored = made.saturating_mul(record).min(2 * buffer);
         Self {
             memory: rows.saturating_mul(record),
-            replay: if training.store_replay { stored } else { 0 },
+            replay: if config.replay.store { stored } else { 0 },
             checkpoints: 0,
         }
     }
@@ -75,7 +75,7 @@ impl Footprint {
                 size(self.memory),
                 size(memory.total)
             ),
-            "a smaller one needs less: --set replay_capacity=N",
+            "a smaller one needs less: --set replay.capacity=N",
         ))
     }
 }
@@ -123,7 +123,7 @@ mod tests {
         let published = [
             "steps=1000000",
             "warmup_steps=30000",
-            "replay_capacity=1000000",
+            "replay.capacity=1000000",
         ];
         let set = published.iter().chain(set);
         let request = Request {
@@ -153,12 +153,12 @@ mod tests {
     fn short_runs_small_buffers_and_none_on_the_disk_take_less() {
         let short = Footprint::new(&config(&["steps=100", "warmup_steps=50"]), (3, 1));
         assert_eq!((short.memory, short.replay), (4096 * 36, 150 * 36));
-        let small = config(&["replay_capacity=40000"]);
+        let small = config(&["replay.capacity=40000"]);
         let small = Footprint::new(&small, (3, 1));
         assert_eq!(small.memory, 40_960 * 36);
         // Two buffers of 40,000 with two segments of 5000 each, which have headers.
         assert_eq!(small.replay, 2 * (40_000 * 36 + 2 * (32 + 5000 * 36)));
-        let none = Footprint::new(&config(&["store_replay=false"]), HUMANOID);
+        let none = Footprint::new(&config(&["replay.store=false"]), HUMANOID);
         assert_eq!(none.disk(), 0);
     }
 

@@ -36,7 +36,7 @@ pub fn load<B: RescoreBackend>(
     dims: (usize, usize),
     device: &B::Device,
 ) -> Result<Policy<B>, RunError> {
-    let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
+    let mut agent = config.new_agent::<B>(dims, device)?;
     let expected = describe(config, dims, 0, 0);
     let arrays = from_agent(agent.state());
     if !config.training.normalize_observation {

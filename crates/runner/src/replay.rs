@@ -76,9 +76,9 @@ pub struct Transitions {
 /// How many transitions a run collects, with its policy and without updates, before it goes on
 /// from a checkpoint without the replay buffer, which held `held`: as many as before its first
 /// update, at least a batch, and no more than it had.
-pub fn refill_target(training: &TrainingConfig, held: u64) -> u64 {
+pub fn refill_target(training: &TrainingConfig, capacity: u64, held: u64) -> u64 {
     let begun = training.warmup_steps.max(training.batch_size as u64);
-    begun.min(training.replay_capacity).min(held)
+    begun.min(capacity).min(held)
 }
 
 /// One transition, to be stored.

@@ -27,6 +27,7 @@ use crate::run::{Moment, Run};
 /// settings than those of `config`; and when the folder cannot be written.
 pub fn resume<'a, B: RescoreBackend>(
     config: &'a Config,
+    agent: Box<dyn Agent<B>>,
     envs: Environments,
     folder: &RunFolder,
     strict: bool,
@@ -39,9 +40,9 @@ pub fn resume<'a, B: RescoreBackend>(
     let steps = checkpoints.steps()?;
     let run = if steps.is_empty() {
         tracing::info!("there is no checkpoint: the run starts again");
-        Run::<B>::new(config, envs, folder, device)?
+        Run::<B>::new(config, agent, envs, folder, device)?
     } else {
-        let moment = last_whole::<B>(config, envs, folder, strict, device, &steps)?;
+        let moment = last_whole::<B>(config, agent, envs, folder, strict, &steps)?;
         // From here on files are changed.
         for bad in steps.into_iter().filter(|step| *step > moment.step) {
             let aside = checkpoints.set_aside(bad)?;
@@ -75,16 +76,14 @@ pub fn resume<'a, B: RescoreBackend>(
 /// The moment of the last of `steps` (which are some) whose checkpoint is whole.
 fn last_whole<B: RescoreBackend>(
     config: &Config,
-    envs: Environments,
+    mut agent: Box<dyn Agent<B>>,
+    mut envs: Environments,
     folder: &RunFolder,
     strict: bool,
-    device: &B::Device,
     steps: &[u64],
 ) -> Result<Moment<B>, RunError> {
     let checkpoints = Checkpoints::of(folder.path());
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
-    let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
-    let mut envs = envs;
     let limits = Limits::new(
         &from_agent(agent.state()),
         &from_environments(envs.largest_state()?),
@@ -168,11 +167,11 @@ impl<B: RescoreBackend> Parts<'_, B> {
         let environments = to_environments(loaded.environments).map_err(mismatch)?;
         (self.envs.restore(&environments)).map_err(|error| mismatch(error.to_string()))?;
         let (observation_dim, action_dim) = self.dims;
-        let capacity = self.config.training.replay_capacity as usize;
+        let capacity = self.config.replay.capacity as usize;
         let (reference, progress) = (loaded.file.replay, loaded.file.progress);
         let beginning_at =
             |first| Replay::beginning_at(first, capacity, observation_dim, action_dim);
-        if !self.config.training.store_replay {
+        if !self.config.replay.store {
             return Ok(Stored {
                 replay: beginning_at(reference.stored),
                 segments: None,

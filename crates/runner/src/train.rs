@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rescore_agents::Agent;
 use rescore_kernels::RescoreBackend;
 use rescore_store::run_folder::{RunFolder, Start};
 
@@ -33,13 +34,15 @@ pub enum Begin {
     },
 }
 
-/// Trains to the last step and leaves the results in `folder`.
+/// Trains `agent` in `envs` to the last step of `config` and leaves the results in `folder`. `config`
+/// says how, and is what the folder records: [`Config::new_agent`] gives the agent of its settings.
 ///
 /// # Errors
 /// When a number is not finite, an environment fails or the folder cannot be read or written; and
 /// [`RunError::Interrupted`], after a checkpoint, when `interrupt` is set.
 pub fn train<B: RescoreBackend>(
     config: &Config,
+    agent: Box<dyn Agent<B>>,
     envs: Environments,
     folder: &RunFolder,
     begin: Begin,
@@ -47,14 +50,16 @@ pub fn train<B: RescoreBackend>(
     device: &B::Device,
 ) -> Result<(), RunError> {
     envs.check_saving(begin != Begin::Fresh)?;
-    let dims = (envs.training.observation_dim(), envs.training.action_dim());
+    let dims = envs.dims();
     let mut run = match begin {
-        Begin::Fresh => Run::<B>::new(config, envs, folder, device)?,
+        Begin::Fresh => Run::<B>::new(config, agent, envs, folder, device)?,
         Begin::Resumed {
             strict,
             changed,
             start,
-        } => resume::<B>(config, envs, folder, strict, &changed, &start, device)?,
+        } => resume::<B>(
+            config, agent, envs, folder, strict, &changed, &start, device,
+        )?,
     };
     announce(config, folder.path(), dims, &from_agent(run.agent.state()));
     let result = learn(&mut run, interrupt);

@@ -35,7 +35,7 @@ fn settings_of_the_command_line() {
         "hidden_dims=[16, 16]",
         "env=Pendulum-v1",
         "lr=1e-3",
-        "preset=reference",
+        "agent.critic.value.kind=categorical",
     ];
     proptest!(config(CASES), |(which in 0..good.len(), edits in edits(), free in ".{0,40}", use_free: bool)| {
         let text = edited(good[which].as_bytes(), &edits);

@@ -86,17 +86,17 @@ fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
         "batch_size=8".into(),
         "warmup_steps=50".into(),
         // Segments of 8 transitions, of which the ring holds 8.
-        "replay_capacity=64".into(),
+        "replay.capacity=64".into(),
         "log_every=10".into(),
-        "eval_every=500".into(),
-        "eval_episodes=1".into(),
+        "evaluation.every=500".into(),
+        "evaluation.episodes=1".into(),
         "checkpoint_every=40".into(),
     ];
-    if algorithm != Algorithm::Sac {
+    if !["sac", "td3"].contains(&algorithm.name) {
         settings.extend(["particles=2".into(), "denoising_steps=3".into()]);
     }
     let mut config = resolve(&Request {
-        algo: Some(algorithm.name().into()),
+        algo: Some(algorithm.name.into()),
         env: Some("Pendulum-v1".into()),
         set: settings,
         ..Request::default()
@@ -114,7 +114,9 @@ fn train_in(config: &Config, folder: &RunFolder) -> Result<(), RunError> {
         Ok(Box::new(Watching { env, steps: 0 }))
     })?;
     let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
-    train::<Flex>(config, envs, folder, begin, &interrupt, &Default::default())
+    let device = Default::default();
+    let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+    train(config, agent, envs, folder, begin, &interrupt, &device)
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn what_is_alive_on_the_heap_does_not_grow() {
     // One thread: which of several has what in its hands is a matter of chance.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.expect("threads can be made");
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::all() {
         for window in &ALIVE {
             window.store(usize::MAX, Ordering::Relaxed);
         }

@@ -93,9 +93,9 @@ fn configuration_of(env: Option<&str>, set: &[&str]) -> Config {
         "num_envs=2",
         "warmup_steps=20",
         "log_every=10",
-        "eval_every=20",
-        "eval_episodes=2",
-        "eval_max_steps=25",
+        "evaluation.every=20",
+        "evaluation.episodes=2",
+        "evaluation.max_steps=25",
         "checkpoint_every=20",
     ];
     resolve(&Request {
@@ -134,7 +134,9 @@ fn trains(
         .finish();
     let result = tracing::subscriber::with_default(subscriber, || {
         let envs = Environments::with(config, make)?;
-        train::<Flex>(config, envs, folder, begin, interrupt, &Default::default())
+        let device = Default::default();
+        let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+        train(config, agent, envs, folder, begin, interrupt, &device)
     });
     let log = log.0.lock().expect("no panic").clone();
     (result, String::from_utf8(log).expect("logs are text"))
@@ -282,7 +284,7 @@ fn an_evaluation_without_end_is_cut_off() {
     );
     result.expect("evaluations end");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 3);
-    let said = "cut off after 25 steps (training.eval_max_steps)";
+    let said = "cut off after 25 steps (evaluation.max_steps)";
     assert_eq!(log.matches(said).count(), 1, "{log}");
 }
 
@@ -407,7 +409,7 @@ fn a_simulator_that_only_warns_ends_warm_up_training_and_evaluation() {
         ("overlap", 30, false, "overlap=true"),
         ("evaluation", 0, true, "overlap=false"),
     ] {
-        let config = configuration(&[set, "eval_every=1000", "steps=100000"]);
+        let config = configuration(&[set, "evaluation.every=1000", "steps=100000"]);
         let config = if in_evaluation {
             configuration(&[set])
         } else {
@@ -453,9 +455,11 @@ fn a_registered_task_is_trained_and_resumed_by_its_name_alone() {
     let train = |config: &Config, folder: &RunFolder, begin| {
         let envs = Environments::new(config).expect("the name is known");
         let quiet = Interrupt::default();
-        train::<Flex>(config, envs, folder, begin, &quiet, &Default::default())
+        let device = Default::default();
+        let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+        train(config, agent, envs, folder, begin, &quiet, &device)
     };
-    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    let folder = folder::create(Some(&path), &config, start(&config)).expect("a new folder");
     train(&config, &folder, Begin::Fresh).expect("it is trained");
     drop(folder);
     // The run's own `config.toml` names the task, which this program knows.
@@ -466,6 +470,7 @@ fn a_registered_task_is_trained_and_resumed_by_its_name_alone() {
     let resumed = Begin::Resumed {
         strict: true,
         changed: Vec::new(),
+        start: start(&config),
     };
     train(&config, &folder, resumed).expect("it is resumed");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 5);

@@ -7,7 +7,7 @@ use rescore_runner::RunError;
 use rescore_runner::config::Config;
 use rescore_runner::evaluate::to_vec;
 
-use super::{Times, diffusion, dims, flops::Counts, random, repeat, variant_of};
+use super::{Times, diffusion, dims, flops::Counts, precision, random, repeat, variant_of};
 
 /// Milliseconds per update; each repetition is an even and an odd one, halved.
 pub fn measure_update<B: RescoreBackend>(
@@ -17,7 +17,7 @@ pub fn measure_update<B: RescoreBackend>(
     let dims = dims(config)?;
     let rows = config.training.batch_size;
     let batch = random_batch::<B>(rows, dims, device);
-    let mut agent = (config.agent).build::<B>(dims[0], dims[1], config.seed, device);
+    let mut agent = config.new_agent::<B>(dims.into(), device)?;
     let pairs = repeat(|| {
         for _ in 0..2 {
             // Reading the metrics waits until the device is done.
@@ -26,10 +26,10 @@ pub fn measure_update<B: RescoreBackend>(
     });
     Ok(Times {
         variant: variant_of(config),
-        precision: config.agent.precision(),
+        precision: precision(config),
         ms: pairs.into_iter().map(|ms| ms / 2.0).collect(),
         rows,
-        flops: Some(Counts::new(config, dims).update(config)),
+        flops: Some(Counts::new(config, dims)?.update(config)),
         parts: Vec::new(),
         device: None,
     })
@@ -43,18 +43,20 @@ pub fn measure_act<B: RescoreBackend>(
     let dims = dims(config)?;
     let rows = config.training.num_envs;
     let observations = random::<B>([rows, dims[0]], 0, device);
-    let agent = (config.agent).build::<B>(dims[0], dims[1], config.seed, device);
+    let agent = config.new_agent::<B>(dims.into(), device)?;
     let mut counter = 0;
     let ms = repeat(|| {
         std::hint::black_box(to_vec(agent.act(observations.clone(), counter)));
         counter += 1;
     });
-    let counts = Counts::new(config, dims);
-    let flops =
-        diffusion(config).map(|of| counts.act(rows, of.particles_to_act(), of.denoising_steps));
+    let counts = Counts::new(config, dims)?;
+    let flops = diffusion(config).map(|of| {
+        let actor = &of.actor;
+        counts.act(rows, actor.particles_to_act(), actor.denoising_steps)
+    });
     Ok(Times {
         variant: variant_of(config),
-        precision: config.agent.precision(),
+        precision: precision(config),
         ms,
         rows,
         flops,

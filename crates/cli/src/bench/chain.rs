@@ -1,7 +1,7 @@
 //! The denoising chain.
 
-use rescore_agents::AgentConfig;
-use rescore_agents::diffusion_core::DiffusionCore;
+use rescore_agents::Setup;
+use rescore_agents::learners::DiffusionActor;
 use rescore_kernels::{NoiseKey, Precision, RescoreBackend, plain};
 use rescore_runner::RunError;
 use rescore_runner::config::Config;
@@ -13,28 +13,27 @@ pub fn measure<B: RescoreBackend>(
     config: &Config,
     device: &B::Device,
 ) -> Result<Vec<Times>, RunError> {
+    let no_chain = || {
+        let message = format!("`{}` has no denoising chain that is fused", config.algo);
+        let hint = "`--algo dpmd` and `--algo sdac` have one, with `mlp` networks";
+        RunError::usage(message, hint)
+    };
     let dims = dims(config)?;
     let states = config.training.batch_size;
-    let base = match &config.agent {
-        AgentConfig::Dpmd(agent) => &agent.base,
-        AgentConfig::Sdac(agent) => &agent.base,
-        AgentConfig::Sac(_) => {
-            let message = "`sac` has no denoising chain";
-            let hint = "`--algo dpmd` and `--algo sdac` have one".to_owned();
-            return Err(RunError::usage(message.to_owned(), hint));
-        }
+    let settings = &diffusion(config).ok_or_else(no_chain)?.actor;
+    let setup = Setup {
+        dims,
+        seed: config.seed,
+        updates: config.updates(),
+        device,
     };
-    // The algorithms with a chain, see above, have its keys.
-    let Some(diffusion) = diffusion(config) else {
-        return Ok(Vec::new());
-    };
-    let core = DiffusionCore::<B>::new(base, diffusion, dims, config.seed, device);
-    let (particles, steps) = (diffusion.particles, core.sampler.steps());
+    let actor = DiffusionActor::<B>::new(settings, &setup);
+    let (particles, steps) = (settings.particles, actor.sampler.steps());
     let rows = states * particles;
-    let flops = Counts::new(config, dims).chain(rows, steps.len());
+    let flops = Counts::new(config, dims)?.chain(rows, steps.len());
     let observations = random::<B>([states, dims[0]], 0, device);
-    let noise = core.sampler.noise(NoiseKey::new(0, "bench/chain"), 0);
-    let network = |precision| core.policy.chain_network(steps.len(), precision);
+    let noise = actor.sampler.noise(NoiseKey::new(0, "bench/chain"), 0);
+    let network = |precision| actor.policy.chain_network(steps.len(), precision);
     let times = |variant, precision, ms| Times {
         variant,
         precision,
@@ -45,7 +44,7 @@ pub fn measure<B: RescoreBackend>(
         device: None,
     };
 
-    let plain_network = network(Precision::F32);
+    let plain_network = network(Precision::F32).ok_or_else(no_chain)?;
     let ms = repeat(|| {
         let observations = observations.clone();
         let actions = plain::denoise(&plain_network, observations, particles, steps, &noise);
@@ -59,10 +58,10 @@ pub fn measure<B: RescoreBackend>(
         ("fused-f32", Precision::F32),
         ("fused-bf16", Precision::Bf16),
     ] {
-        if !B::supports(precision, &base.hidden_dims, dims[1], device) {
+        if !B::supports(precision, &settings.network.widths(), dims[1], device) {
             continue;
         }
-        let network = network(precision);
+        let network = network(precision).ok_or_else(no_chain)?;
         let ms = repeat(|| {
             let observations = observations.clone();
             let actions = B::denoise_chain(&network, observations, particles, steps, &noise);

@@ -28,7 +28,7 @@ pub struct Cost {
     /// Always "checkpoint".
     pub bench: &'static str,
     /// Name of the algorithm.
-    pub variant: &'static str,
+    pub variant: String,
     /// Name of the task.
     pub task: String,
     /// Name of the backend.
@@ -106,7 +106,9 @@ fn measure_in<B: RescoreBackend>(
     device: &B::Device,
 ) -> Result<Cost, RunError> {
     let training = &config.training;
-    let mut run = Run::<B>::new(config, Environments::new(config)?, folder, device)?;
+    let envs = Environments::new(config)?;
+    let agent = config.new_agent::<B>(envs.dims(), device)?;
+    let mut run = Run::new(config, agent, envs, folder, device)?;
     run.warm_up(&Interrupt::default())?;
     let (mut iterations, mut updates, mut guards) = (Vec::new(), Vec::new(), Vec::new());
     let per_iteration = training.updates_per_step * training.num_envs as f64;
@@ -131,7 +133,7 @@ fn measure_in<B: RescoreBackend>(
     run.checkpoint(false)?;
     for _ in 0..CHECKPOINTS {
         // All at once, where a run hands over some of them earlier.
-        run.store_copies(training.checkpoint_every.min(training.replay_capacity));
+        run.store_copies(training.checkpoint_every.min(config.replay.capacity));
         run.step += training.checkpoint_every;
         let started = Instant::now();
         run.checkpoint(false)?;
@@ -142,7 +144,7 @@ fn measure_in<B: RescoreBackend>(
     let between = iteration * training.checkpoint_every as f64 / training.num_envs as f64;
     Ok(Cost {
         bench: "checkpoint",
-        variant: config.algo.name(),
+        variant: config.algo.clone(),
         task: config.env.clone(),
         backend: config.backend.clone(),
         checkpoint_every: training.checkpoint_every,

@@ -2,17 +2,16 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
-use rescore_critics::TwinQ;
-use rescore_kernels::{
-    Activation, Initializer, Linear, NoiseKey, Parameters as _, Precision, RescoreBackend,
-    adam::{Adam, AdamStep},
-    plain, value_and_grad,
-};
+use rescore_critics::{Critics, Head};
+use rescore_kernels::{Activation, NoiseKey, Precision, RescoreBackend, adam::AdamStep, plain};
+use rescore_nn::{Adam, AdamSettings, Initializer, Shape, Tree as _, leaves, value_and_grad};
 use rescore_objectives::td;
 use rescore_runner::RunError;
 use rescore_runner::config::Config;
 
 use super::{Times, dims, flops::Counts, random, repeat, variant_of};
+
+const LEARNING_RATE: f64 = 3e-4;
 
 /// In plain tensor code, and as the agents do it.
 pub fn measure<B: RescoreBackend>(
@@ -21,15 +20,14 @@ pub fn measure<B: RescoreBackend>(
 ) -> Result<Vec<Times>, RunError> {
     let dims = dims(config)?;
     let rows = config.training.batch_size;
-    let counts = Counts::new(config, dims);
-    let mut critics = TwinQ::<B>::init(
-        dims,
-        counts.hidden(),
-        Activation::Mish,
-        Initializer::TruncatedNormal,
-        NoiseKey::new(config.seed, "bench/critics"),
-        device,
-    );
+    let counts = Counts::new(config, dims)?;
+    let shape = Shape::Mlp {
+        hidden_dims: counts.hidden().to_vec(),
+        activation: Activation::Mish,
+        initializer: Initializer::TruncatedNormal,
+    };
+    let key = NoiseKey::new(config.seed, "bench/critics");
+    let mut critics = Critics::<B>::init(dims, 2, &shape, Head::Scalar, key, device);
     let observations = random::<B>([rows, dims[0]], 1, device);
     let actions = random::<B>([rows, dims[1]], 2, device);
     let targets = random::<B>([rows, 1], 3, device).reshape([rows]);
@@ -43,40 +41,35 @@ pub fn measure<B: RescoreBackend>(
         device: None,
     };
 
-    let mut adam = Adam::new(&critics);
+    let mut adam = Adam::new(&critics, AdamSettings::default());
     let ms = repeat(|| {
         let (_, gradient, ()) = value_and_grad(&critics, |critics| {
             let input = Tensor::cat(vec![observations.clone(), actions.clone()], 1);
-            let input = Tensor::<Autodiff<B>, 2>::from_inner(input);
-            let targets = Tensor::from_inner(targets.clone());
-            let loss = |network| {
-                let error =
-                    plain::mlp(network, input.clone()).squeeze_dim::<1>(1) - targets.clone();
-                (error.clone() * error).mean()
-            };
-            (loss(&critics.q1) + loss(&critics.q2), ())
+            let input = Tensor::<Autodiff<B>, 2>::from_inner(input).unsqueeze_dim(0);
+            let targets = Tensor::from_inner(targets.clone()).unsqueeze_dim::<2>(0);
+            let stack = critics.network.stack().expect("a network of linear layers");
+            let error = plain::stack(&stack, input).squeeze_dim::<2>(2) - targets;
+            let rows = (error.clone() * error).mean_dim(1);
+            (rows.sum(), ())
         });
-        adam.count += 1;
-        (critics, adam) = plain_step(&critics, &gradient, &adam);
-        std::hint::black_box(critics.q1.layers[0].bias.to_data());
+        plain_step(&mut critics, &gradient, &mut adam);
+        std::hint::black_box(leaves(&critics)[0].2.to_data());
     });
     let mut all = vec![times("plain", ms)];
     if variant_of(config) == "plain" {
         return Ok(all);
     }
-    let mut adam = Adam::new(&critics);
+    let mut adam = Adam::new(&critics, AdamSettings::default());
     let ms = repeat(|| {
         let (_, gradient, ()) = value_and_grad(&critics, |critics| {
-            let [loss1, loss2] = td::critic_losses(
-                critics,
-                Tensor::from_inner(observations.clone()),
-                Tensor::from_inner(actions.clone()),
-                &Tensor::from_inner(targets.clone()),
-            );
-            (loss1 + loss2, ())
+            let lift = Tensor::from_inner;
+            let (observations, actions) = (lift(observations.clone()), lift(actions.clone()));
+            let outputs = critics.outputs(observations, actions);
+            let target = td::Target::Values(targets.clone()).lifted();
+            (td::losses(outputs, target).sum(), ())
         });
-        adam.step(&mut critics, &gradient, 3e-4);
-        std::hint::black_box(critics.q1.layers[0].bias.to_data());
+        adam.step(&mut critics, &gradient, LEARNING_RATE);
+        std::hint::black_box(leaves(&critics)[0].2.to_data());
     });
     all.push(times("fused-f32", ms));
     Ok(all)
@@ -84,57 +77,28 @@ pub fn measure<B: RescoreBackend>(
 
 /// One Adam step in plain tensor code.
 fn plain_step<B: RescoreBackend>(
-    critics: &TwinQ<B>,
-    gradient: &TwinQ<B>,
-    adam: &Adam<TwinQ<B>>,
-) -> (TwinQ<B>, Adam<TwinQ<B>>) {
-    let step = AdamStep::new(3e-4, adam.count);
-    let (gradients, mus, nus) = (gradient.layers(), adam.mu.layers(), adam.nu.layers());
-    let moments = mus.iter().zip(&nus);
-    let mut stepped = critics
-        .layers()
-        .into_iter()
-        .zip(gradients.iter().zip(moments))
-        .map(|((_, p), ((_, g), ((_, m), (_, v))))| {
-            let weight_moments = [m.weight.clone(), v.weight.clone()];
-            let (weight, [weight_mu, weight_nu]) =
-                plain::adam_step(p.weight.clone(), g.weight.clone(), weight_moments, step);
-            let bias_moments = [m.bias.clone(), v.bias.clone()];
-            let (bias, [bias_mu, bias_nu]) =
-                plain::adam_step(p.bias.clone(), g.bias.clone(), bias_moments, step);
-            [
-                Linear { weight, bias },
-                Linear {
-                    weight: weight_mu,
-                    bias: bias_mu,
-                },
-                Linear {
-                    weight: weight_nu,
-                    bias: bias_nu,
-                },
-            ]
-        })
-        .collect::<Vec<_>>()
-        .into_iter();
+    critics: &mut Critics<B>,
+    gradient: &Critics<B>,
+    adam: &mut Adam<Critics<B>>,
+) {
+    adam.count += 1;
+    let step = AdamStep::new(LEARNING_RATE, [0.9, 0.999], 1e-8, adam.count);
+    let gradients = leaves(gradient).into_iter();
+    let moments = leaves(&adam.mu).into_iter().zip(leaves(&adam.nu));
+    let mut others = gradients.zip(moments);
     let (mut mus, mut nus) = (Vec::new(), Vec::new());
-    let parameters = critics.map::<B>(&mut |_, old| match stepped.next() {
-        Some([parameter, mu, nu]) => {
-            mus.push(mu);
-            nus.push(nu);
-            parameter
-        }
-        // One was made for each layer.
-        None => old.clone(),
+    *critics = critics.map("", &mut |_, parameter: &Tensor<B, 3>| {
+        let ((_, _, gradient), ((_, _, mu), (_, _, nu))) =
+            others.next().expect("trees of one shape");
+        let (stepped, [mu, nu]) = plain::adam_step(parameter.clone(), gradient, [mu, nu], step);
+        mus.push(mu);
+        nus.push(nu);
+        stepped
     });
-    let (mut mus, mut nus) = (mus.into_iter(), nus.into_iter());
-    let adam = Adam {
-        count: adam.count,
-        mu: adam
-            .mu
-            .map::<B>(&mut |_, old| mus.next().unwrap_or_else(|| old.clone())),
-        nu: adam
-            .nu
-            .map::<B>(&mut |_, old| nus.next().unwrap_or_else(|| old.clone())),
-    };
-    (parameters, adam)
+    for (tree, moments) in [(&mut adam.mu, mus), (&mut adam.nu, nus)] {
+        let mut moments = moments.into_iter();
+        *tree = tree.map("", &mut |_, _: &Tensor<B, 3>| {
+            moments.next().expect("trees of one shape")
+        });
+    }
 }

@@ -1,8 +1,12 @@
 //! Naive counts of floating-point operations: a multiplication and an addition for every weight,
 //! every time a formula evaluates the network on a row. Activations are not counted.
 
-use rescore_agents::{AgentConfig, config::DiffusionConfig};
+use rescore_agents::sdac_reference::SdacSettings;
+use rescore_agents::settings::DiffusionSettings;
+use rescore_runner::RunError;
 use rescore_runner::config::Config;
+
+use super::diffusion;
 
 /// Width of the denoiser's time features.
 const TIME_DIM: usize = 16;
@@ -27,12 +31,24 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn new(config: &Config, [observation_dim, action_dim]: [usize; 2]) -> Self {
-        Self {
-            hidden: config.agent.base().hidden_dims.clone(),
+    ///
+    /// # Errors
+    /// When critics and policy are not stacks of the same layers, or the algorithm gives no sizes.
+    pub fn new(
+        config: &Config,
+        [observation_dim, action_dim]: [usize; 2],
+    ) -> Result<Self, RunError> {
+        let sizes = config.agent.settings.outline().sizes;
+        let hidden = sizes.filter(|sizes| sizes.critic_widths == sizes.policy_widths);
+        let hidden = hidden.ok_or_else(|| {
+            let message = "operations are counted where critics and policy have the same layers";
+            RunError::usage(message, "`--set hidden_dims=[256, 256]` sets both")
+        })?;
+        Ok(Self {
+            hidden: hidden.critic_widths,
             observation_dim,
             action_dim,
-        }
+        })
     }
 
     /// Widths of the hidden layers.
@@ -78,20 +94,22 @@ impl Counts {
         let batch = config.training.batch_size;
         let rows = batch as f64;
         let critics = rows * self.critics() + self.critic_step(batch);
-        let sample = |of: &DiffusionConfig| self.act(batch, of.particles, of.denoising_steps);
+        let sample =
+            |of: &DiffusionSettings| self.act(batch, of.actor.particles, of.actor.denoising_steps);
         let policy = 3.0 * rows * self.denoiser();
-        match &config.agent {
-            AgentConfig::Dpmd(agent) => {
-                let delay = agent.diffusion.policy_delay as f64;
-                sample(&agent.diffusion) + critics + rows * self.critics() + policy / delay
+        let sdac = config.agent.settings.get::<SdacSettings>();
+        match (diffusion(config), sdac) {
+            (Some(base), None) => {
+                let delay = base.actor.policy_delay as f64;
+                sample(base) + critics + rows * self.critics() + policy / delay
             }
-            AgentConfig::Sdac(agent) => {
-                let delay = agent.diffusion.policy_delay as f64;
-                let reverse = rows * agent.reverse_samples as f64 * self.critics();
-                let sample = sample(&agent.diffusion);
+            (Some(base), Some(sdac)) => {
+                let delay = base.actor.policy_delay as f64;
+                let reverse = rows * sdac.reverse_samples as f64 * self.critics();
+                let sample = sample(base);
                 sample + critics + (sample + reverse + policy) / delay
             }
-            AgentConfig::Sac(_) => {
+            (None, _) => {
                 let actor = row(self.observation_dim, &self.hidden, 2 * self.action_dim);
                 critics + 4.0 * rows * actor + 2.0 * rows * self.critics()
             }
@@ -101,14 +119,9 @@ impl Counts {
     /// One iteration of training: the actions of all environments, and the updates due for them.
     pub fn iteration(&self, config: &Config) -> f64 {
         let training = &config.training;
-        let act = match &config.agent {
-            AgentConfig::Dpmd(agent) => Some(&agent.diffusion),
-            AgentConfig::Sdac(agent) => Some(&agent.diffusion),
-            AgentConfig::Sac(_) => None,
-        };
-        let act = act.map_or(0.0, |of| {
-            let particles = of.particles_to_act();
-            self.act(training.num_envs, particles, of.denoising_steps)
+        let act = diffusion(config).map_or(0.0, |of| {
+            let particles = of.actor.particles_to_act();
+            self.act(training.num_envs, particles, of.actor.denoising_steps)
         });
         let updates = training.updates_per_step * training.num_envs as f64;
         act + updates * self.update(config)
@@ -119,14 +132,13 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::bench::request;
-    use rescore_runner::RunError;
     use rescore_runner::config::resolve;
 
     /// The chain at HalfCheetah sizes has 46.7 GFLOP an update, nearly all there is.
     #[test]
     fn counts_at_half_cheetah_sizes() -> Result<(), RunError> {
         let config = |algo| resolve(&request(algo, "HalfCheetah-v4", None, &[]));
-        let counts = Counts::new(&config("dpmd")?, [17, 6]);
+        let counts = Counts::new(&config("dpmd")?, [17, 6])?;
         // 2 * (39 * 256 + 2 * 256 * 256 + 256 * 6) operations, 256 * 32 * 20 times
         let chain = counts.chain(8192, 20);
         assert!((chain - 46_724_546_560.0).abs() < 1.0, "{chain}");

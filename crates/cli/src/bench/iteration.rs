@@ -14,7 +14,7 @@ use rescore_runner::{Environments, folder};
 use rescore_store::StoreError;
 
 use super::timeline::{DeviceTimes, Plug, Span, draw, wait};
-use super::{Times, WARM_UP, dims, flops::Counts, repeat, variant_of};
+use super::{Times, WARM_UP, dims, flops::Counts, precision, repeat, variant_of};
 use crate::start;
 
 /// Parts of an iteration on the host, in their order. With `overlap` the next batch is drawn after
@@ -39,7 +39,8 @@ pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result
     let temporary = tempfile::tempdir().map_err(StoreError::io("create", &std::env::temp_dir()))?;
     let run_folder = folder::create(Some(temporary.path()), config, start(config))?;
     let envs = Environments::new(config)?;
-    let mut run = Run::<B>::new(config, envs, &run_folder, device)?;
+    let agent = config.new_agent::<B>(envs.dims(), device)?;
+    let mut run = Run::new(config, agent, envs, &run_folder, device)?;
     run.warm_up(&Interrupt::default())?;
     let schedule = UpdateSchedule::new(config.training.updates_per_step);
     let mut iterations = Vec::new();
@@ -101,10 +102,10 @@ pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result
     let shown = PARTS.into_iter().zip(parts).filter(|(_, ms)| *ms > 0.0);
     Ok(Times {
         variant: variant_of(config),
-        precision: config.agent.precision(),
+        precision: precision(config),
         ms: pairs.into_iter().map(|ms| ms / 2.0).collect(),
         rows: config.training.batch_size,
-        flops: Some(Counts::new(config, dims(config)?).iteration(config)),
+        flops: Some(Counts::new(config, dims(config)?)?.iteration(config)),
         parts: shown.collect(),
         device,
     })

@@ -21,7 +21,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Tensor, TensorData};
-use rescore_agents::{AgentConfig, Algorithm, config::DiffusionConfig};
+use rescore_agents::dpmd_reference::DpmdSettings;
+use rescore_agents::sdac_reference::SdacSettings;
+use rescore_agents::settings::DiffusionSettings;
 use rescore_kernels::{NoiseKey, Precision, RescoreBackend};
 use rescore_runner::config::{Config, Request, resolve};
 use rescore_runner::{RunError, backend::computes_at_once};
@@ -79,7 +81,7 @@ pub struct Measurement {
     /// "plain": tensor code with the algebraic Mish; "fused-f32" and "fused-bf16": kernels.
     pub variant: &'static str,
     /// Name of the algorithm.
-    pub algo: &'static str,
+    pub algo: String,
     /// Name of the backend.
     pub backend: String,
     /// The task whose observation and action lengths are used.
@@ -191,15 +193,21 @@ impl Bench {
     }
 }
 
+/// What the algorithms with the published settings are called after those whose rules they have.
+const PUBLISHED: &str = "-reference";
+
 /// The configuration of a benchmark: of a diffusion policy the published one, so that figures of
 /// different times and programs are of the same work; `set` wins over it.
 pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[String]) -> Request {
-    let published = (algo != Algorithm::Sac.name()).then(|| "agent.preset=reference".to_owned());
+    let published = match algo {
+        "dpmd" | "sdac" => format!("{algo}{PUBLISHED}"),
+        other => other.to_owned(),
+    };
     Request {
-        algo: Some(algo.to_owned()),
+        algo: Some(published),
         env: Some(task.to_owned()),
         backend: backend.map(str::to_owned),
-        set: published.into_iter().chain(set.iter().cloned()).collect(),
+        set: set.to_vec(),
         ..Request::default()
     }
 }
@@ -250,11 +258,11 @@ impl Work for Timing<'_> {
             Measurement {
                 bench: self.subject.name(),
                 variant: times.variant,
-                algo: config.algo.name(),
+                algo: config.algo.trim_end_matches(PUBLISHED).to_owned(),
                 backend: config.backend.clone(),
                 task: config.env.clone(),
                 rows: times.rows,
-                particles: diffusion(config).map(|diffusion| diffusion.particles),
+                particles: diffusion(config).map(|of| of.actor.particles),
                 precision: times.precision.name(),
                 threads: rayon::current_num_threads(),
                 cpu: machine::cpu_name(),
@@ -275,18 +283,24 @@ impl Work for Timing<'_> {
 }
 
 /// The keys of a diffusion policy, if the algorithm has one.
-fn diffusion(config: &Config) -> Option<&DiffusionConfig> {
-    match &config.agent {
-        AgentConfig::Dpmd(agent) => Some(&agent.diffusion),
-        AgentConfig::Sdac(agent) => Some(&agent.diffusion),
-        AgentConfig::Sac(_) => None,
-    }
+fn diffusion(config: &Config) -> Option<&DiffusionSettings> {
+    let settings = &config.agent.settings;
+    let dpmd = settings
+        .get::<DpmdSettings>()
+        .map(|settings| &settings.base);
+    dpmd.or_else(|| Some(&settings.get::<SdacSettings>()?.base))
+}
+
+/// The precision in which the policy is sampled.
+fn precision(config: &Config) -> Precision {
+    let sizes = config.agent.settings.outline().sizes;
+    sizes.map_or(Precision::F32, |sizes| sizes.precision)
 }
 
 /// Name of the variant that a backend runs by itself.
 fn variant_of(config: &Config) -> &'static str {
     // `NdArray` runs the default bodies, the others have kernels.
-    match (config.backend.as_str(), config.agent.precision()) {
+    match (config.backend.as_str(), precision(config)) {
         ("ndarray", _) => "plain",
         (_, Precision::F32) => "fused-f32",
         (_, Precision::Bf16) => "fused-bf16",

@@ -41,14 +41,14 @@ struct EvalReport {
     std_return: f64,
     returns: Vec<f64>,
     lengths: Vec<u32>,
-    /// Whether each episode was cut off, by a time limit or `training.eval_max_steps`.
+    /// Whether each episode was cut off, by a time limit or `evaluation.max_steps`.
     truncated: Vec<bool>,
 }
 
 impl EvalArgs {
     /// Plays evaluation episodes and prints their returns.
     pub(super) fn run(&self) -> Result<(), RunError> {
-        let episodes = self.episodes.map(|n| format!("training.eval_episodes={n}"));
+        let episodes = self.episodes.map(|n| format!("evaluation.episodes={n}"));
         let config = self.policy.config(&self.run, episodes)?;
         let path = self.policy.checkpoint(&self.run)?;
         #[cfg(feature = "mujoco")]
@@ -97,9 +97,9 @@ impl Work for Eval<'_> {
 
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
         let config = self.config;
-        let episodes = config.training.eval_episodes;
+        let episodes = config.evaluation.episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
-        evaluator.set_max_steps(config.training.eval_max_steps);
+        evaluator.set_max_steps(config.evaluation.max_steps);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_normalizer(policy.normalizer);

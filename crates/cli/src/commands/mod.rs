@@ -9,9 +9,12 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
+use rescore_agents::Algorithm;
 use rescore_report as report;
 use rescore_runner::RunError;
+use rescore_runner::config::document;
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Which;
 use serde::Serialize;
@@ -47,6 +50,16 @@ enum Command {
     /// Train a policy; prints the run folder
     #[command(after_help = EXIT_CODES)]
     Train(TrainArgs),
+    /// Print the complete configuration of an algorithm, every key with what it is for
+    #[command(after_help = EXIT_CODES)]
+    Config {
+        /// Algorithm
+        #[arg(value_name = "ALGO", value_parser = algorithms())]
+        algo: String,
+        /// Set one key, as for `train`
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
     /// Play evaluation episodes with a trained policy
     #[command(after_help = EXIT_CODES)]
     Eval(EvalArgs),
@@ -97,6 +110,14 @@ enum Command {
     },
 }
 
+/// The names of all algorithms, each with a line on it.
+fn algorithms() -> PossibleValuesParser {
+    let all = Algorithm::all().into_iter();
+    let value =
+        |algorithm: &'static Algorithm| PossibleValue::new(algorithm.name).help(algorithm.about);
+    all.map(value).collect::<Vec<_>>().into()
+}
+
 fn parse_which(text: &str) -> Result<Which, String> {
     match text {
         "best" => Ok(Which::Best),
@@ -114,6 +135,7 @@ fn parse_which(text: &str) -> Result<Which, String> {
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Train(args) => args.run(),
+        Command::Config { algo, set } => Ok(print(document(&algo, &set)?.trim_end())?),
         Command::Eval(args) => Ok(args.run()?),
         Command::Envs { json } => Ok(list_tasks(json)?),
         Command::Devices { backend } => {

@@ -13,13 +13,11 @@ use crate::backend;
 
 /// Keys of `[agent]` that decide how a trained policy is sampled, not what it is.
 const SAMPLING: &[&str] = &[
-    "particles",
-    "act_particles",
-    "noise_before_choice",
-    "noise_scale",
-    "clip_exploration",
-    "behaviour_policy",
-    "precision",
+    "actor.particles",
+    "actor.act_particles",
+    "actor.precision",
+    "exploration.noise_before_choice",
+    "exploration.noise_scale",
 ];
 
 #[derive(Debug, clap::Args)]
@@ -69,7 +67,7 @@ impl PolicyArgs {
             let free = match table {
                 "" => matches!(name, "seed" | "backend" | "device"),
                 "agent" => SAMPLING.contains(&name),
-                "training" => matches!(name, "eval_episodes" | "eval_max_steps"),
+                "evaluation" => matches!(name, "episodes" | "max_steps"),
                 _ => table == "task",
             };
             if !free {
@@ -79,9 +77,9 @@ impl PolicyArgs {
                 ));
             }
         }
-        if changed("agent.particles") && !changed("agent.act_particles") {
+        if changed("agent.actor.particles") && !changed("agent.actor.act_particles") {
             // Who asks for particles here means those of acting.
-            request.set.push("agent.act_particles=0".to_owned());
+            request.set.push("agent.actor.act_particles=0".to_owned());
             config = resolve(&request)?;
         }
         backend::check_config(&config)?;

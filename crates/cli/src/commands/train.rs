@@ -22,7 +22,7 @@ use crate::{Error, start};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TrainArgs {
-    /// Algorithm: dpmd, sdac or sac [default: dpmd]
+    /// Algorithm, see `config --help` [default: dpmd]
     #[arg(long, value_name = "NAME")]
     algo: Option<String>,
     /// Task, see `envs` [default: InvertedPendulum-v4]
@@ -40,10 +40,10 @@ pub(super) struct TrainArgs {
     /// Device of the backend, see `devices` [default: the first GPU]
     #[arg(long, value_name = "N")]
     device: Option<String>,
-    /// Configuration file; see configs/
+    /// Configuration file; `config` writes one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set one key, by its full path or by its last name where that is unique
+    /// Set one key, by its full path or by the end of it where that is unique
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Run folder, new or empty [default: a fresh one below runs/]
@@ -225,7 +225,7 @@ fn begin(
     interrupt: &Interrupt,
 ) -> Result<(), Error> {
     tracing::info!(
-        algo = config.algo.name(),
+        algo = config.algo,
         env = config.env,
         seed = config.seed,
         steps = config.steps,
@@ -264,8 +264,10 @@ struct Train<'a> {
 impl Work for Train<'_> {
     type Output = Result<(), RunError>;
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        train::<B>(
+        let agent = self.config.new_agent::<B>(self.envs.dims(), device)?;
+        train(
             self.config,
+            agent,
             self.envs,
             self.folder,
             self.begin,

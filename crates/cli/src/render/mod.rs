@@ -65,7 +65,7 @@ impl Work for Filming<'_> {
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         let seed = NoiseKey::new(config.seed, "render").seed();
         let mut scene = self.scene.clone();
-        let most = u32::try_from(config.training.eval_max_steps).unwrap_or(u32::MAX);
+        let most = u32::try_from(config.evaluation.max_steps).unwrap_or(u32::MAX);
         scene.steps = Some(scene.steps.map_or(most, |steps| steps.min(most)));
         let task = &config.task;
         let mut counter = 0;

@@ -259,7 +259,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "flex", feature = "ndarray"))]
     fn another_backend_is_allowed_where_other_bits_are() {
         let (before, after) = (config("sac", &[]), config("sac", &["backend=ndarray"]));
         let changes = differences(&before, &after);

@@ -20,10 +20,12 @@ mod training;
 
 use std::fmt;
 
-use rescore_agents::AgentSettings;
+use rescore_agents::{AgentSettings, Setup};
 use rescore_envs::TaskSettings;
+use rescore_kernels::RescoreBackend;
 use serde::{Serialize, Serializer};
 
+use crate::RunError;
 pub use changes::{
     CHANGEABLE, Change, differences, fixed_text, of_names, require_allowed, smaller_learning_rate,
 };
@@ -96,6 +98,30 @@ impl Config {
         // Strings, numbers, booleans, and arrays and tables of them are all that a configuration
         // holds, and TOML can express them.
         toml::to_string(self).expect("a configuration is expressible as TOML")
+    }
+
+    /// A fresh agent for observations and actions of the widths `dims`, on `device`.
+    ///
+    /// # Errors
+    /// When the algorithm was registered, but not for this backend.
+    pub fn new_agent<B: RescoreBackend>(
+        &self,
+        dims: (usize, usize),
+        device: &B::Device,
+    ) -> Result<Box<dyn rescore_agents::Agent<B>>, RunError> {
+        let setup = Setup {
+            dims: dims.into(),
+            seed: self.seed,
+            updates: self.updates(),
+            device,
+        };
+        self.agent.settings.build(&setup).ok_or_else(|| {
+            let (algo, backend) = (&self.algo, &self.backend);
+            RunError::usage(
+                format!("the algorithm `{algo}` is not registered for the backend `{backend}`"),
+                "register it for that backend, or choose another with --backend",
+            )
+        })
     }
 
     /// Updates of the whole run, of which schedules are fractions.

@@ -144,7 +144,11 @@ impl Normalizers {
     /// The normalisers that `config` asks for, which have seen the first observations of `envs`.
     pub fn new(config: &Config, envs: &VecEnv) -> Self {
         let settings = &config.training;
-        let (dim, count, gamma) = (envs.observation_dim(), envs.count(), config.agent.gamma());
+        let (dim, count, gamma) = (
+            envs.observation_dim(),
+            envs.count(),
+            config.agent.settings.outline().gamma,
+        );
         let mut observation = settings
             .normalize_observation
             .then(|| ObservationNormalizer::new(dim, settings.observation_clip));

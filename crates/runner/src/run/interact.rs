@@ -239,7 +239,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         let due = |interval| last || crosses(interval, before, self.step);
         self.due = Due {
             log: due(every.log_every),
-            evaluate: due(every.eval_every),
+            evaluate: due(self.config.evaluation.every),
             save: due(every.checkpoint_every),
         };
     }

@@ -57,12 +57,12 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// When one is not finite.
     pub fn read_metrics(&mut self) -> Result<(), RunError> {
         for (name, mut value) in std::mem::take(&mut self.metrics).read() {
-            if let Some(spoilt) = fault::number(name, self.step) {
+            if let Some(spoilt) = fault::number(&name, self.step) {
                 value = spoilt;
             }
-            match self.latest.iter_mut().find(|(known, _)| known == name) {
+            match self.latest.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, latest)) => *latest = value,
-                None => self.latest.push((name.to_owned(), value)),
+                None => self.latest.push((name, value)),
             }
         }
         let latest = self.latest.iter();

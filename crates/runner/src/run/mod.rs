@@ -97,17 +97,17 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// When the folder cannot be written.
     pub fn new(
         config: &'a Config,
+        agent: Box<dyn Agent<B>>,
         envs: Environments,
         folder: &RunFolder,
         device: &'a B::Device,
     ) -> Result<Self, RunError> {
         let (observation_dim, action_dim) =
             (envs.training.observation_dim(), envs.training.action_dim());
-        let capacity = config.training.replay_capacity as usize;
+        let capacity = config.replay.capacity as usize;
         let layout = Layout::new(capacity, observation_dim, action_dim);
-        let stored = config.training.store_replay;
+        let stored = config.replay.store;
         let segments = stored.then(|| Segments::create(folder.file(REPLAY), layout));
-        let agent = (config.agent).build::<B>(observation_dim, action_dim, config.seed, device);
         let moment = Moment {
             step: 0,
             agent,
@@ -131,7 +131,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         device: &'a B::Device,
     ) -> Result<Self, RunError> {
         let progress = moment.progress;
-        let episodes = config.training.eval_episodes;
+        let episodes = config.evaluation.episodes;
         let eval_log = EvalLog::open(&folder.file(EVALUATIONS), episodes, progress.eval_rows)?;
         let metrics_log = MetricsLog::open(&folder.file(METRICS), progress.metrics_lines)?;
         let latest = progress.metrics.into_iter();
