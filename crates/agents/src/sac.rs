@@ -201,7 +201,7 @@ pub fn policy_loss<B: RescoreBackend>(
 }
 
 impl<B: RescoreBackend> Agent<B> for Sac<B> {
-    parts!(critics, actor, temperature, updates);
+    parts!(critics, actor, temperature, updates => Gaussian(actor));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = Draws::acting(self.streams, counter, &observations.device());

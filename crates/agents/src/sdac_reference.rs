@@ -159,7 +159,7 @@ impl<B: RescoreBackend> Sdac<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Sdac<B> {
-    parts!(critics, actor, exploration, updates);
+    parts!(critics, actor, exploration, updates => Diffusion(actor, critics));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

@@ -148,7 +148,7 @@ impl<B: RescoreBackend> Td3<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Td3<B> {
-    parts!(critics, actor, updates);
+    parts!(critics, actor, updates => Deterministic(actor));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = Draws::acting(self.streams, counter, &observations.device());

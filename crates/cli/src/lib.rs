@@ -12,20 +12,23 @@ pub mod backend;
 pub mod bench;
 pub mod commands;
 mod error;
+mod policy;
 #[cfg(feature = "render")]
 pub mod render;
 #[cfg(feature = "developer")]
 mod soak;
 mod start;
 
-pub use backend::{Work, dispatch};
+pub use backend::{Work, dispatch, register_algorithm};
 pub use error::Error;
+pub use policy::Policy;
+pub use rescore_agents as agents;
 pub use rescore_envs as envs;
 pub use rescore_kernels::RescoreBackend;
 pub use rescore_report as report;
 pub use rescore_runner::{
-    Agent, Begin, Config, Environments, Evaluation, Evaluator, Interrupt, Policy, Request,
-    RunError, RunFolder, folder, policy, progress, resolve, train,
+    Begin, Config, Environments, Evaluation, Evaluator, Interrupt, Request, RunError, RunFolder,
+    folder, progress, resolve, train,
 };
 pub use rescore_store as store;
 pub use start::start;

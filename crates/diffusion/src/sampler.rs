@@ -33,6 +33,11 @@ impl Sampler {
         }
     }
 
+    /// Standard deviation of the start of the chain.
+    pub fn start_scale(&self) -> f32 {
+        self.start_scale
+    }
+
     /// Candidate actions an observation.
     pub fn particles(&self) -> usize {
         self.particles

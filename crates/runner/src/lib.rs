@@ -11,6 +11,7 @@ pub mod config;
 pub mod environments;
 mod error;
 pub mod evaluate;
+pub mod export;
 pub mod folder;
 pub mod footprint;
 mod forecast;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::tensor::{Tensor, TensorData};
 use rescore_agents::Agent;
 use rescore_envs::EnvError;
 use rescore_kernels::RescoreBackend;
@@ -23,6 +24,12 @@ pub struct Policy<B: RescoreBackend> {
     pub normalizer: Option<ObservationNormalizer>,
     /// Of the checkpoint.
     pub description: Description,
+}
+
+/// One observation as a batch, `[1, observation_dim]`.
+pub fn row<B: RescoreBackend>(observation: Vec<f32>, device: &B::Device) -> Tensor<B, 2> {
+    let shape = [1, observation.len()];
+    Tensor::from_data(TensorData::new(observation, shape), device)
 }
 
 /// Reads the policy of the checkpoint in the folder `path`; `dims` are the lengths of an

@@ -55,6 +55,26 @@ pub fn picture(path: &Path, endings: &[&'static str]) -> Result<&'static str, St
     Ok(ending)
 }
 
+/// Requires that an exported policy may be written to `path`.
+///
+/// # Errors
+/// [`StoreError::Refused`] for another ending than `.safetensors`, for a file that is there already
+/// and is no exported policy, and for a file among those of a run.
+pub fn policy(path: &Path) -> Result<(), StoreError> {
+    let ending = path.extension().unwrap_or_default();
+    if !ending.eq_ignore_ascii_case("safetensors") {
+        return Err(StoreError::refused(
+            format!("{} does not end in .safetensors", path.display()),
+            "a policy is exported as a file of tensors: --out policy.safetensors",
+        ));
+    }
+    outside_of_runs(path)?;
+    replaceable(path, "an exported policy", |beginning| {
+        let known = b"\"rescore\":";
+        beginning.windows(known.len()).any(|window| window == known)
+    })
+}
+
 /// Requires that results may be written to `path` as a JSON array.
 ///
 /// # Errors

@@ -359,7 +359,7 @@ impl Other {
     /// Whether it is of the same thing as `ours`.
     fn compares_with(&self, ours: &Measurement) -> bool {
         self.bench == ours.bench
-            && self.algo.as_ref().is_none_or(|algo| algo == ours.algo)
+            && self.algo.as_ref().is_none_or(|algo| *algo == ours.algo)
             && self.task == ours.task
             && self.rows == ours.rows
             && (self.particles.is_none() || self.particles == ours.particles)

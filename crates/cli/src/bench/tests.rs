@@ -11,7 +11,7 @@ fn measured() -> Measurement {
     Measurement {
         bench: "chain",
         variant: "fused-f32",
-        algo: "dpmd",
+        algo: "dpmd".into(),
         backend: "flex".into(),
         task: "HalfCheetah-v4".into(),
         rows: 8192,

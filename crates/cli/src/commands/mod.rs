@@ -2,6 +2,7 @@
 
 mod again;
 mod eval;
+mod export;
 mod policy;
 mod prune;
 mod render;
@@ -25,6 +26,7 @@ use crate::bench::BenchArgs;
 use crate::soak::Soak;
 use crate::{Error, backend};
 use eval::EvalArgs;
+use export::ExportArgs;
 use prune::PruneArgs;
 use render::RenderArgs;
 use train::TrainArgs;
@@ -88,6 +90,12 @@ enum Command {
     /// Kill runs again and again, and watch the memory of one for hours
     #[command(after_help = EXIT_CODES)]
     Soak(Soak),
+    /// Write a trained policy as one file that acts without a tensor library
+    ///
+    /// The package `rescore-policy` reads it, in browsers too; best of several particles and
+    /// normalisation included.
+    #[command(after_help = EXIT_CODES)]
+    Export(ExportArgs),
     /// Remove the replay buffer, and all checkpoints but the last and the best, of finished runs
     ///
     /// They can still be evaluated, drawn and filmed, but not made longer. Nothing is removed
@@ -147,6 +155,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         #[cfg(feature = "developer")]
         Command::Bench(args) => Ok(args.run(print)?),
         Command::Render(args) => Ok(args.run()?),
+        Command::Export(args) => Ok(args.run()?),
         Command::Prune(args) => Ok(args.run()?),
         #[cfg(feature = "developer")]
         Command::Soak(soak) => soak.run(&mut |line| Ok(print(line)?)),
