@@ -128,7 +128,7 @@ fn run(
     let with_bias = |name: &str, layer: &Linear<B>| {
         let [outputs] = layer.bias.dims();
         let mut values = vec![0.0; outputs];
-        key(name).fill_normals(&mut values, outputs, 0, 0, 0);
+        NoiseKey::new(seed, name).fill_normals(&mut values, outputs, 0, 0, 0);
         let bias = Tensor::from_data(TensorData::new(values, [outputs]), &device);
         Linear {
             weight: layer.weight.clone(),
@@ -209,7 +209,9 @@ fn exported_policies_act_as_the_sampler_does() {
 fn exported_policies_normalise_observations_as_training_does() {
     let mut run = run([5, 2], 4, 10, 9);
     let mut rows = observations(40, 5, 1);
-    rows.iter_mut().for_each(|x| *x = 100.0 + 3.0 * *x);
+    for x in &mut rows {
+        *x = 100.0 + 3.0 * *x;
+    }
     let mut statistics = RunningStatistics::new(5);
     for row in rows[..100].chunks_exact(5) {
         statistics.update(row.iter().map(|x| f64::from(*x)));
