@@ -15,7 +15,7 @@ pub use description::Description;
 pub use error::PolicyError;
 pub use file::{Tensor, write};
 
-use description::PolicyKind;
+use description::{Activation, PolicyKind};
 use diffusion::Diffusion;
 use network::{Buffers, Builder, Network};
 
@@ -121,7 +121,7 @@ impl Policy {
                 buffers.input([&observation]);
                 network.apply(0, &mut buffers);
                 buffers.x.truncate(self.action_dim());
-                buffers.x.iter_mut().for_each(|x| *x = x.tanh());
+                Activation::Tanh.apply(&mut buffers.x);
                 buffers.x
             }
         };

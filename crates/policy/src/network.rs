@@ -193,7 +193,9 @@ impl<'a> Builder<'a> {
 
     fn batch_norm(&mut self, name: &str) -> Result<&mut Self, PolicyError> {
         let mut mean = self.row(&format!("{name}.mean"))?;
-        mean.values.iter_mut().for_each(|mean| *mean = -*mean);
+        for mean in &mut mean.values {
+            *mean = -*mean;
+        }
         let mut var = self.row(&format!("{name}.var"))?;
         let full_name = format!("{}.{name}.var", self.prefix);
         var.require(&full_name, "at least 0", |var| var >= 0.0)?;

@@ -86,9 +86,15 @@ fn observations_are_normalised_and_clipped() {
     }
 }
 
-/// The best of `count` particles by two critics whose outputs are the action's first component times
+/// The best of `count` particles, which compare by their first component, by two critics whose outputs are the action's first component times
 /// each of `slopes`.
-fn best_of(count: usize, seed: u64, slopes: &[[f32; 2]], head: ValueHead, combine: Combine) -> f32 {
+fn best_of(
+    count: usize,
+    seed: u64,
+    slopes: &[[f32; 2]],
+    head: ValueHead,
+    combine: Combine,
+) -> Vec<f32> {
     let (mut description, mut tensors) = diffusion();
     description.seed = seed;
     tensors.retain(|name, _| !name.starts_with("critics."));
@@ -121,7 +127,7 @@ fn best_of(count: usize, seed: u64, slopes: &[[f32; 2]], head: ValueHead, combin
             combine,
         });
     }
-    act(&(description, tensors))[0]
+    act(&(description, tensors))
 }
 
 #[test]
@@ -134,9 +140,9 @@ fn critics_choose_among_particles() {
         let middle = best_of(32, seed, &[[1.0, -3.0]], scalar, Min);
         assert!(
             smallest < middle && middle < largest,
-            "{smallest} {middle} {largest}"
+            "{smallest:?} {middle:?} {largest:?}"
         );
-        assert!(middle.abs() < largest.abs().min(smallest.abs()));
+        assert!(middle[0].abs() < largest[0].abs().min(smallest[0].abs()));
         assert_eq!(best_of(32, seed, &[[3.0, -1.0]], scalar, Mean), largest);
 
         // More particles of a stream contain the fewer; with equal scores the first is taken.

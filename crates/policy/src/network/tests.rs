@@ -18,8 +18,10 @@ impl Leaves {
     fn add(&mut self, name: &str, rows: usize, columns: usize) {
         let mut values = vec![0.0; MEMBERS * rows * columns];
         NoiseKey::new(5, name).fill_normals(&mut values, columns, 0, 0, 0);
-        if name.ends_with(".var") {
-            values.iter_mut().for_each(|value| *value *= *value);
+        if name.rsplit('.').next() == Some("var") {
+            for value in &mut values {
+                *value *= *value;
+            }
         }
         let shape = [MEMBERS, rows, columns];
         self.0
@@ -232,7 +234,9 @@ fn networks_with_batch_normalisation() {
         for i in 0..2 {
             x = leaves.product(member, &format!("l{i}"), &x);
             x = leaves.batch_norm(member, &format!("bn{i}"), &x);
-            x.iter_mut().for_each(|x| *x = x.max(0.0));
+            for x in &mut x {
+                *x = x.max(0.0);
+            }
         }
         leaves.linear(member, "head", &x)
     });

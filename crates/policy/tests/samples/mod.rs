@@ -15,8 +15,10 @@ pub type Sample = (Description, BTreeMap<String, Tensor>);
 fn add(tensors: &mut BTreeMap<String, Tensor>, name: &str, shape: [usize; 3]) {
     let mut values = vec![0.0; shape.iter().product()];
     NoiseKey::new(1, name).fill_normals(&mut values, shape[2], 0, 0, 0);
-    if name.ends_with(".var") {
-        values.iter_mut().for_each(|value| *value *= *value);
+    if name.rsplit('.').next() == Some("var") {
+        for value in &mut values {
+            *value *= *value;
+        }
     }
     tensors.insert(name.to_owned(), Tensor { shape, values });
 }
