@@ -1,188 +1,70 @@
-//! An environment of your own, and a diffusion policy that learns it in about a minute:
-//! `cargo run --release --example custom_env`.
+//! A task of your own: what an environment must do, then training on it by name.
 //!
-//! Four steps: say what the task is ([`Task`]), make it known by a name ([`register`]), hold it
-//! against what environments promise ([`check_env`]), train.
-
-use std::path::Path;
+//! `cargo run --release --example custom_env` takes about a minute.
 
 use rescore::envs::{
     EnvError, EnvRng, EnvState, NewTask, Outcome, Space, Task, TaskEnv, TaskSettings, check_env,
-    make, register,
-};
-use rescore::{
-    Begin, Config, Environments, Interrupt, Request, RescoreBackend, RunError, RunFolder, Work,
-    dispatch, folder, progress, resolve, start, train,
 };
 
-use rand::RngExt;
-
-/// A sledge on ice that has to come to rest at a mark.
-///
-/// - Observation `[mark - position, velocity]`, in metres and metres per second.
-/// - Action: acceleration within ±2 m/s², for a tenth of a second.
-/// - Reward: minus the distance to the mark, minus a tenth of the speed.
-/// - Never terminates; [`STEPS`] steps.
-struct Sledge {
-    observation_space: Space,
-    action_space: Space,
-    /// Distance to the mark and velocity.
-    state: [f64; 2],
-}
-
-const NAME: &str = "Sledge-v0";
-const STEPS: u32 = 60;
-const SECONDS: f64 = 0.1;
-
-impl Sledge {
-    fn new() -> Result<Self, EnvError> {
-        Ok(Self {
-            // No bounds: nothing keeps a sledge from sliding away.
-            observation_space: Space::uniform(2, f64::NEG_INFINITY, f64::INFINITY)?,
-            action_space: Space::uniform(1, -2.0, 2.0)?,
-            state: [0.0; 2],
-        })
-    }
-}
+/// A sledge on ice that has to come to rest at a mark: it observes distance and velocity, and its
+/// action accelerates it by up to 2 m/s^2 for a tenth of a second.
+struct Sledge([f64; 2], Space, Space);
 
 impl Task for Sledge {
-    fn name(&self) -> &'static str {
-        NAME
+    fn name(&self) -> &str {
+        "Sledge-v0"
     }
-
     fn observation_space(&self) -> &Space {
-        &self.observation_space
+        &self.1
     }
-
     fn action_space(&self) -> &Space {
-        &self.action_space
+        &self.2
     }
-
-    /// All randomness comes from `rng`, so that a seed fixes everything.
     fn reset(&mut self, rng: &mut EnvRng) -> Result<(), EnvError> {
-        self.state = [rng.random_range(-2.0..2.0), rng.random_range(-0.5..0.5)];
+        use rand::RngExt as _;
+        self.0 = [rng.random_range(-2.0..2.0), rng.random_range(-0.5..0.5)];
         Ok(())
     }
-
-    /// The length of the action and that it is finite have been checked.
     fn step(&mut self, action: &[f32]) -> Result<Outcome, EnvError> {
-        let [distance, velocity] = self.state;
-        let acceleration = f64::from(action[0].clamp(-2.0, 2.0));
-        let velocity = velocity + acceleration * SECONDS;
-        let distance = distance - velocity * SECONDS;
-        self.state = [distance, velocity];
-        Ok(Outcome {
-            reward: -distance.abs() - 0.1 * velocity.abs(),
-            terminated: false,
-        })
+        let velocity = self.0[1] + 0.1 * f64::from(action[0].clamp(-2.0, 2.0));
+        self.0 = [self.0[0] - 0.1 * velocity, velocity];
+        let (reward, terminated) = (-self.0[0].abs() - 0.1 * velocity.abs(), false);
+        Ok(Outcome { reward, terminated })
     }
-
     fn observation(&self) -> &[f64] {
-        &self.state
+        &self.0
     }
-
     /// With these two a run can be interrupted and resumed exactly.
     fn save(&self, state: &mut EnvState) -> Result<(), EnvError> {
-        state.put_f64("state", &self.state);
+        state.put_f64("state", &self.0);
         Ok(())
     }
-
     fn restore(&mut self, state: &EnvState) -> Result<(), EnvError> {
-        self.state.copy_from_slice(state.f64("state", 2)?);
+        self.0.copy_from_slice(state.f64("state", 2)?);
         Ok(())
     }
-}
-
-/// What `cargo xtask train --algo dpmd --env Sledge-v0 --set ...` would make of these settings.
-fn configuration() -> Result<Config, RunError> {
-    let settings = [
-        "steps=6000",
-        "lr=1e-3",
-        "target.tau=0.02",
-        "hidden_dims=[64, 64]",
-        "particles=4",
-        "denoising_steps=10",
-        "temperature.every=5",
-        "updates_per_step=0.5",
-        "warmup_steps=1000",
-        "evaluation.every=1000",
-        "evaluation.episodes=20",
-        "checkpoint_every=3000",
-    ];
-    resolve(&Request {
-        algo: Some("dpmd".into()),
-        env: Some(NAME.into()),
-        set: settings.map(String::from).into(),
-        ..Request::default()
-    })
-}
-
-struct Training<'a> {
-    config: &'a Config,
-    envs: Environments,
-    folder: &'a RunFolder,
-    interrupt: &'a Interrupt,
-}
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        train::<B>(
-            self.config,
-            self.envs,
-            self.folder,
-            Begin::Fresh,
-            self.interrupt,
-            device,
-        )
-    }
-}
-
-/// Steps and mean returns of the evaluations.
-fn evaluations(folder: &Path) -> Result<Vec<(String, f64)>, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(folder.join("eval.csv"))?;
-    text.lines()
-        .skip(1)
-        .map(|line| {
-            let mut columns = line.split(',');
-            let step = columns.next().unwrap_or_default().to_owned();
-            let mean = columns.nth(1).unwrap_or_default().parse()?;
-            Ok((step, mean))
-        })
-        .collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(|| progress::LogWriter)
-        .init();
-    // From here on everything that takes a task's name knows this one: evaluations, too.
-    let sledge = NewTask::new(NAME, |_| Ok(TaskEnv::new(Sledge::new()?)));
-    register(sledge.time_limit(STEPS).sequential())?;
-    let report = check_env(|| make(NAME, &TaskSettings::default()), 2_000)?;
-    println!("{NAME} keeps what an environment promises: {report:?}");
-
-    let config = configuration()?;
-    let envs = Environments::new(&config)?;
-    let folder = folder::create(None, &config, start(&config))?;
-    let work = Training {
-        config: &config,
-        envs,
-        folder: &folder,
-        interrupt: &Interrupt::install()?,
+    let make = |_: &TaskSettings| {
+        let observations = Space::uniform(2, f64::NEG_INFINITY, f64::INFINITY)?;
+        let actions = Space::uniform(1, -2.0, 2.0)?;
+        Ok(TaskEnv::new(Sledge([0.0; 2], observations, actions))?)
     };
-    dispatch(&config, work)??;
-
-    let evaluations = evaluations(folder.path())?;
-    for (step, mean_return) in &evaluations {
-        println!("step {step:>5}: mean return {mean_return:.1}");
-    }
-    println!("{}", folder.path().display());
-    // Doing nothing gives -77 on average, random actions -103, a well-tuned linear controller -8.7.
-    match evaluations.last() {
-        Some((_, mean_return)) if *mean_return > -25.0 => Ok(()),
-        _ => Err("it did not learn".into()),
-    }
+    rescore::envs::register(NewTask::new("Sledge-v0", make).time_limit(60))?;
+    check_env(
+        || rescore::envs::make("Sledge-v0", &TaskSettings::default()),
+        2_000,
+    )?;
+    let set = [
+        "lr=1e-3",
+        "hidden_dims=[64, 64]",
+        "target.tau=0.02",
+        "updates_per_step=0.5",
+        "warmup_steps=1000",
+        "evaluation.every=2000",
+        "steps=6000",
+    ];
+    println!("{}", rescore::run("dpmd", "Sledge-v0", &set)?.display());
+    Ok(())
 }

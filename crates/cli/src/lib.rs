@@ -15,6 +15,7 @@ mod error;
 mod policy;
 #[cfg(feature = "render")]
 pub mod render;
+mod run;
 #[cfg(feature = "developer")]
 mod soak;
 mod start;
@@ -31,4 +32,5 @@ pub use rescore_runner::{
     folder, progress, resolve, train,
 };
 pub use rescore_store as store;
+pub use run::{run, run_in};
 pub use start::start;

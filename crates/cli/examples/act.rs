@@ -1,0 +1,25 @@
+//! Loads a trained policy and acts: `cargo run --release --example act -- RUN_DIR`. Without a folder
+//! it trains one first, for a few seconds.
+
+use rescore::{Policy, envs, resolve};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = match std::env::args_os().nth(1) {
+        Some(folder) => folder.into(),
+        None => rescore::run("sac", "Pendulum-v1", &["steps=2000"])?,
+    };
+    let policy = Policy::load(&folder)?;
+    let config = resolve(&rescore::Request::of_run(&folder))?;
+    let mut env = envs::make(&config.env, &config.task)?;
+    let (mut observation, mut sum) = (env.reset(Some(0))?, 0.0);
+    loop {
+        let step = env.step(&policy.act(&observation)?)?;
+        sum += step.reward;
+        if step.terminated || step.truncated {
+            break;
+        }
+        observation = step.observation;
+    }
+    println!("return {sum:.1}");
+    Ok(())
+}
