@@ -1,7 +1,9 @@
 //! What the whole-program tests share.
 
+pub mod fixtures;
 #[cfg(feature = "mujoco")]
 pub mod golden;
+pub mod modern;
 pub mod parity;
 pub mod program;
 pub mod runs;

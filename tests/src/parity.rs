@@ -5,10 +5,10 @@
 //! `tests/fixtures/README.md`. [`check`] reads every file and accounts for every array: an array
 //! that no check claims is an error, as is a file that the index lists and the folder lacks.
 
-mod common;
+pub(crate) mod common;
 mod compare;
-mod fixture;
-mod pieces;
+pub(crate) mod fixture;
+pub(crate) mod pieces;
 mod updates;
 
 use std::{collections::BTreeMap, fmt, path::Path};

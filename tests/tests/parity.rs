@@ -2,22 +2,16 @@
 //!
 //! Reads the folder named by `RESCORE_FIXTURES`, by default `tests/fixtures`.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use burn::backend::{Flex, NdArray};
-use rescore_tests::parity::{Tolerances, check};
+use rescore_tests::{
+    fixtures::{change, copy_of, default_folder},
+    parity::{Tolerances, check},
+};
 
 fn folder() -> PathBuf {
-    // A relative folder is relative to the workspace, wherever cargo starts the test.
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    env::var_os("RESCORE_FIXTURES").map_or_else(default_folder, |folder| workspace.join(folder))
-}
-
-fn default_folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    rescore_tests::fixtures::folder("RESCORE_FIXTURES", "fixtures")
 }
 
 #[test]
@@ -44,12 +38,12 @@ fn check_on_gpu<B: rescore_kernels::RescoreBackend>(name: &str) -> anyhow::Resul
         "pieces_O5_A3_s0.safetensors",
         "updates_O5_A3_s0.safetensors",
     ];
-    let copy = copy_of(&small)?;
-    let all = env::var_os("RESCORE_FIXTURES").is_some();
-    let folder = if all {
-        folder()
-    } else {
+    let copy = copy_of("fixtures", &small)?;
+    let named = folder();
+    let folder = if named == default_folder("fixtures") {
         copy.path().to_owned()
+    } else {
+        named
     };
     println!("{}", check::<B>(&folder, name, Tolerances::GPU)?);
     Ok(())
@@ -72,35 +66,6 @@ mod cuda {
     fn agrees_with_the_fixtures() -> anyhow::Result<()> {
         super::check_on_gpu::<burn::backend::Cuda>("cuda")
     }
-}
-
-/// A copy of the files `names` of the default folder, and an index that lists only them.
-fn copy_of(names: &[&str]) -> anyhow::Result<tempfile::TempDir> {
-    let copy = tempfile::tempdir()?;
-    let text = fs::read_to_string(default_folder().join("index.json"))?;
-    let mut index: serde_json::Value = serde_json::from_str(&text)?;
-    if let Some(files) = index["files"].as_object_mut() {
-        files.retain(|name, _| names.contains(&name.as_str()));
-    }
-    fs::write(copy.path().join("index.json"), index.to_string())?;
-    for name in names {
-        fs::copy(default_folder().join(name), copy.path().join(name))?;
-    }
-    Ok(copy)
-}
-
-/// Adds `change` to the first value of the `f32` array `array` in `file`.
-fn change(folder: &tempfile::TempDir, file: &str, array: &str, change: f32) -> anyhow::Result<()> {
-    let path = folder.path().join(file);
-    let mut bytes = fs::read(&path)?;
-    let data = {
-        let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
-        tensors.tensor(array)?.data().as_ptr() as usize - bytes.as_ptr() as usize
-    };
-    let value = f32::from_le_bytes(bytes[data..data + 4].try_into()?);
-    bytes[data..data + 4].copy_from_slice(&(value + change).to_le_bytes());
-    fs::write(path, bytes)?;
-    Ok(())
 }
 
 fn error_of(folder: &tempfile::TempDir) -> String {
@@ -132,9 +97,9 @@ fn one_changed_number_is_noticed() -> anyhow::Result<()> {
         (updates, "sdac.step1.draw.noise2", "sdac.step1.out.weights"),
         (updates, "sac.step0.batch.reward", "sac.step0.out.q_backup"),
     ] {
-        let folder = copy_of(&[file])?;
+        let folder = copy_of("fixtures", &[file])?;
         check::<Flex>(folder.path(), "flex", Tolerances::CPU)?;
-        change(&folder, file, array, 0.01)?;
+        change(folder.path(), file, array, 0.01)?;
         let message = error_of(&folder);
         assert!(message.contains(file), "{array}: {message}");
         assert!(message.contains(named), "{array}: {message}");
@@ -153,7 +118,7 @@ fn an_empty_folder_fails() -> anyhow::Result<()> {
 
 #[test]
 fn a_missing_file_fails() -> anyhow::Result<()> {
-    let folder = copy_of(&["common.safetensors"])?;
+    let folder = copy_of("fixtures", &["common.safetensors"])?;
     fs::remove_file(folder.path().join("common.safetensors"))?;
     assert!(error_of(&folder).contains("common.safetensors is listed"));
     Ok(())
@@ -162,7 +127,7 @@ fn a_missing_file_fails() -> anyhow::Result<()> {
 /// An array that the index lists but no check claims.
 #[test]
 fn an_unknown_array_fails() -> anyhow::Result<()> {
-    let folder = copy_of(&["common.safetensors"])?;
+    let folder = copy_of("fixtures", &["common.safetensors"])?;
     let path = folder.path().join("common.safetensors");
     let values = 1.0_f32.to_le_bytes();
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &values)?;

@@ -9,10 +9,14 @@ use crate::names::DEVELOPER;
 use crate::program::{self, Physics};
 
 /// Whole-program tests that print a summary line and read a folder named by a variable.
-const SUMMARISED: &[&str] = &["parity", "golden"];
+const SUMMARISED: &[&str] = &["parity", "modern", "golden"];
 
 /// Variables that name folders for the tests.
-const FOLDERS: &[&str] = &["RESCORE_FIXTURES", "RESCORE_GOLDEN"];
+const FOLDERS: &[&str] = &[
+    "RESCORE_FIXTURES",
+    "RESCORE_FIXTURES_MODERN",
+    "RESCORE_GOLDEN",
+];
 
 /// What the names on the command line stand for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,7 +28,16 @@ struct Selection {
 }
 
 /// Test programs that have tests which compute on a GPU.
-const ON_GPU: [&str; 6] = ["--test", "gpu_kernels", "--test", "gpu", "--test", "parity"];
+const ON_GPU: [&str; 8] = [
+    "--test",
+    "gpu_kernels",
+    "--test",
+    "gpu",
+    "--test",
+    "parity",
+    "--test",
+    "modern",
+];
 
 /// Runs the tests (those that compute on the GPU backends among `backends`, or else those that
 /// `names` stand for, or else all that need no GPU) and returns the exit code of cargo.

@@ -8,7 +8,7 @@ use burn::{
         backend::Backend,
     },
 };
-use rescore_critics::{Critics, Head};
+use rescore_critics::{Critics, Head, Support};
 use rescore_kernels::{Combine, RescoreBackend};
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
@@ -65,33 +65,38 @@ pub fn target<B: Backend>(
     outputs: Tensor<B, 3>,
     step: Step<B>,
 ) -> Target<B> {
-    let Step {
-        rewards,
-        terminated,
-        gamma,
-        penalty,
-    } = step;
     match head {
         Head::Scalar => {
             let values = combine.values(head.values(outputs));
-            let values = match penalty {
+            let values = match step.penalty {
                 Some(penalty) => values - penalty,
                 None => values,
             };
-            Target::Values(td_target(rewards, terminated, values, gamma))
+            let values = td_target(step.rewards, step.terminated, values, step.gamma);
+            Target::Values(values)
         }
         Head::Categorical(support) => {
-            let probabilities = support.combined(combine, softmax(outputs, 2));
-            let atoms = support.locations(&rewards.device()).unsqueeze_dim::<2>(0);
-            let next = match penalty {
-                Some(penalty) => atoms - penalty.unsqueeze_dim(1),
-                None => atoms,
-            };
-            let discount = terminated.neg().add_scalar(1.0).mul_scalar(gamma);
-            let returns = rewards.unsqueeze_dim(1) + discount.unsqueeze_dim(1) * next;
-            Target::Distributions(support.project(probabilities, returns))
+            let next = support.combined(combine, softmax(outputs, 2));
+            Target::Distributions(target_distribution(support, next, step))
         }
     }
+}
+
+/// The distribution of `r + gamma (1 - terminated) (next - penalty)` over the atoms, where `next` has
+/// the distribution `[batch, atoms]` (Bellemare, Dabney and Munos 2017, algorithm 1).
+pub fn target_distribution<B: Backend>(
+    support: Support,
+    next: Tensor<B, 2>,
+    step: Step<B>,
+) -> Tensor<B, 2> {
+    let atoms = support.locations(&next.device()).unsqueeze_dim::<2>(0);
+    let atoms = match step.penalty {
+        Some(penalty) => atoms - penalty.unsqueeze_dim(1),
+        None => atoms,
+    };
+    let discount = step.terminated.neg().add_scalar(1.0).mul_scalar(step.gamma);
+    let returns = step.rewards.unsqueeze_dim(1) + discount.unsqueeze_dim(1) * atoms;
+    support.project(next, returns)
 }
 
 /// Losses of all members, `[members]`, for outputs `[members, batch, outputs]`: mean squared errors

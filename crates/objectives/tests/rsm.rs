@@ -6,10 +6,9 @@ use burn::{
     tensor::{Int, Tensor},
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, ScheduleKind};
-use rescore_kernels::{
-    Initializer, Noise, NoiseKey, Parameters, unflatten_particles, value_and_grad,
-};
-use rescore_objectives::rsm::{self, QNormalization, QStatistics};
+use rescore_kernels::{Activation, Noise, NoiseKey, unflatten_particles};
+use rescore_nn::{Initializer, Shape, Tree, input_gradient, leaves, value_and_grad};
+use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics};
 
 type Differentiable = Autodiff<Flex>;
 
@@ -44,7 +43,7 @@ fn the_reverse_sampling_loss_is_that_of_all_samples_evaluated_one_by_one() {
     let weights = rsm::max_entropy_weights(normal("q", [BATCH, SAMPLES]));
 
     let leaf = Tensor::<Differentiable, 2>::from_inner(pred.clone()).require_grad();
-    let loss = rsm::reverse_sampling_loss(
+    let loss = rsm::noise_error(
         leaf.clone(),
         Tensor::from_inner(noise.clone()),
         Tensor::from_inner(weights.clone()),
@@ -150,38 +149,39 @@ fn reverse_samples_invert_the_forward_process_inside_the_box() {
     assert!((SAMPLES..2 * SAMPLES * DIM).contains(&clipped), "{clipped}");
 }
 
-/// Everything that the denoising loss takes besides the network.
+/// What the denoising loss takes besides the network.
 struct Batch {
     schedule: NoiseSchedule,
-    observations: Tensor<Flex, 2>,
-    actions: Tensor<Flex, 2>,
-    times: Tensor<Flex, 1, Int>,
-    noise: Tensor<Flex, 2>,
-    weights: Tensor<Flex, 1>,
+    rows: DenoisingRows<Flex>,
 }
 
 impl Batch {
     fn new() -> Self {
         Self {
             schedule: NoiseSchedule::new(ScheduleKind::Linear, 20, 0.8),
-            observations: normal("observations", [BATCH, 2]),
-            actions: normal("actions", [BATCH, DIM]).clamp(-1.0, 1.0),
-            times: Tensor::from_ints([0, 3, 8, 13, 19], &FlexDevice),
-            noise: normal("noise", [BATCH, DIM]),
-            weights: Tensor::from_floats([0.1, 3.0, 1.0, 0.0, 20.0], &FlexDevice),
+            rows: DenoisingRows {
+                observations: normal("observations", [BATCH, 2]),
+                actions: normal("actions", [BATCH, DIM]).clamp(-1.0, 1.0),
+                times: Tensor::from_ints([0, 3, 8, 13, 19], &FlexDevice),
+                noise: normal("noise", [BATCH, DIM]),
+                weights: Tensor::from_floats([0.1, 3.0, 1.0, 0.0, 20.0], &FlexDevice),
+            },
         }
     }
 
     fn loss(&self, policy: &Denoiser<Flex>) -> f64 {
-        values(&rsm::weighted_denoising_loss(
-            policy,
-            &self.schedule,
-            self.observations.clone(),
-            self.actions.clone(),
-            self.times.clone(),
-            self.noise.clone(),
-            self.weights.clone(),
-        ))[0]
+        let rows = self.rows.clone();
+        values(&rsm::weighted_denoising_loss(policy, &self.schedule, rows))[0]
+    }
+
+    /// Squared errors of every entry.
+    fn errors(&self, policy: &Denoiser<Flex>) -> Vec<f64> {
+        let rows = self.rows.clone();
+        let noise = values(&rows.noise);
+        let noisy = (self.schedule).add_noise(rows.actions, rows.times.clone(), rows.noise);
+        let pred = policy.forward(rows.observations, noisy, rows.times, 20);
+        let pairs = values(&pred).into_iter().zip(noise);
+        pairs.map(|(e, n)| (e - n).powi(2)).collect()
     }
 }
 
@@ -189,27 +189,96 @@ fn policy() -> Denoiser<Flex> {
     let shape = DenoiserShape {
         observation_dim: 2,
         action_dim: DIM,
-        hidden_dims: vec![8, 8],
+        trunk: Shape::Mlp {
+            hidden_dims: vec![8, 8],
+            activation: Activation::Mish,
+            initializer: Initializer::LecunNormal,
+        },
     };
     let key = NoiseKey::new(0, "policy");
     Denoiser::init(&shape, Initializer::LecunNormal, key, &FlexDevice)
 }
 
-/// The definition, from the network's outputs.
+/// The definition, from the network's outputs; errors beyond a limit count as the limit.
 #[test]
 fn the_denoising_loss_is_the_weighted_mean_square() {
     let (batch, policy) = (Batch::new(), policy());
-    let noisy = batch.schedule.add_noise(
-        batch.actions.clone(),
-        batch.times.clone(),
-        batch.noise.clone(),
+    let (errors, w) = (batch.errors(&policy), values(&batch.rows.weights));
+    let mean = |limit: f64| {
+        let errors = errors.iter().enumerate();
+        let terms = errors.map(|(i, error)| w[i / DIM] * error.min(limit));
+        terms.sum::<f64>() / (BATCH * DIM) as f64
+    };
+    assert_close(&[batch.loss(&policy)], &[mean(f64::INFINITY)], 1e-6);
+    let limit = 0.5;
+    let rows = batch.rows.clone();
+    let clipped = rsm::clipped_denoising_loss(&policy, &batch.schedule, rows, limit);
+    assert_close(&values(&clipped), &[mean(limit)], 1e-6);
+    assert!(mean(limit) < mean(f64::INFINITY), "the limit must be one");
+}
+
+/// Beyond the limit there is no gradient: with a limit of 0 there is none at all.
+#[test]
+fn clipped_errors_have_no_gradient() {
+    let (batch, policy) = (Batch::new(), policy());
+    let gradient = |limit: f64| {
+        let (_, gradient, ()) = value_and_grad(&policy, |policy| {
+            let rows = batch.rows.clone().lifted();
+            let loss = rsm::clipped_denoising_loss(policy, &batch.schedule, rows, limit);
+            (loss, ())
+        });
+        gradient
+    };
+    assert!(dot(&gradient(0.0), &gradient(0.0)) == 0.0);
+    let (_, whole, ()) = value_and_grad(&policy, |policy| {
+        let rows = batch.rows.clone().lifted();
+        (
+            rsm::weighted_denoising_loss(policy, &batch.schedule, rows),
+            (),
+        )
+    });
+    let unlimited = gradient(1e6);
+    let [a, b] = [dot(&whole, &unlimited), dot(&whole, &whole)];
+    assert!((a / b - 1.0).abs() < 1e-6, "{a}, {b}");
+}
+
+/// A row for each particle, its state's observation with it.
+#[test]
+fn rows_of_particles_are_in_the_order_of_states() {
+    let particles = 2;
+    let all = normal("particles", [BATCH * particles, DIM]);
+    let rows = DenoisingRows::of_particles(
+        normal("observations", [BATCH, 2]),
+        unflatten_particles(all.clone(), BATCH),
+        Tensor::from_ints([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &FlexDevice),
+        unflatten_particles(all.clone(), BATCH),
+        normal("weights", [BATCH, particles]),
     );
-    let pred = policy.forward(batch.observations.clone(), noisy, batch.times.clone(), 20);
-    let (e, n, w) = (values(&pred), values(&batch.noise), values(&batch.weights));
-    let sum: f64 = (0..BATCH * DIM)
-        .map(|i| w[i / DIM] * (e[i] - n[i]).powi(2))
-        .sum();
-    assert_close(&[batch.loss(&policy)], &[sum / (BATCH * DIM) as f64], 1e-6);
+    assert_eq!(values(&rows.actions), values(&all));
+    assert_eq!(values(&rows.noise), values(&all));
+    let weights = values(&normal("weights", [BATCH, particles]));
+    assert_eq!(values(&rows.weights), weights);
+    let observations = values(&normal("observations", [BATCH, 2]));
+    let of_rows = values(&rows.observations);
+    for (row, observation) in of_rows.chunks(2).enumerate() {
+        assert_eq!(observation, &observations[row / particles * 2..][..2]);
+    }
+}
+
+/// The error of the mean of all samples' noise has the gradient of all samples' errors.
+#[test]
+fn the_regression_loss_has_the_gradient_of_all_samples() {
+    let noise = unflatten_particles(normal("noise", [BATCH * SAMPLES, DIM]), BATCH);
+    let weights = rsm::max_entropy_weights(normal("q", [BATCH, SAMPLES]));
+    let target = rsm::mean_noise(noise.clone(), weights.clone());
+    let (_, by_mean) = input_gradient(normal("pred", [BATCH, DIM]), |pred| {
+        rsm::regression_loss(pred, Tensor::from_inner(target))
+    });
+    let (_, by_all) = input_gradient(normal("pred", [BATCH, DIM]), |pred| {
+        let (noise, weights) = (Tensor::from_inner(noise), Tensor::from_inner(weights));
+        rsm::noise_error(pred, noise, weights).mul_scalar(SAMPLES as f64)
+    });
+    assert_close(&values(&by_mean), &values(&by_all), 1e-6);
 }
 
 /// Along random directions in the space of all parameters. The difference quotient with a step of
@@ -219,15 +288,8 @@ fn the_denoising_loss_is_the_weighted_mean_square() {
 fn the_gradient_of_the_denoising_loss_agrees_with_finite_differences() {
     let (batch, policy) = (Batch::new(), policy());
     let (_, gradient, ()) = value_and_grad(&policy, |policy| {
-        let loss = rsm::weighted_denoising_loss(
-            policy,
-            &batch.schedule,
-            Tensor::from_inner(batch.observations.clone()),
-            Tensor::from_inner(batch.actions.clone()),
-            Tensor::from_inner(batch.times.clone()),
-            Tensor::from_inner(batch.noise.clone()),
-            Tensor::from_inner(batch.weights.clone()),
-        );
+        let rows = batch.rows.clone().lifted();
+        let loss = rsm::weighted_denoising_loss(policy, &batch.schedule, rows);
         (loss, ())
     });
     for direction in 0..5 {
@@ -246,40 +308,24 @@ fn the_gradient_of_the_denoising_loss_agrees_with_finite_differences() {
 
 /// `policy` moved by `step` along a random direction, by 0.1 a parameter and unit of `step`.
 fn moved(policy: &Denoiser<Flex>, direction: u32, step: f64) -> Denoiser<Flex> {
-    policy.map(&mut |name, layer| {
-        let [rows, columns] = layer.weight.dims();
-        let key = NoiseKey::new(2, name);
+    policy.map::<Flex>("", &mut |leaf, tensor| {
+        let [_, rows, columns] = tensor.dims();
+        let key = NoiseKey::new(2, leaf.name);
         let noise = Noise {
             key,
             counter: direction,
         };
-        // one more row than the weight has: the bias
-        let random = noise.normal([rows + 1, columns], &FlexDevice);
-        let random: Tensor<Flex, 2> = random.mul_scalar(step * 0.1);
-        let mut layer = layer.clone();
-        layer.weight = layer.weight + random.clone().slice([0..rows]);
-        layer.bias = layer.bias + random.slice([rows..rows + 1]).squeeze_dim(0);
-        layer
+        let random: Tensor<Flex, 2> = noise.normal([rows, columns], &FlexDevice);
+        tensor.clone() + random.mul_scalar(step * 0.1).unsqueeze_dim(0)
     })
 }
 
 fn zeros(policy: &Denoiser<Flex>) -> Denoiser<Flex> {
-    policy.map(&mut |_, layer| {
-        let mut layer = layer.clone();
-        layer.weight = layer.weight.zeros_like();
-        layer.bias = layer.bias.zeros_like();
-        layer
-    })
+    policy.map::<Flex>("", &mut |_, tensor| tensor.zeros_like())
 }
 
 fn dot(a: &Denoiser<Flex>, b: &Denoiser<Flex>) -> f64 {
-    let product = |x: Vec<f64>, y: Vec<f64>| x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>();
-    let (a, b) = (a.layers(), b.layers());
-    a.iter()
-        .zip(&b)
-        .map(|((_, a), (_, b))| {
-            product(values(&a.weight), values(&b.weight))
-                + product(values(&a.bias), values(&b.bias))
-        })
-        .sum()
+    let pairs = leaves(a).into_iter().zip(leaves(b));
+    let products = pairs.map(|((.., a), (.., b))| (a * b).sum());
+    products.map(|product| values(&product)[0]).sum()
 }

@@ -41,7 +41,7 @@ pub fn check<B: RescoreBackend>(
 }
 
 /// `schedule.{kind}_{scale}_T{steps}.{coefficient}`; the scale contains a point.
-fn schedule(name: &str) -> Result<Vec<f64>> {
+pub fn schedule(name: &str) -> Result<Vec<f64>> {
     let parse = || {
         let (_, rest) = name.split_once('.')?;
         let (setting, coefficient) = rest.rsplit_once('.')?;

@@ -85,8 +85,10 @@ impl Fixture {
             let shape: Vec<String> = view.shape().iter().map(ToString::to_string).collect();
             let described = format!("{kind}[{}]", shape.join(","));
             let listed = entry.tensors.get(&array);
+            // The second, double-precision value of a result need not be listed.
+            let twin = listed.is_none() && array.contains(".out64.");
             ensure!(
-                listed == Some(&described),
+                twin || listed == Some(&described),
                 "{name}:{array} is {described}, but the index says {listed:?}"
             );
             let shape = view.shape().to_vec();

@@ -2,15 +2,15 @@
 //! differ.
 
 use burn::{
-    backend::{Autodiff, Flex, flex::FlexDevice},
+    backend::{Flex, flex::FlexDevice},
     tensor::{Int, Tensor, TensorData},
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler, ScheduleKind};
 use rescore_kernels::{
-    Initializer, Noise, NoiseKey, Precision, adam::Adam, flatten_particles, unflatten_particles,
-    value_and_grad,
+    Activation, Noise, NoiseKey, Precision, flatten_particles, unflatten_particles,
 };
-use rescore_objectives::rsm::{self, QNormalization, QStatistics};
+use rescore_nn::{Adam, AdamSettings, Initializer, Shape, value_and_grad};
+use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics, ReverseRows};
 
 use crate::mixture::{self, Point};
 
@@ -75,11 +75,15 @@ pub fn train(objective: Objective, updates: u32, seed: u64) -> Denoiser<Flex> {
     let shape = DenoiserShape {
         observation_dim: 1,
         action_dim: 2,
-        hidden_dims: vec![64, 64, 64],
+        trunk: Shape::Mlp {
+            hidden_dims: vec![64, 64, 64],
+            activation: Activation::Mish,
+            initializer: Initializer::LecunNormal,
+        },
     };
     let init = NoiseKey::new(seed, "init");
     let mut policy = Denoiser::init(&shape, Initializer::LecunNormal, init, &device);
-    let mut optimizer = Adam::new(&policy);
+    let mut optimizer = Adam::new(&policy, AdamSettings::default());
     for update in 0..updates {
         let gradient = gradient(&policy, objective, seed, update);
         let progress = f64::from(update) / f64::from(updates);
@@ -112,17 +116,15 @@ fn gradient(
     let noise = stream("noise").normal::<Flex>([batch, 2], &device);
 
     let denoising = |weights: Tensor<Flex, 1>| {
-        let (actions, noise) = (actions.clone(), noise.clone());
+        let rows = DenoisingRows {
+            observations: observations(batch),
+            actions: actions.clone(),
+            times: times.clone(),
+            noise: noise.clone(),
+            weights,
+        };
         let (_, gradient, ()) = value_and_grad(policy, |policy| {
-            let loss = rsm::weighted_denoising_loss(
-                policy,
-                &schedule,
-                observations(batch),
-                Tensor::from_inner(actions),
-                Tensor::from_inner(times.clone()),
-                Tensor::from_inner(noise),
-                Tensor::from_inner(weights),
-            );
+            let loss = rsm::weighted_denoising_loss(policy, &schedule, rows.lifted());
             (loss, ())
         });
         gradient
@@ -144,15 +146,16 @@ fn gradient(
                 rsm::reverse_samples(&schedule, noisy.clone(), times.clone(), reverse.clone());
             let scaled_q = q(flatten_particles(clean)).div_scalar(TEMPERATURE);
             let weights = rsm::max_entropy_weights(scaled_q.reshape([batch, count]));
+            let rows = ReverseRows {
+                observations: observations(batch),
+                noisy,
+                times,
+                noise: reverse,
+                weights,
+            };
             let (_, gradient, ()) = value_and_grad(policy, |policy| {
-                let noise_pred = policy.forward(
-                    observations(batch),
-                    Tensor::from_inner(noisy),
-                    Tensor::from_inner(times),
-                    schedule.num_steps(),
-                );
-                let (reverse, weights) = (Tensor::from_inner(reverse), Tensor::from_inner(weights));
-                (rsm::reverse_sampling_loss(noise_pred, reverse, weights), ())
+                let loss = rsm::reverse_sampling_loss(policy, &schedule, rows.lifted());
+                (loss, ())
             });
             gradient
         }
@@ -162,8 +165,7 @@ fn gradient(
 /// `count` samples of the trained model: the denoising chain from unit normals.
 pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
     let sampler = Sampler::new(&schedule(), 1, 1.0, Precision::F32);
-    let observations = Tensor::<Flex, 2>::zeros([count, 1], &FlexDevice);
-    let chain = sampler.all(policy, observations, &sampler.noise(key, 0));
+    let chain = sampler.all(policy, observations(count), &sampler.noise(key, 0));
     let values: Vec<f32> = chain.to_data().iter::<f32>().collect();
     values.chunks_exact(2).map(|p| [p[0], p[1]]).collect()
 }
@@ -174,7 +176,7 @@ fn q(actions: Tensor<Flex, 2>) -> Tensor<Flex, 1> {
 }
 
 /// There is one state only.
-fn observations(count: usize) -> Tensor<Autodiff<Flex>, 2> {
+fn observations(count: usize) -> Tensor<Flex, 2> {
     Tensor::zeros([count, 1], &FlexDevice)
 }
 

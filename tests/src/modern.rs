@@ -1,0 +1,158 @@
+//! Checks the parts of modern critics and of the diffusion algorithms built on them against numbers
+//! that an independent implementation computed.
+//!
+//! A fixture folder holds `index.json` and safetensors files, described in
+//! `tests/fixtures_modern/README.md`. As for [`crate::parity`], an array that no check claims is an
+//! error.
+
+mod actor;
+mod critic;
+mod networks;
+mod particles;
+mod results;
+mod returns;
+mod statistics;
+mod truncated;
+
+use std::{fmt, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use rescore_kernels::RescoreBackend;
+
+use crate::parity::{
+    Comparison,
+    common::schedule,
+    fixture::{Fixture, Index},
+};
+use results::Results;
+
+/// Allowed deviations.
+#[derive(Debug, Clone, Copy)]
+pub struct Tolerances {
+    /// Of single-precision expected values, `|a - b| / max(1, |b|)`: both sides round.
+    pub single: f64,
+    /// Of double-precision expected values, likewise.
+    pub double: f64,
+    /// Of gradients, in units of the largest entry of each leaf: small numbers pass any other test.
+    pub gradient: f64,
+}
+
+impl Tolerances {
+    /// For backends that compute in `f32` on the CPU.
+    pub const CPU: Self = Self {
+        single: 2e-5,
+        double: 1e-5,
+        gradient: 1e-4,
+    };
+
+    /// For GPUs.
+    pub const GPU: Self = Self {
+        single: 1e-4,
+        double: 1e-4,
+        gradient: 1e-3,
+    };
+}
+
+/// What [`check`] compared.
+#[derive(Debug)]
+pub struct Report {
+    /// Files read.
+    pub files: usize,
+    /// Name of the backend.
+    pub backend: String,
+    /// All comparisons.
+    pub comparison: Comparison,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "modern: {} files, backend {}, {} arrays, worst {:.2} of its tolerance in {}",
+            self.files,
+            self.backend,
+            self.comparison.arrays(),
+            self.comparison.worst(),
+            self.comparison.worst_at()
+        )
+    }
+}
+
+/// Checks every file in `folder` on the backend `B`; those of whole updates are left out.
+///
+/// # Errors
+/// When the folder is empty or differs from its index, when an array is unknown or missing, or
+/// when a value deviates by more than its tolerance; the message names file and array.
+pub fn check<B: RescoreBackend>(
+    folder: &Path,
+    backend: &str,
+    tolerances: Tolerances,
+) -> Result<Report> {
+    let device = B::Device::default();
+    let mut comparison = Comparison::default();
+    let mut files = 0;
+    for (name, entry) in &Index::read(folder)?.files {
+        let mut results = Results::default();
+        if name.starts_with("updates_") {
+            continue;
+        }
+        let mut fixture = Fixture::read(folder, name, entry)?;
+        if name.starts_with("common") {
+            schedules(&mut fixture, &mut comparison, tolerances)
+                .and_then(|()| truncated::table::<B>(&mut fixture, &mut results, &device))
+        } else if name.starts_with("pieces_") {
+            pieces::<B>(&mut fixture, &mut results, &device)
+        } else {
+            anyhow::bail!("{name}: no check is known for files of this name")
+        }
+        .and_then(|()| results.compare(&mut fixture, &mut comparison, tolerances))
+        .with_context(|| name.clone())?;
+        fixture.all_used()?;
+        files += 1;
+    }
+    ensure!(files > 0, "{}: nothing to compare", folder.display());
+    comparison.verdict()?;
+    Ok(Report {
+        files,
+        backend: backend.to_owned(),
+        comparison,
+    })
+}
+
+fn pieces<B: RescoreBackend>(
+    fixture: &mut Fixture,
+    results: &mut Results,
+    device: &B::Device,
+) -> Result<()> {
+    statistics::norms::<B>(fixture, results, device)?;
+    statistics::running(fixture, results)?;
+    critic::scalar::<B>(fixture, results, device)?;
+    critic::residual_stack::<B>(fixture, results, device)?;
+    critic::batch_norm::<B>(fixture, results, device)?;
+    returns::check::<B>(fixture, results, device)?;
+    particles::weights::<B>(fixture, results, device)?;
+    particles::temperature::<B>(fixture, results, device)?;
+    actor::losses::<B>(fixture, results, device)?;
+    actor::chains::<B>(fixture, results, device)?;
+    truncated::sdac::<B>(fixture, results, device)
+}
+
+/// `schedule.{kind}_{scale}_T{steps}.{coefficient}` and the same in double precision.
+fn schedules(
+    fixture: &mut Fixture,
+    comparison: &mut Comparison,
+    tolerances: Tolerances,
+) -> Result<()> {
+    for name in fixture.names("schedule") {
+        let double = name.starts_with("schedule64.");
+        let tolerance = if double {
+            tolerances.double
+        } else {
+            tolerances.single
+        };
+        let at = fixture.at(&name);
+        let expected = &fixture.array(&name)?.values;
+        comparison.array(&at, &schedule(&name)?, expected, tolerance)?;
+    }
+    Ok(())
+}

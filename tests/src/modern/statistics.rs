@@ -1,0 +1,109 @@
+//! Norms, and running statistics of observations.
+
+use anyhow::Result;
+use burn::{
+    backend::Autodiff,
+    tensor::{Tensor, backend::Backend},
+};
+use rescore_envs::RunningStatistics;
+use rescore_kernels::RescoreBackend;
+use rescore_nn::{RmsNorm, Trained, Tree, freeze, input_gradient, leaves, value_and_grad};
+
+use super::{
+    networks::{batch_norm, layer_norm},
+    results::Results,
+};
+use crate::parity::fixture::Fixture;
+
+/// `norm.{ln,rms,bn_train,bn_eval}`
+pub fn norms<B: RescoreBackend>(
+    fixture: &mut Fixture,
+    results: &mut Results,
+    device: &B::Device,
+) -> Result<()> {
+    let x = fixture.tensor::<B, 2>("norm.x", device)?.unsqueeze_dim(0);
+    let dy = fixture.tensor::<B, 2>("norm.dy", device)?.unsqueeze_dim(0);
+    let of_rows = layer_norm::<B>(fixture, "norm", device)?;
+    let over_batch = batch_norm::<B>(fixture, "norm", ["norm.mean", "norm.var"], device)?;
+    let root_mean_square = RmsNorm {
+        scale: of_rows.scale.clone(),
+    };
+    let mut check = Check { results, x, dy };
+    check.norm("norm.ln", &of_rows, |norm, x| norm.forward(x));
+    check.norm("norm.rms", &root_mean_square, |norm, x| norm.forward(x));
+    check.norm("norm.bn_eval", &over_batch, |norm, x| norm.forward(x));
+    check.norm("norm.bn_train", &over_batch, |norm, x| {
+        norm.forward_training(x).0
+    });
+    let (_, [mean, variance]) = over_batch.forward_training(check.x);
+    results.tensor(("norm.bn_train", "mean"), mean);
+    results.tensor(("norm.bn_train", "var"), variance);
+    Ok(())
+}
+
+struct Check<'a, B: Backend> {
+    results: &'a mut Results,
+    x: Tensor<B, 3>,
+    dy: Tensor<B, 3>,
+}
+
+impl<B: RescoreBackend> Check<'_, B> {
+    fn norm<N: Tree<B, On<B> = N>>(
+        &mut self,
+        group: &str,
+        norm: &N,
+        forward: fn(&Trained<B, N>, Tensor<Autodiff<B>, 3>) -> Tensor<Autodiff<B>, 3>,
+    ) {
+        let dy = || Tensor::from_inner(self.dy.clone());
+        let (_, gradient, y) = value_and_grad(norm, |norm| {
+            let y = forward(norm, Tensor::from_inner(self.x.clone()));
+            ((y.clone() * dy()).sum(), y.inner())
+        });
+        let frozen = freeze::<B, N>(norm);
+        let (_, dx) = input_gradient(self.x.clone(), |x| forward(&frozen, x) * dy());
+        self.results.tensor((group, "y"), y);
+        self.results.slope((group, "dx"), dx);
+        for (name, _, gradient) in leaves(&gradient) {
+            let name = match name.as_str() {
+                "scale" => "dg",
+                "shift" => "db",
+                _ => continue,
+            };
+            self.results.slope((group, name), gradient);
+        }
+    }
+}
+
+/// `runnorm`: statistics of observations after each row. Those of rewards belong to the training
+/// loop, which gives them to nobody.
+pub fn running(fixture: &mut Fixture, results: &mut Results) -> Result<()> {
+    let observations = fixture.array("runnorm.obs")?.clone();
+    let query = fixture.array("runnorm.query")?.values.clone();
+    let dim = observations.shape[1];
+    let mut statistics = RunningStatistics::new(dim);
+    let (mut means, mut variances) = (Vec::new(), Vec::new());
+    for row in observations.values.chunks(dim) {
+        statistics.update(row.iter().copied());
+        means.extend_from_slice(statistics.mean());
+        variances.extend_from_slice(statistics.variance());
+    }
+    let mut query: Vec<f32> = query.into_iter().map(|x| x as f32).collect();
+    statistics.normalize_rows(&mut query, 10.0);
+    let query = query.into_iter().map(f64::from).collect();
+    results.values(("runnorm", "mean"), means);
+    results.values(("runnorm", "var"), variances);
+    results.values(("runnorm", "query"), query);
+    // Rows one by one give what chunks of them give.
+    for name in ["final", "merged"] {
+        let [mean, variance] = ["mean", "var"].map(|of| format!("{name}_{of}"));
+        results.values(("runnorm", &mean), statistics.mean().to_vec());
+        results.values(("runnorm", &variance), statistics.variance().to_vec());
+    }
+    for name in fixture.names("runnorm.reward") {
+        fixture.array(&name)?;
+        if let Some((group, quantity)) = name.split_once(".out.") {
+            results.unchecked((group, quantity));
+        }
+    }
+    Ok(())
+}
