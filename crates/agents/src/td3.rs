@@ -2,7 +2,6 @@
 //! baseline.
 
 use rescore_kernels::Precision;
-use rescore_nn::freeze;
 
 use crate::prelude::*;
 
@@ -131,14 +130,7 @@ impl<B: RescoreBackend> Td3<B> {
 
         // Policy: up the first critic, which has just stepped; then all targets follow.
         if self.updates.is_multiple_of(settings.policy_delay) {
-            let states = Tensor::from_inner(batch.observations.clone());
-            let frozen = freeze(&critics.online);
-            let loss = actor.learn(|policy| {
-                let actions = DeterministicActor::actions(policy, states.clone());
-                let values = frozen.values(states, actions);
-                values.slice([0..1]).mean().neg()
-            });
-            metrics.push("policy_loss", loss);
+            metrics.push("policy_loss", actor.ascend(critics, batch));
             critics.track(settings.tau);
             actor.track(settings.tau);
         }

@@ -77,7 +77,7 @@ impl Env for Watching {
     }
 }
 
-fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
+fn configuration(algorithm: &'static Algorithm) -> Result<Config, RunError> {
     let mut settings = vec![
         // Two environments make one update together.
         format!("steps={}", 2 * WINDOW * WINDOWS),
