@@ -105,8 +105,7 @@ impl<B: RescoreBackend> Dpmd<B> {
         let temperature = self.exploration.temperature.value();
         let mut metrics = Metrics::default();
 
-        // Next actions: of the particles of the current policy the one with the largest Q, noisy.
-        // They serve the TD target and the policy loss.
+        // Next actions, of targets and policy loss: the particle with the largest Q, noisy.
         let states = batch.next_observations.clone();
         let chain = draws.chain("next/chain", &actor.sampler);
         let particles = actor.particles(&actor.policy, states.clone(), &chain);
@@ -114,7 +113,6 @@ impl<B: RescoreBackend> Dpmd<B> {
         let actions = (self.exploration).choose(critics, states.clone(), particles, noise);
         metrics.record("next_actions", actions.clone());
 
-        // Critics: mean squared TD error.
         let target = critics.targets(batch, actions.clone());
         let gradient = critics.gradient(batch, actions.clone(), &target);
         critics.step(&gradient);
@@ -147,7 +145,9 @@ impl<B: RescoreBackend> Dpmd<B> {
         for _ in 1..settings.critic_steps {
             critics.step(&gradient);
         }
-        self.exploration.step_temperature(updates);
+        if updates.is_multiple_of(settings.base.temperature_every) {
+            self.exploration.step_temperature();
+        }
         if updates.is_multiple_of(settings.base.target.every) {
             critics.track(settings.base.target.tau);
             actor.track(settings.base.target.tau);

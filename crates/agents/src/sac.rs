@@ -173,9 +173,7 @@ impl<B: RescoreBackend> Sac<B> {
         // Temperature: towards the target entropy.
         let target = -self.settings.temperature.target_entropy_scale * shape[1] as f64;
         let gradient = entropy::temperature_gradient(log_probabilities.mean().neg(), target);
-        if self.updates.is_multiple_of(self.settings.temperature.every) {
-            self.temperature.step(&gradient);
-        }
+        self.temperature.step(&gradient);
         metrics.record("temperature_gradient", gradient);
 
         if self.updates.is_multiple_of(self.settings.target.every) {

@@ -2,8 +2,7 @@
 //!
 //! The maximum-entropy counterpart of DPMD. A noisy action `x_t` is made from an action of the
 //! current policy; clean actions are drawn from the reverse kernel around it and weighted by the
-//! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them. Samples of
-//! the optimal policy are never needed. `sdac` has settings that learn more than the published ones.
+//! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them.
 
 use rescore_kernels::unflatten_particles;
 use rescore_objectives::rsm::{self, ReverseRows};
@@ -114,8 +113,7 @@ impl<B: RescoreBackend> Sdac<B> {
         if updates.is_multiple_of(settings.base.actor.policy_delay) {
             let states = batch.observations.clone();
 
-            // A noisy action x_t around an action of the current policy, clean actions that it may have
-            // come from, and how good they are.
+            // A noisy action x_t, clean actions that it may have come from, and how good they are.
             let actions = self.sample(states.clone(), draws, "present");
             let [size, dim] = actions.dims();
             let schedule = &self.actor.schedule;
@@ -148,7 +146,9 @@ impl<B: RescoreBackend> Sdac<B> {
         metrics.push("temperature", temperature);
 
         self.critics.step(&gradient);
-        self.exploration.step_temperature(updates);
+        if updates.is_multiple_of(settings.base.temperature_every) {
+            self.exploration.step_temperature();
+        }
         if updates.is_multiple_of(settings.base.target.every) {
             self.critics.track(settings.base.target.tau);
             self.actor.track(settings.base.target.tau);

@@ -558,8 +558,6 @@ pub struct TemperatureSettings {
     pub initial: f64,
     /// Learning rate of its logarithm; 0 keeps it as it is.
     pub learning_rate: f64,
-    /// Updates from one step of the temperature to the next.
-    pub every: u64,
     /// The target entropy is this times `-action_dim`.
     pub target_entropy_scale: f64,
 }
@@ -569,7 +567,6 @@ impl Default for TemperatureSettings {
         Self {
             initial: 1.0,
             learning_rate: 3e-4,
-            every: 1,
             target_entropy_scale: 1.0,
         }
     }
@@ -583,7 +580,6 @@ impl TemperatureSettings {
         check
             .positive("initial", self.initial)
             .non_negative("learning_rate", self.learning_rate)
-            .at_least_one("every", self.every)
             .require(
                 "target_entropy_scale",
                 scale,
@@ -644,6 +640,8 @@ pub struct DiffusionSettings {
     pub target: TargetSettings,
     /// The temperature (lambda): scale of the exploration noise and of the weights.
     pub temperature: TemperatureSettings,
+    /// Updates from one step of the temperature to the next.
+    pub temperature_every: u64,
     /// Exploration noise, which the actions that updates sample carry as well.
     pub exploration: ExplorationSettings,
 }
@@ -662,9 +660,9 @@ impl Default for DiffusionSettings {
             temperature: TemperatureSettings {
                 initial: 5.0,
                 learning_rate: 7e-3,
-                every: 250,
                 target_entropy_scale: 0.9,
             },
+            temperature_every: 250,
             exploration: ExplorationSettings::default(),
         }
     }
@@ -704,6 +702,7 @@ impl DiffusionSettings {
             .table("actor", |check| self.actor.check(check))
             .table("target", |check| self.target.check(check))
             .table("temperature", |check| self.temperature.check(check))
+            .at_least_one("temperature_every", self.temperature_every)
             .table("exploration", |check| self.exploration.check(check))
     }
 

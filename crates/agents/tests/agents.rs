@@ -24,7 +24,7 @@ fn configuration(algorithm: &'static Algorithm, more: &str) -> AgentSettings {
         actor.network.hidden_dims = [17, 9]
         actor.particles = 3
         actor.denoising_steps = 4
-        temperature.every = 2
+        temperature_every = 2
         reverse_samples = 5
     ";
     for text in [small, more] {

@@ -1,69 +1,66 @@
-//! An algorithm of your own, composed of learners: DDPG (Lillicrap et al. 2016). It is trained,
-//! resumed, evaluated and exported by its name, as the built-in ones are.
+//! An algorithm of your own, composed of learners: Q-learning that acts with the best of some random
+//! actions. It is trained, resumed and evaluated by its name, as the built-in ones are.
 
 use rescore::agents::{Outline, prelude::*};
+use rescore_kernels::unflatten_particles;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Ddpg {
+struct RandomSearch {
+    /// The critics.
     critic: CriticSettings,
-    actor: ActorSettings,
 }
 
-impl Settings for Ddpg {
-    fn check(&self, check: RangeCheck) -> RangeCheck {
-        check.table("critic", |check| self.critic.check(check))
-    }
+impl Settings for RandomSearch {
     fn outline(&self) -> Outline {
         Outline::of(0.99)
     }
     fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>> {
         let critics = CriticLearner::new(&self.critic, [0.99, 0.2], setup);
-        let actor = DeterministicActor::new(&self.actor, setup);
         let (streams, updates) = (Streams::new(setup.seed), 0);
-        Box::new(DdpgAgent {
+        Box::new(Searcher {
             critics,
-            actor,
+            action_dim: setup.dims[1],
             streams,
             updates,
         })
     }
 }
 
-struct DdpgAgent<B: RescoreBackend> {
+struct Searcher<B: RescoreBackend> {
     critics: CriticLearner<B>,
-    actor: DeterministicActor<B>,
+    action_dim: usize,
     streams: Streams,
     updates: u64,
 }
 
-impl<B: RescoreBackend> Agent<B> for DdpgAgent<B> {
-    parts!(critics, actor, updates => Deterministic(actor));
-    fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
-        let draws = Draws::acting(self.streams, counter, &observations.device());
-        let actions = self.act_deterministic(observations);
-        let noise = draws.normals("exploration", actions.dims());
-        (actions + noise.mul_scalar(0.1)).clamp(-1.0, 1.0)
+impl<B: RescoreBackend> Agent<B> for Searcher<B> {
+    parts!(critics, updates);
+    fn act(&self, states: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
+        let draws = Draws::acting(self.streams, counter, &states.device());
+        let actions = draws.normals("candidates", [64 * states.dims()[0], self.action_dim]);
+        let actions = unflatten_particles(actions.tanh(), states.dims()[0]);
+        self.critics.best(states, actions)
     }
-    fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
-        DeterministicActor::actions(&self.actor.policy, observations)
+    fn act_deterministic(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.act(states, 0)
     }
     fn update(&mut self, batch: &Batch<B>) -> Metrics<B> {
         let mut metrics = Metrics::default();
-        let next = DeterministicActor::actions(&self.actor.target, batch.next_observations.clone());
+        let next = self.act(batch.next_observations.clone(), self.updates as u32);
         let target = self.critics.targets(batch, next.clone());
         metrics.push_members("q{}_loss", self.critics.learn(batch, next, &target));
-        metrics.push("policy_loss", self.actor.ascend(&self.critics, batch));
         self.critics.track(0.02);
-        self.actor.track(0.02);
         self.updates += 1;
         metrics
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    rescore::register_algorithm::<Ddpg>("ddpg", "Deep deterministic policy gradient")?;
-    let folder = rescore::run("ddpg", "Pendulum-v1", &["steps=2000"])?;
-    println!("{}", std::fs::read_to_string(folder.join("eval.csv"))?);
-    Ok(())
+    rescore::register_algorithm::<RandomSearch>("random-search", "Q-learning without an actor")?;
+    let folder = rescore::run("random-search", "Pendulum-v1", &["steps=2000"])?;
+    Ok(print!(
+        "{}",
+        std::fs::read_to_string(folder.join("eval.csv"))?
+    ))
 }

@@ -84,7 +84,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("policy_delay", &["1", "3", "9223372036854775807"]),
     ("temperature.learning_rate", &["0", "0.1"]),
     ("temperature.initial", &["0.1", "10"]),
-    ("temperature.every", &["1", "9223372036854775807"]),
+    ("temperature_every", &["1", "9223372036854775807"]),
     ("temperature.target_entropy_scale", &["-3", "0", "2"]),
     ("exploration.noise_scale", &["0", "1"]),
     ("exploration.noise_before_choice", &["true", "false"]),

@@ -18,7 +18,6 @@ const MOVED: &[(&str, &str)] = &[
         "`agent.actor.decay_end`, a fraction of the run",
     ),
     ("agent.temperature_lr", "`agent.temperature.learning_rate`"),
-    ("agent.temperature_every", "`agent.temperature.every`"),
     ("agent.initial_temperature", "`agent.temperature.initial`"),
     (
         "agent.initializer",
