@@ -11,14 +11,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let policy = Policy::load(&folder)?;
     let config = resolve(&rescore::Request::of_run(&folder))?;
     let mut env = envs::make(&config.env, &config.task)?;
-    let (mut observation, mut sum) = (env.reset(Some(0))?, 0.0);
+    env.reset(Some(0))?;
+    let mut sum = 0.0;
     loop {
+        let observation: Vec<f32> = env.observation().iter().map(|x| *x as f32).collect();
         let step = env.step(&policy.act(&observation)?)?;
         sum += step.reward;
         if step.terminated || step.truncated {
             break;
         }
-        observation = step.observation;
     }
     println!("return {sum:.1}");
     Ok(())
