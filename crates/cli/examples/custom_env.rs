@@ -11,8 +11,8 @@ use rescore::envs::{
     TimeLimit, check_env,
 };
 use rescore::{
-    Begin, Config, Environments, Interrupt, Request, RescoreBackend, RunError, RunFolder, Work,
-    dispatch, folder, progress, resolve, start, train,
+    Begin, Config, Environments, Interrupt, Request, RunError, folder, progress, resolve, start,
+    train,
 };
 
 use rand::RngExt;
@@ -128,28 +128,6 @@ fn configuration() -> Result<Config, RunError> {
     Ok(config)
 }
 
-struct Training<'a> {
-    config: &'a Config,
-    envs: Environments,
-    folder: &'a RunFolder,
-    interrupt: &'a Interrupt,
-}
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        train::<B>(
-            self.config,
-            self.envs,
-            self.folder,
-            Begin::Fresh,
-            self.interrupt,
-            device,
-        )
-    }
-}
-
 /// Steps and mean returns of the evaluations.
 fn evaluations(folder: &Path) -> Result<Vec<(String, f64)>, Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(folder.join("eval.csv"))?;
@@ -175,13 +153,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = configuration()?;
     let envs = Environments::with(&config, make)?;
     let folder = folder::create(None, &config, start(&config))?;
-    let work = Training {
-        config: &config,
-        envs,
-        folder: &folder,
-        interrupt: &Interrupt::install()?,
-    };
-    dispatch(&config, work)??;
+    train(&config, envs, &folder, Begin::Fresh, &Interrupt::install()?)?;
 
     let evaluations = evaluations(folder.path())?;
     for (step, mean_return) in &evaluations {
