@@ -1,6 +1,6 @@
 //! Online reinforcement learning with diffusion policies.
 //!
-//! This package is what others build on, and the program `rescore`. [`train`] takes a [`Config`],
+//! This package is what others build on, and the program `rescore`. [`train()`] takes a [`Config`],
 //! [`Environments`] (a registered task or one's own) and a run folder. It computes on the tensor
 //! backend and the device that the configuration names; [`dispatch`] does other [`Work`] there.
 //!

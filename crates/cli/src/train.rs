@@ -9,7 +9,7 @@ use crate::backend::{Work, dispatch};
 ///
 /// # Errors
 /// When the backend is not compiled in or lacks the device; otherwise as
-/// [`rescore_runner::train`].
+/// [`rescore_runner::train()`].
 pub fn train(
     config: &Config,
     envs: Environments,
