@@ -1,9 +1,19 @@
 //! Online reinforcement learning with diffusion policies.
 //!
-//! This package is what others build on, and the program `rescore`. [`train`] takes a [`Config`],
-//! [`Environments`] (a registered task or one's own) and a run folder; [`dispatch`] does such
-//! [`Work`] on the tensor backend and the device that the configuration names. The example
-//! `custom_env` is a whole program.
+//! This package is what others build on, and the program `rescore`.
+//!
+//! ```no_run
+//! // By name: an algorithm, a task, settings as `train --set` takes them.
+//! let folder = rescore::run("dpmd", "Pendulum-v1", &["steps=20000"])?;
+//! // The policy acts on raw observations, in the units of the task.
+//! let action = rescore::Policy::load(&folder)?.act(&[1.0, 0.0, 0.0])?;
+//! # Ok::<(), rescore::RunError>(())
+//! ```
+//!
+//! A task of one's own is registered by name ([`envs::register`]), an algorithm of one's own as well
+//! ([`register_algorithm`]); a program that registers them and then calls [`commands::main`] is
+//! `rescore` with these. [`train`](fn@train) takes an agent and environments; [`dispatch`] does any
+//! [`Work`] on the backend and the device that a configuration names.
 //!
 //! Only here are concrete backends named: everything below is generic over them.
 

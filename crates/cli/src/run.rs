@@ -20,7 +20,7 @@ use crate::start;
 /// ```
 ///
 /// # Errors
-/// When a name or a setting is wrong, and as [`train`].
+/// When a name or a setting is wrong, and as [`train`](rescore_runner::train()).
 pub fn run(algo: &str, env: &str, set: &[&str]) -> Result<PathBuf, RunError> {
     let config = resolve(&Request {
         algo: Some(algo.to_owned()),
@@ -40,19 +40,38 @@ pub fn run_in(config: &Config, out: Option<&Path>) -> Result<PathBuf, RunError> 
     check_config(config)?;
     let envs = Environments::new(config)?;
     let folder = folder::create(out, config, start(config))?;
+    train_here(config, envs, &folder, Begin::Fresh, &Interrupt::default())?;
+    Ok(folder.path().to_owned())
+}
+
+/// [`train`](rescore_runner::train()) with the agent of the settings, on the backend that the
+/// configuration names.
+///
+/// # Errors
+/// When the backend is not compiled in or lacks the device; otherwise as `train`.
+pub(crate) fn train_here(
+    config: &Config,
+    envs: Environments,
+    folder: &RunFolder,
+    begin: Begin,
+    interrupt: &Interrupt,
+) -> Result<(), RunError> {
     let work = Training {
         config,
         envs,
-        folder: &folder,
+        folder,
+        begin,
+        interrupt,
     };
-    dispatch(config, work)??;
-    Ok(folder.path().to_owned())
+    dispatch(config, work)?
 }
 
 struct Training<'a> {
     config: &'a Config,
     envs: Environments,
     folder: &'a RunFolder,
+    begin: Begin,
+    interrupt: &'a Interrupt,
 }
 
 impl Work for Training<'_> {
@@ -60,15 +79,14 @@ impl Work for Training<'_> {
 
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
         let agent = self.config.new_agent::<B>(self.envs.dims(), device)?;
-        // A signal ends the program that asked for the run.
-        let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+        let (folder, interrupt) = (self.folder, self.interrupt);
         train(
             self.config,
             agent,
             self.envs,
-            self.folder,
-            begin,
-            &interrupt,
+            folder,
+            self.begin,
+            interrupt,
             device,
         )
     }

@@ -1,6 +1,6 @@
 //! Everything around an agent: configuration, replay buffer, training loop, evaluation.
 //!
-//! [`train`] is one run: it takes a [`Config`], [`Environments`] and a run folder, and leaves logs
+//! [`train()`] is one run: it takes a [`Config`], [`Environments`] and a run folder, and leaves logs
 //! and checkpoints there. All of it is generic over the tensor backend; the package `rescore` names
 //! the backends.
 

@@ -8,7 +8,9 @@ mod prune;
 mod render;
 mod train;
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
@@ -16,9 +18,11 @@ use rescore_agents::Algorithm;
 use rescore_report as report;
 use rescore_runner::RunError;
 use rescore_runner::config::document;
+use rescore_runner::progress::LogWriter;
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Which;
 use serde::Serialize;
+use tracing_subscriber::EnvFilter;
 
 #[cfg(feature = "developer")]
 use crate::bench::BenchArgs;
@@ -136,6 +140,39 @@ fn parse_which(text: &str) -> Result<Which, String> {
     }
 }
 
+/// The program `rescore`, with whatever algorithms and tasks were registered before: reads the command
+/// line and says how the process should end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let colors = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // What the simulator and the graphics driver have to say about themselves is of interest only
+    // when they warn.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,rescore=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colors)
+        .with_target(false)
+        .with_writer(|| LogWriter)
+        .init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr();
+            // Nothing is left to be done when even stderr is closed.
+            let _ = writeln!(stderr, "error: {error}");
+            if let Some(hint) = error.hint() {
+                let _ = writeln!(stderr, "hint: {hint}");
+            }
+            if let Some(command) = error.command() {
+                let _ = stderr.write_all(&[command, b"\n"].concat());
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -194,7 +231,6 @@ fn list_tasks(json: bool) -> Result<(), RunError> {
 
 /// Writes a line to stdout. A reader that has gone away (`| head`) is an I/O error, not a panic.
 fn print(line: &str) -> Result<(), RunError> {
-    use std::io::Write as _;
     writeln!(std::io::stdout(), "{line}").map_err(StoreError::io("write", Path::new("stdout")))?;
     Ok(())
 }

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rescore_kernels::RescoreBackend;
 use rescore_runner::RunError;
 use rescore_runner::backend::AUTO;
 use rescore_runner::config::{
     Config, Request, differences, of_names, require_allowed, resolve, smaller_learning_rate,
 };
 use rescore_runner::interrupt::Interrupt;
-use rescore_runner::{Begin, Environments, folder, train};
+use rescore_runner::{Begin, Environments, folder};
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Checkpoints;
 use rescore_store::names::CONFIG;
@@ -17,8 +16,8 @@ use rescore_store::prune::refuse_pruned;
 use rescore_store::run_folder::RunFolder;
 
 use super::{again, print};
-use crate::backend::{self, Work, dispatch};
-use crate::{Error, start};
+use crate::run::train_here;
+use crate::{Error, backend, start};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TrainArgs {
@@ -232,14 +231,7 @@ fn begin(
         folder = %folder.path().display(),
         "training"
     );
-    let work = Train {
-        config,
-        envs,
-        folder,
-        begin,
-        interrupt,
-    };
-    let result = dispatch(config, work)?;
+    let result = train_here(config, envs, folder, begin, interrupt);
     let smaller = smaller_learning_rate(config);
     let options: &[&str] = match &result {
         Err(RunError::Interrupted { .. }) => &[],
@@ -251,30 +243,6 @@ fn begin(
     };
     let command = again::command(folder.path(), options);
     result.map_err(|error| Error::Stopped { error, command })
-}
-
-struct Train<'a> {
-    config: &'a Config,
-    envs: Environments,
-    folder: &'a RunFolder,
-    begin: Begin,
-    interrupt: &'a Interrupt,
-}
-
-impl Work for Train<'_> {
-    type Output = Result<(), RunError>;
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        let agent = self.config.new_agent::<B>(self.envs.dims(), device)?;
-        train(
-            self.config,
-            agent,
-            self.envs,
-            self.folder,
-            self.begin,
-            self.interrupt,
-            device,
-        )
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// One gradient update on a uniformly drawn batch.
     ///
     /// # Errors
-    /// When something that was computed is not finite. See [`guard`](crate::guard) for when that
+    /// When something that was computed is not finite. See [`guard`] for when that
     /// is looked at.
     pub fn update(&mut self) -> Result<(), RunError> {
         self.learn()?;
