@@ -329,7 +329,26 @@ fn one_package_is_built_with_the_features_of_all() {
     }
 }
 
-/// A package that is published, and its dependencies of ours, are known by version.
+/// Paths of files that `folder` and the folders in it compile in from outside of the package, which
+/// is `depth` folders above.
+fn compiled_in_from_outside(folder: &Path, depth: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().expect("a folder of sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(compiled_in_from_outside(&path, depth + 1));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a readable source");
+            let included = text.split("include_").skip(1);
+            let texts = included.filter_map(|rest| rest.split('"').nth(1));
+            let outside = texts.filter(|text| text.matches("../").count() > depth);
+            found.extend(outside.map(|text| format!("{}: {text}", path.display())));
+        }
+    }
+    found
+}
+
+/// A published package has its texts, knows ours by version, and needs no file of the workspace.
 #[test]
 fn what_is_published_can_be() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -342,6 +361,8 @@ fn what_is_published_can_be() {
             let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
             assert!(text.len() > 100, "{}: {file} is missing", package.name);
         }
+        let outside = compiled_in_from_outside(&folder.join("src"), 1);
+        assert_eq!(outside, Vec::<String>::new());
         for dependency in &package.dependencies {
             let ours = dependency.name.starts_with("rescore-");
             assert!(

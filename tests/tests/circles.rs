@@ -85,7 +85,9 @@ impl Crate {
             .map(|(m, _)| (*m).clone())
         {
             uses.remove(&end);
-            uses.values_mut().for_each(|used| _ = used.remove(&end));
+            for used in uses.values_mut() {
+                used.remove(&end);
+            }
         }
         // All that are left use one that is left, so going on comes back.
         let mut way = vec![*uses.keys().next()?];

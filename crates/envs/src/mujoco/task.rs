@@ -13,7 +13,7 @@ use super::models::{model_names, model_xml};
 use super::pinned::pinned;
 use crate::env::check_action_length;
 use crate::error::nearest;
-use crate::mujoco_table::{Family, MUJOCO_TASKS, MujocoSpec};
+use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
 use crate::{
     EnvError, EnvRng, EnvState, Info, OptionValue, Outcome, Space, StateError, Task, TaskOptions,
 };
@@ -294,7 +294,7 @@ impl MujocoTask {
     }
 
     #[cfg(feature = "render")]
-    pub(super) fn family(&self) -> Family {
+    pub(super) fn family(&self) -> crate::mujoco_table::Family {
         self.spec.family
     }
 
