@@ -43,7 +43,7 @@ fn agent(config: &Config, dims: [usize; 2]) -> Box<dyn Agent<Flex>> {
             Array::F32(shape, values) => {
                 let random = normals(name, values.len()).into_iter();
                 let shaken = values.iter().zip(random).map(|(value, random)| {
-                    let positive = name.ends_with("var") || name.ends_with("nu");
+                    let positive = name.ends_with("variance") || name.ends_with("nu");
                     value + if positive { random.abs() } else { 0.2 * random }
                 });
                 Array::F32(shape.clone(), shaken.collect())

@@ -1,37 +1,11 @@
 //! What the training loop needs of an algorithm.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
 use rescore_kernels::RescoreBackend;
 use rescore_nn::{StateDict, StateError};
 
 use crate::learners::{CriticLearner, DeterministicActor, DiffusionActor, GaussianActor};
-use crate::{Metrics, Stateful};
-
-/// A batch of transitions on the device.
-#[derive(Debug, Clone)]
-pub struct Batch<B: Backend> {
-    /// Observations `s`, normalised as those that the agent acts on, `[batch, observation_dim]`.
-    pub observations: Tensor<B, 2>,
-    /// Actions `a` as the agent chose them (units of [-1, 1], noise included, not clipped),
-    /// `[batch, action_dim]`.
-    pub actions: Tensor<B, 2>,
-    /// Rewards `r`, raw or divided by the run's reward normaliser, `[batch]`; the agent scales
-    /// them.
-    pub rewards: Tensor<B, 1>,
-    /// True next observations `s'` (never the one after a reset), normalised as `s`,
-    /// `[batch, observation_dim]`.
-    pub next_observations: Tensor<B, 2>,
-    /// 1 where the episode terminated in `s'`, else 0; `[batch]`. Truncation is not in here: a
-    /// truncated episode bootstraps.
-    pub terminated: Tensor<B, 1>,
-}
-
-impl<B: Backend> Batch<B> {
-    /// How many transitions there are.
-    pub fn size(&self) -> usize {
-        self.rewards.dims()[0]
-    }
-}
+use crate::{Batch, Metrics, Stateful};
 
 /// What the actions that evaluation plays are computed from.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +16,20 @@ pub enum Acting<'a, B: RescoreBackend> {
     Gaussian(&'a GaussianActor<B>),
     /// The squashed output.
     Deterministic(&'a DeterministicActor<B>),
+}
+
+impl<B: RescoreBackend> Acting<'_, B> {
+    /// Widths of an observation and of an action.
+    pub fn dims(&self) -> (usize, usize) {
+        match self {
+            Self::Diffusion(actor, _) => {
+                let policy = &actor.policy;
+                (policy.observation_dim(), policy.action_dim())
+            }
+            Self::Gaussian(actor) => (actor.policy.input_dim(), actor.action_dim()),
+            Self::Deterministic(actor) => (actor.policy.input_dim(), actor.policy.output_dim()),
+        }
+    }
 }
 
 /// An off-policy algorithm: acts, learns from batches, and can be stored and restored.

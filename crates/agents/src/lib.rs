@@ -10,6 +10,8 @@
 //! is checked against another implementation. [`Algorithm`] is the list of all by name.
 
 mod agent;
+mod algorithm;
+mod batch;
 pub mod dpmd_reference;
 pub mod learners;
 mod metrics;
@@ -19,16 +21,20 @@ mod registry;
 pub mod sac;
 pub mod sdac_reference;
 pub mod settings;
+mod setup;
 mod sizes;
 mod stateful;
 mod streams;
 pub mod td3;
 
-pub use agent::{Acting, Agent, Batch};
+pub use agent::{Acting, Agent};
+pub use algorithm::Settings;
+pub use batch::Batch;
 pub use metrics::Metrics;
 pub use range::{RangeCheck, RangeError};
-pub use registry::{AgentSettings, Algorithm, Registered, Settings, Setup};
+pub use registry::{AgentSettings, Algorithm, Registered};
 pub use rescore_nn::{Array, StateDict, StateError};
+pub use setup::Setup;
 pub use sizes::{Outline, PolicyKind, Sizes};
 pub use stateful::Stateful;
 pub use streams::{Draws, Given, Streams};

@@ -4,46 +4,14 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::{OnceLock, RwLock};
 
-use burn::tensor::backend::Backend;
 use rescore_kernels::RescoreBackend;
-use schemars::JsonSchema;
-use serde::{Serialize, Serializer, de::DeserializeOwned};
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::{
-    Agent, Outline, RangeCheck, RangeError, dpmd_reference::DpmdSettings, sac::SacSettings,
-    sdac_reference::SdacSettings, td3::Td3Settings,
+    Agent, Outline, RangeCheck, RangeError, Settings, Setup, dpmd_reference::DpmdSettings,
+    sac::SacSettings, sdac_reference::SdacSettings, td3::Td3Settings,
 };
-
-/// What an agent is built for.
-#[derive(Debug, Clone, Copy)]
-pub struct Setup<'a, B: Backend> {
-    /// Widths of an observation and of an action.
-    pub dims: [usize; 2],
-    /// Seed of all random streams.
-    pub seed: u64,
-    /// Updates of the whole run, of which schedules are fractions.
-    pub updates: u64,
-    /// Where the tensors live.
-    pub device: &'a B::Device,
-}
-
-/// The settings of an algorithm: what a configuration holds in `[agent]`, and how an agent is made
-/// of it. Keys and their documentation are taken from the struct.
-pub trait Settings:
-    Serialize + DeserializeOwned + JsonSchema + Clone + fmt::Debug + Send + Sync + 'static
-{
-    /// Checks that every value is in its range; nothing is checked where an algorithm leaves it out.
-    fn check(&self, check: RangeCheck) -> RangeCheck {
-        check
-    }
-
-    /// What the training loop asks: the discount and, for estimates, sizes.
-    fn outline(&self) -> Outline;
-
-    /// A fresh agent.
-    fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>>;
-}
 
 /// [`Settings`] of any algorithm.
 trait AnySettings: fmt::Debug + Send + Sync {

@@ -99,6 +99,7 @@ impl Settings for SacSettings {
             samples: 1,
             act_samples: 1,
             precision: Precision::F32,
+            fused: true,
         };
         Outline::new(self.gamma, sizes)
     }

@@ -163,8 +163,13 @@ impl NetworkSettings {
 
     /// Whether the fused kernels run it.
     pub const fn is_fused(&self) -> bool {
-        let mish = ActivationKind::Mish;
-        matches!(self, Self::Mlp { activation, .. } if *activation as u8 == mish as u8)
+        matches!(
+            self,
+            Self::Mlp {
+                activation: ActivationKind::Mish,
+                ..
+            }
+        )
     }
 
     /// Checks ranges.
@@ -716,6 +721,7 @@ impl DiffusionSettings {
             samples,
             act_samples: self.actor.particles_to_act(),
             precision: self.actor.precision.into(),
+            fused: self.actor.network.is_fused(),
         };
         Outline::new(self.gamma, sizes)
     }

@@ -61,6 +61,8 @@ pub struct Sizes {
     pub act_samples: usize,
     /// Precision of the denoising chain.
     pub precision: Precision,
+    /// Whether the fused chain can sample the policy, where it is one for a chain.
+    pub fused: bool,
 }
 
 /// Numbers of the weights and biases of layers `input -> hidden ... -> output`.

@@ -75,6 +75,7 @@ impl Settings for Td3Settings {
             samples: 1,
             act_samples: 1,
             precision: Precision::F32,
+            fused: true,
         };
         Outline::new(self.gamma, sizes)
     }

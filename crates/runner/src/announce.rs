@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rescore_agents::PolicyKind;
 use rescore_store::arrays::{Array, Arrays};
 use rescore_store::disk::{self, size};
 use rescore_store::names::REPLAY;
@@ -45,9 +46,18 @@ pub fn announce(config: &Config, folder: &Path, dims: (usize, usize), agent: &Ar
              replay.capacity=N or --set replay.store=false"
         );
     }
+    if let Some(sizes) = config.agent.settings.outline().sizes
+        && sizes.policy == PolicyKind::Denoiser
+        && !sizes.fused
+    {
+        tracing::info!(
+            "the fused denoising chain runs `mlp` networks with `mish`: this policy is sampled layer by \
+             layer, which takes longer"
+        );
+    }
     if !config.replay.store {
         tracing::warn!(
-            "the replay buffer is not stored (config.replay.store = false): a run that is \
+            "the replay buffer is not stored (replay.store = false): a run that is \
              interrupted can be resumed, but not exactly"
         );
     }

@@ -126,6 +126,7 @@ fn put<B: RescoreBackend>(
             shape: leaf.dims(),
             values: leaf.into_data().iter::<f32>().collect(),
         };
+        let name = name.replace(".variance", ".var");
         tensors.insert(format!("{prefix}.{name}"), tensor);
     }
 }

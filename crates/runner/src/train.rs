@@ -49,8 +49,19 @@ pub fn train<B: RescoreBackend>(
     interrupt: &Interrupt,
     device: &B::Device,
 ) -> Result<(), RunError> {
-    envs.check_saving(begin != Begin::Fresh)?;
     let dims = envs.dims();
+    if let Some(fits) = agent.acting().map(|acting| acting.dims())
+        && fits != dims
+    {
+        return Err(RunError::usage(
+            format!(
+                "the agent is for {} observation and {} action dimensions, but `{}` has {} and {}",
+                fits.0, fits.1, config.env, dims.0, dims.1
+            ),
+            "build it for the environments: `config.new_agent(envs.dims(), device)`",
+        ));
+    }
+    envs.check_saving(begin != Begin::Fresh)?;
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, agent, envs, folder, device)?,
         Begin::Resumed {

@@ -25,7 +25,7 @@ const MOVED: &[(&str, &str)] = &[
     ),
     ("training.replay_capacity", "`replay.capacity`"),
     ("training.store_replay", "`replay.store`"),
-    ("config.evaluation.every", "`evaluation.every`"),
+    ("training.eval_every", "`evaluation.every`"),
     ("training.eval_episodes", "`evaluation.episodes`"),
     ("training.eval_max_steps", "`evaluation.max_steps`"),
     (
