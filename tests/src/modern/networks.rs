@@ -18,12 +18,11 @@ fn leaf<B: Backend>(fixture: &mut Fixture, name: &str, device: &B::Device) -> Re
 
 fn linear<B: Backend>(fixture: &mut Fixture, at: &str, device: &B::Device) -> Result<Linear<B>> {
     let bias = format!("{at}.b");
+    let has_bias = fixture.has(&bias);
+    let bias = has_bias.then(|| leaf(fixture, &bias, device));
     Ok(Linear {
+        bias: bias.transpose()?,
         weight: leaf(fixture, &format!("{at}.w"), device)?,
-        bias: match fixture.has(&bias) {
-            true => Some(leaf(fixture, &bias, device)?),
-            false => None,
-        },
     })
 }
 
