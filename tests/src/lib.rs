@@ -7,3 +7,4 @@ pub mod modern;
 pub mod parity;
 pub mod program;
 pub mod runs;
+pub mod sources;

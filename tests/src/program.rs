@@ -23,8 +23,8 @@ pub fn binary() -> PathBuf {
     );
     assert!(
         path.is_file(),
-        "{} does not exist: build it with `cargo build --release -p rescore-runner`, or set \
-         RESCORE_BIN",
+        "{} does not exist: build it with `cargo build --release -p rescore --features \
+         developer`, or set RESCORE_BIN",
         path.display()
     );
     path
@@ -110,9 +110,9 @@ const TINY: &[&str] = &[
     "--set",
     "warmup_steps=50",
     "--set",
-    "eval_every=40",
+    "evaluation.every=40",
     "--set",
-    "eval_episodes=2",
+    "evaluation.episodes=2",
     "--set",
     "checkpoint_every=30",
     "--set",

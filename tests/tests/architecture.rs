@@ -1,21 +1,24 @@
-//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, and the
-//! names that `xtask` knows without linking anything are the real ones.
+//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, so do the
+//! files within some of them, and the names that `xtask` knows without linking anything are the real ones.
 
 #[path = "../../xtask/src/names.rs"]
 mod names;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
+use rescore_tests::sources::{circles, mentioned, sources, uses};
 use serde::Deserialize;
 
 /// Who may know whom. A package that is not listed may not exist; development dependencies may be
 /// what they like.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("rescore-noise", &[]),
+    ("rescore-policy", &["rescore-noise"]),
     ("rescore-envs", &[]),
-    ("rescore-kernels", &[]),
+    ("rescore-kernels", &["rescore-noise"]),
     ("rescore-diffusion", &["rescore-kernels"]),
     ("rescore-critics", &["rescore-kernels"]),
     (
@@ -31,12 +34,25 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-kernels",
         ],
     ),
+    ("rescore-store", &[]),
+    ("rescore-report", &["rescore-store"]),
     (
         "rescore-runner",
         &[
             "rescore-agents",
+            "rescore-kernels",
+            "rescore-envs",
+            "rescore-store",
+        ],
+    ),
+    (
+        "rescore",
+        &[
+            "rescore-runner",
+            "rescore-report",
+            "rescore-store",
+            "rescore-agents",
             "rescore-objectives",
-            "rescore-diffusion",
             "rescore-critics",
             "rescore-kernels",
             "rescore-envs",
@@ -45,16 +61,29 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "rescore-tests",
         &[
+            "rescore",
             "rescore-runner",
+            "rescore-store",
             "rescore-agents",
             "rescore-objectives",
             "rescore-diffusion",
             "rescore-critics",
             "rescore-kernels",
             "rescore-envs",
+            "rescore-policy",
         ],
     ),
+    ("rescore-unify", &[]),
     ("xtask", &[]),
+];
+
+/// Packages that are usable, and built, without a tensor library.
+const KNOW_NO_TENSORS: [&str; 5] = [
+    "rescore-envs",
+    "rescore-noise",
+    "rescore-policy",
+    "rescore-store",
+    "rescore-report",
 ];
 
 /// What `cargo metadata` says, as far as it is of interest.
@@ -66,6 +95,8 @@ struct Metadata {
 #[derive(Debug, Clone, Deserialize)]
 struct Package {
     name: String,
+    /// Registries that it may go to; `None` for any.
+    publish: Option<Vec<String>>,
     dependencies: Vec<Dependency>,
     features: serde_json::Map<String, serde_json::Value>,
 }
@@ -75,6 +106,12 @@ struct Dependency {
     name: String,
     /// `None` for an ordinary dependency, else `dev` or `build`.
     kind: Option<String>,
+    optional: bool,
+    /// The versions that will do.
+    req: String,
+    features: BTreeSet<String>,
+    /// The platform that it is for, if not for all.
+    target: Option<String>,
 }
 
 fn metadata() -> Metadata {
@@ -117,8 +154,8 @@ fn violations(metadata: &Metadata) -> Vec<String> {
             if ours.contains(to) && !allowed.contains(&to) {
                 found.push(format!("{name} -> {to} is not an arrow of the design"));
             }
-            if name == "rescore-envs" && to.starts_with("burn") {
-                found.push(format!("{name} -> {to}: environments know no tensors"));
+            if KNOW_NO_TENSORS.contains(&name) && to.starts_with("burn") {
+                found.push(format!("{name} -> {to}: it knows no tensors"));
             }
         }
     }
@@ -140,11 +177,16 @@ fn with_dependency(from: &str, to: &str, kind: Option<&str>) -> Metadata {
     let dependency = Dependency {
         name: to.to_owned(),
         kind: kind.map(str::to_owned),
+        optional: false,
+        req: "*".to_owned(),
+        features: BTreeSet::new(),
+        target: None,
     };
     match metadata.packages.iter_mut().find(|p| p.name == from) {
         Some(package) => package.dependencies.push(dependency),
         None => metadata.packages.push(Package {
             name: from.to_owned(),
+            publish: None,
             dependencies: vec![dependency],
             features: serde_json::Map::new(),
         }),
@@ -159,8 +201,16 @@ fn an_arrow_against_the_design_is_named() {
         ("rescore-diffusion", "rescore-critics"),
         ("rescore-agents", "rescore-envs"),
         ("rescore-agents", "rescore-runner"),
-        ("xtask", "rescore-runner"),
+        ("rescore-runner", "rescore"),
+        ("rescore-runner", "rescore-report"),
+        ("rescore-store", "rescore-agents"),
+        ("rescore-report", "rescore-runner"),
+        ("xtask", "rescore"),
+        ("rescore-policy", "rescore-kernels"),
+        ("rescore-policy", "burn"),
+        ("rescore-noise", "burn-flex"),
         ("rescore-envs", "burn"),
+        ("rescore-store", "burn"),
         ("rescore-envs", "burn-flex"),
     ] {
         let found = violations(&with_dependency(from, to, None));
@@ -179,6 +229,129 @@ fn build_dependencies_count_and_development_dependencies_do_not() {
     let arrow = |kind| violations(&with_dependency("rescore-kernels", "rescore-agents", kind));
     assert_eq!(arrow(Some("build")).len(), 1);
     assert_eq!(arrow(Some("dev")), Vec::<String>::new());
+}
+
+/// Folders of `crates/` in which concrete tensor backends are named.
+const NAME_BACKENDS: [&str; 2] = ["kernels", "cli"];
+/// What Burn calls its backends and their devices.
+const BACKENDS: [&str; 9] = [
+    "Flex",
+    "FlexDevice",
+    "NdArray",
+    "NdArrayDevice",
+    "Cuda",
+    "CudaDevice",
+    "Wgpu",
+    "WgpuDevice",
+    "LibTorch",
+];
+
+/// Folders of `crates/` whose files do not use each other in circles.
+const WITHOUT_CIRCLES: [&str; 5] = ["envs", "store", "report", "runner", "cli"];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
+}
+
+#[test]
+fn tensor_code_is_generic_over_the_backend() {
+    let mut named = Vec::new();
+    for entry in std::fs::read_dir(crates()).expect("the folder exists") {
+        let folder = entry.expect("an entry").path();
+        if NAME_BACKENDS.iter().any(|name| folder.ends_with(name)) {
+            continue;
+        }
+        for source in sources(&folder.join("src")) {
+            let path = folder.join("src").join(&source.path);
+            let found = mentioned(&source.text, &BACKENDS);
+            named.extend(
+                found
+                    .iter()
+                    .map(|name| format!("{}: {name}", path.display())),
+            );
+        }
+    }
+    assert_eq!(named, Vec::<String>::new());
+    let table = sources(&crates().join("cli/src"));
+    let found = table
+        .iter()
+        .any(|source| !mentioned(&source.text, &BACKENDS).is_empty());
+    assert!(found, "the table of backends names none");
+}
+
+#[test]
+fn files_do_not_use_each_other_in_circles() {
+    for name in WITHOUT_CIRCLES {
+        let uses = uses(&sources(&crates().join(name).join("src")));
+        assert!(
+            uses.values().any(|used| !used.is_empty()),
+            "{name}: no file uses another"
+        );
+        assert_eq!(circles(&uses), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// What is missing in `rescore-unify`, so that a command for one package would compile Burn with
+/// other features than a command for all of them.
+fn not_unified(metadata: &Metadata) -> Vec<String> {
+    let unify = metadata.packages.iter().find(|p| p.name == "rescore-unify");
+    let unify = unify.expect("it is a member");
+    let mut missing = BTreeSet::new();
+    for package in &metadata.packages {
+        for dependency in &package.dependencies {
+            let name = &dependency.name;
+            let everywhere = !dependency.optional && dependency.target.is_none();
+            if name.starts_with("rescore-") || !everywhere {
+                continue;
+            }
+            let unified = unify.dependencies.iter().find(|d| d.name == *name);
+            if unified.is_none_or(|d| !d.features.is_superset(&dependency.features)) {
+                missing.insert(format!("{name} with {:?}", dependency.features));
+            }
+        }
+    }
+    missing.into_iter().collect()
+}
+
+#[test]
+fn one_package_is_built_with_the_features_of_all() {
+    let metadata = metadata();
+    assert_eq!(not_unified(&metadata), Vec::<String>::new());
+    let more = with_dependency("rescore-agents", "rustfft", Some("dev"));
+    assert_eq!(not_unified(&more), ["rustfft with {}"]);
+    for package in &metadata.packages {
+        let on = |name: &str| package.dependencies.iter().any(|d| d.name == name);
+        assert!(
+            !on("burn") || on("rescore-unify") || package.name == "rescore-unify",
+            "{} needs the development dependency rescore-unify",
+            package.name
+        );
+    }
+}
+
+/// A package that is published, and its dependencies of ours, are known by version.
+#[test]
+fn what_is_published_can_be() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for package in metadata().packages {
+        if package.publish.is_some() {
+            continue;
+        }
+        let folder = root.join("crates").join(&package.name["rescore-".len()..]);
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+            assert!(text.len() > 100, "{}: {file} is missing", package.name);
+        }
+        for dependency in &package.dependencies {
+            let ours = dependency.name.starts_with("rescore-");
+            assert!(
+                !ours || dependency.name == "rescore-unify" || dependency.req != "*",
+                "{} -> {} needs a version",
+                package.name,
+                dependency.name
+            );
+        }
+    }
 }
 
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -205,15 +378,14 @@ fn xtask_knows_the_tasks_and_which_need_mujoco() {
 
 #[test]
 fn xtask_knows_the_algorithms() {
-    let real = rescore_agents::Algorithm::ALL
-        .iter()
-        .map(|algo| algo.name());
+    let real = rescore_agents::Algorithm::all();
+    let real = real.iter().map(|algo| algo.name);
     assert_eq!(sorted(names::ALGOS.iter().copied()), sorted(real));
 }
 
 #[test]
 fn xtask_knows_the_commands_that_it_hands_on() {
-    let program = rescore_runner::cli::Cli::command();
+    let program = rescore::commands::Cli::command();
     let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
     let real: Vec<(String, String)> = program
         .get_subcommands()
@@ -227,21 +399,23 @@ fn xtask_knows_the_commands_that_it_hands_on() {
         .map(|(name, about)| ((*name).to_owned(), (*about).to_owned()))
         .collect();
     assert_eq!(known, real);
+    let is_known = |name: &&str| known.iter().any(|(command, _)| command == name);
+    assert!(names::FOR_DEVELOPERS.iter().all(is_known));
 }
 
 #[test]
-fn xtask_knows_the_backends_that_the_runner_can_be_built_with() {
+fn xtask_knows_the_backends_that_the_program_can_be_built_with() {
     let metadata = metadata();
-    let runner = metadata
+    let program = metadata
         .packages
         .iter()
-        .find(|package| package.name == "rescore-runner")
-        .expect("the runner exists");
-    let real = runner
+        .find(|package| package.name == "rescore")
+        .expect("the program exists");
+    let real = program
         .features
         .keys()
         .map(String::as_str)
-        .filter(|feature| !["default", "mujoco", "render"].contains(feature));
+        .filter(|feature| !["default", "mujoco", "render", names::DEVELOPER].contains(feature));
     let known = [names::CPU_BACKENDS, names::GPU_BACKENDS].concat();
     assert_eq!(sorted(known), sorted(real));
 }

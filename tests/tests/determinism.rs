@@ -25,22 +25,22 @@ fn training(run: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Settings that change what is reported and how often, but nothing of what is learned.
 const REPORTS: &[(&str, &[&str])] = &[
-    ("no-evaluation", &["eval_every=1000000"]),
+    ("no-evaluation", &["evaluation.every=1000000"]),
     ("no-log", &["log_every=1000000"]),
     ("no-checkpoints", &["checkpoint_every=1000000"]),
     (
         "everything-often",
         &[
-            "eval_every=10",
+            "evaluation.every=10",
             "log_every=2",
             "checkpoint_every=6",
-            "eval_episodes=3",
+            "evaluation.episodes=3",
         ],
     ),
     (
         "nothing",
         &[
-            "eval_every=1000000",
+            "evaluation.every=1000000",
             "log_every=1000000",
             "checkpoint_every=1000000",
         ],

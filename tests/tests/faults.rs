@@ -25,13 +25,13 @@ fn short(out: &str) -> Vec<&str> {
         "--set",
         "checkpoint_every=20",
         "--set",
-        "eval_every=30",
+        "evaluation.every=30",
         "--set",
         "log_every=20",
         "--set",
-        "replay_capacity=56",
+        "replay.capacity=56",
         "--set",
-        "eval_episodes=1",
+        "evaluation.episodes=1",
     ])
 }
 

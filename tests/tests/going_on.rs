@@ -40,7 +40,7 @@ fn other_intervals_change_nothing_in_what_is_learned() {
         "--steps",
         "240",
         "--set",
-        "eval_episodes=3",
+        "evaluation.episodes=3",
         "--set",
         "log_every=7",
         "--set",
@@ -72,7 +72,7 @@ fn other_intervals_change_nothing_in_what_is_learned() {
         "--steps",
         "280",
         "--set",
-        "eval_episodes=1",
+        "evaluation.episodes=1",
     ];
     trains(folder, &fewer);
     let last = rows(&run).pop().expect("a row");
@@ -198,7 +198,7 @@ fn other_settings_are_refused_with_the_reason_and_nothing_is_changed() {
         "--set",
         "gamma=0.5",
         "--set",
-        "tau=0.5",
+        "target.tau=0.5",
     ];
     fails(
         folder,

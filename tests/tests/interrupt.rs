@@ -208,9 +208,9 @@ fn a_long_iteration_is_left_in_the_middle() {
     ];
     let evaluation = [
         "--set",
-        "eval_episodes=300",
+        "evaluation.episodes=300",
         "--set",
-        "eval_every=20",
+        "evaluation.every=20",
         "--steps",
         "40",
     ];
@@ -269,7 +269,7 @@ const SLOW: &[&str] = &[
     "--set",
     "checkpoint_every=1",
     "--set",
-    "eval_every=1000000",
+    "evaluation.every=1000000",
     "--set",
     "updates_per_step=0.5",
 ];

@@ -1,21 +1,19 @@
-//! DPMD, SDAC and SAC solve the five probe tasks, whose values and optimal actions are known.
+//! Every algorithm solves the five probe tasks, whose values and optimal actions are known.
 //!
 //! The program's own training loop runs with the task files that ship with it
-//! (`configs/tasks/Probe-*.toml`) and the algorithms' default presets; what is then in its last
+//! (`crates/runner/configs/tasks/Probe-*.toml`) and the algorithms' defaults; what is then in its last
 //! checkpoint is examined. Each algorithm that fails a probe fails in what the probe is named for.
 
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
-use rescore_agents::{Agent, AgentConfig, StateDict, StateError, dpmd::Dpmd, sac::Sac, sdac::Sdac};
-use rescore_critics::TwinQ;
-use rescore_envs::{EnvState, ProbeKind};
-use rescore_runner::{
-    checkpoint::{self, Checkpoints, Description, Limits, Which},
-    config::{Config, Request, resolve},
-    interrupt::Interrupt,
-    run_folder::RunFolder,
-    train::{Begin, Environments, train},
-};
+use rescore_agents::{Agent, Setup, StateDict, StateError};
+use rescore_critics::{Critics, Head};
+use rescore_envs::ProbeKind;
+use rescore_kernels::Activation;
+use rescore_runner::checkpoint::{describe, from_agent, to_agent};
+use rescore_runner::{Begin, Config, Environments, Interrupt, Request, folder, resolve, train};
+use rescore_store::arrays::Arrays;
+use rescore_store::checkpoint::{self, Checkpoints, Limits, Which};
 
 /// Error allowed of a value, in units of the reward, which is 1 at its best.
 const VALUE_TOLERANCE: f64 = 0.1;
@@ -31,7 +29,7 @@ struct Learned {
     agent: Box<dyn Agent<Flex>>,
     /// The same with one particle an observation, so that nothing is left to the critics.
     policy_alone: Box<dyn Agent<Flex>>,
-    critics: TwinQ<Flex>,
+    critics: Critics<Flex>,
     reward_scale: f64,
     gamma: f64,
 }
@@ -40,7 +38,7 @@ fn configuration(algorithm: &str, probe: ProbeKind, steps: Option<u64>) -> Confi
     let set = match algorithm {
         // SAC's value contains the temperature times the entropy, which is below log 2. At this
         // temperature it is well within the tolerance.
-        "sac" => vec!["initial_temperature=0.01".to_owned()],
+        "sac" => vec!["temperature.initial=0.01".to_owned()],
         _ => Vec::new(),
     };
     let request = Request {
@@ -57,17 +55,18 @@ fn configuration(algorithm: &str, probe: ProbeKind, steps: Option<u64>) -> Confi
 fn train_to_the_end(config: &Config, dims: [usize; 2], envs: Environments) -> StateDict {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let path = temporary.path().join("run");
-    let folder = RunFolder::create(Some(&path), config).expect("a new folder");
+    let folder = folder::create(Some(&path), config, folder::start(config, String::new()))
+        .expect("a new folder");
     let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
-    train::<Flex>(config, envs, &folder, begin, &interrupt, &DEVICE).expect("a finished run");
+    let agent = fresh(config, dims);
+    train(config, agent, envs, &folder, begin, &interrupt, &DEVICE).expect("a finished run");
     let last = Checkpoints::of(&path).find(Which::Last);
-    let run = Description::new(config, dims.into(), 0, 0);
+    let run = describe(config, dims.into(), 0, 0);
     let mut state = StateDict::default();
-    let fresh = (config.agent).build::<Flex>(dims[0], dims[1], config.seed, &DEVICE);
-    let limits = Limits::new(&fresh.state(), &EnvState::new());
+    let limits = Limits::new(&from_agent(fresh(config, dims).state()), &Arrays::new());
     checkpoint::load_agent(&last.expect("a checkpoint"), &run, limits, |loaded| {
-        state = loaded.clone();
-        Ok(())
+        state = to_agent(loaded)?;
+        Ok::<(), String>(())
     })
     .expect("a checkpoint of this run");
     state
@@ -80,39 +79,63 @@ fn learn(config: &Config) -> Learned {
     examine(config, dims, &state).expect("the state fits its configuration")
 }
 
+/// An agent of `config` that has learned nothing.
+fn fresh(config: &Config, dims: [usize; 2]) -> Box<dyn Agent<Flex>> {
+    let agent = config.new_agent(dims.into(), &DEVICE);
+    agent.expect("a built-in algorithm")
+}
+
 fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learned, StateError> {
-    let build = |agent: &AgentConfig| {
-        let mut agent = agent.build::<Flex>(dims[0], dims[1], config.seed, &DEVICE);
-        agent.load_state(state).map(|()| agent)
+    let mut agent = fresh(config, dims);
+    agent.load_state(state)?;
+    let mut alone = config.agent.settings.table();
+    if let Some(toml::Value::Table(actor)) = alone.get_mut("actor")
+        && let Some(particles) = actor.get_mut("act_particles")
+    {
+        *particles = 1.into();
+    }
+    let scale = alone["reward_scale"].as_float();
+    let gamma = alone["gamma"].as_float();
+    let alone = config.agent.settings.algorithm.parse(alone);
+    let setup = Setup {
+        dims,
+        seed: config.seed,
+        updates: 1,
+        device: &DEVICE,
     };
-    let mut alone = config.agent.clone();
-    let (critics, base) = match &mut alone {
-        AgentConfig::Dpmd(config) => {
-            let mut agent = Dpmd::<Flex>::new(config, dims, 0, &DEVICE);
-            agent.load_state(state)?;
-            config.diffusion.act_particles = 1;
-            (agent.core.critics, &config.base)
-        }
-        AgentConfig::Sdac(config) => {
-            let mut agent = Sdac::<Flex>::new(config, dims, 0, &DEVICE);
-            agent.load_state(state)?;
-            config.diffusion.act_particles = 1;
-            (agent.core.critics, &config.base)
-        }
-        AgentConfig::Sac(config) => {
-            let mut agent = Sac::<Flex>::new(config, dims, 0, &DEVICE);
-            agent.load_state(state)?;
-            (agent.critics, &config.base)
-        }
+    let alone = alone.expect("a key that there is").build(&setup);
+    let mut policy_alone = alone.expect("a built-in algorithm");
+    policy_alone.load_state(state)?;
+    // All algorithms have their critics from the same settings.
+    let shape = rescore_nn::Shape::Mlp {
+        hidden_dims: config
+            .agent
+            .settings
+            .outline()
+            .sizes
+            .expect("given")
+            .critic_widths,
+        activation: activation(&config.agent.settings.table()),
+        initializer: rescore_nn::Initializer::LecunNormal,
     };
-    let (reward_scale, gamma) = (base.reward_scale, base.gamma);
+    let key = rescore_kernels::NoiseKey::new(0, "like");
+    let like = Critics::init(dims, 2, &shape, Head::Scalar, key, &DEVICE);
     Ok(Learned {
-        agent: build(&config.agent)?,
-        policy_alone: build(&alone)?,
-        critics,
-        reward_scale,
-        gamma,
+        agent,
+        policy_alone,
+        critics: state.tree("critics", &like)?,
+        reward_scale: scale.expect("a number"),
+        gamma: gamma.expect("a number"),
     })
+}
+
+/// The activation of the critics that a table of settings states.
+fn activation(settings: &toml::Table) -> Activation {
+    match settings["critic"]["network"]["activation"].as_str() {
+        Some("gelu") => Activation::Gelu,
+        Some("relu") => Activation::Relu,
+        _ => Activation::Mish,
+    }
 }
 
 /// Values as rows of one number each.
@@ -143,9 +166,9 @@ fn differences(learned: &Learned, probe: ProbeKind) -> Vec<String> {
             let exact = probe.value(observation, action, learned.gamma);
             let both = learned
                 .critics
-                .both(column(&[observation]), column(&[action]));
-            for (name, value) in ["q1", "q2"].into_iter().zip(both) {
-                let value = numbers(value)[0] / learned.reward_scale;
+                .values(column(&[observation]), column(&[action]));
+            for (name, value) in ["q1", "q2"].into_iter().zip(numbers(both)) {
+                let value = value / learned.reward_scale;
                 let what = format!("{name}({observation}, {action})");
                 compare(what, value, exact, VALUE_TOLERANCE);
             }
@@ -205,12 +228,12 @@ macro_rules! probes {
     };
 }
 
-probes!(dpmd, sdac, sac);
+probes!(dpmd, sdac, sac, td3);
 
 /// What is claimed of a trained agent must not hold of every agent.
 #[test]
 fn an_agent_that_has_hardly_learned_solves_no_probe() {
-    for algorithm in ["dpmd", "sdac", "sac"] {
+    for algorithm in ["dpmd", "sdac", "sac", "td3"] {
         for probe in ProbeKind::ALL {
             let learned = learn(&configuration(algorithm, probe, Some(10)));
             let differences = differences(&learned, probe);

@@ -197,7 +197,7 @@ fn a_model_that_diverges_ends_with_1_and_a_short_log() {
             "--set",
             &warmup,
             "--set",
-            "eval_every=1000000",
+            "evaluation.every=1000000",
         ];
         let more = [
             "--out",

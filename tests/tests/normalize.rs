@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rescore_runner::durable::sha256_hex;
+use rescore::store::durable::sha256_hex;
 use rescore_tests::program::{are_equal, command, read, rescore, stderr, stdout, tiny, trains};
 use rescore_tests::runs::{assert_same, contents};
 

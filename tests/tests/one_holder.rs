@@ -42,7 +42,7 @@ fn one_of_eight_proceeds_and_the_others_name_it() {
         "--steps",
         "100000000",
         "--set",
-        "eval_every=1000000",
+        "evaluation.every=1000000",
     ];
     trains(folder, &tiny(&["--algo", "sac", "--out", "resumed"]));
     let begin = tiny(&[&long[..], &["--out", "begun"]].concat());
@@ -103,7 +103,14 @@ fn one_of_eight_proceeds_and_the_others_name_it() {
 #[test]
 fn of_64_starts_at_once_each_gets_a_folder_of_its_own() {
     let folder = temporary();
-    let arguments = tiny(&["--algo", "sac", "--steps", "2", "--set", "eval_episodes=1"]);
+    let arguments = tiny(&[
+        "--algo",
+        "sac",
+        "--steps",
+        "2",
+        "--set",
+        "evaluation.episodes=1",
+    ]);
     let outputs = end(start(folder.path(), &arguments, 64));
     let mut folders = BTreeSet::new();
     for output in outputs {

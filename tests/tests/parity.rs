@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use burn::backend::{Flex, NdArray};
 use rescore_tests::{
-    fixtures::{change, copy_of, default_folder},
+    fixtures::{change, copy_of},
     parity::{Tolerances, check},
 };
 

@@ -11,7 +11,7 @@ use rescore_tests::program::{
 use rescore_tests::runs::assert_same;
 
 /// Small enough for the ring to overwrite, and for whole segments of it to go.
-const RING: &[&str] = &["--set", "replay_capacity=160"];
+const RING: &[&str] = &["--set", "replay.capacity=160"];
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -113,7 +113,7 @@ fn a_run_killed_before_its_first_checkpoint_starts_again() {
         "--set",
         "checkpoint_every=1000000",
         "--set",
-        "eval_every=1000000",
+        "evaluation.every=1000000",
     ];
     let whole = arguments("sac", "whole", &[&["--steps", "3000"][..], &more].concat());
     trains(folder, &whole);

@@ -97,7 +97,7 @@ fn a_replay_buffer_larger_than_the_memory_is_refused() {
         "--steps",
         "1e12",
         "--set",
-        "replay_capacity=4294967295",
+        "replay.capacity=4294967295",
         "--out",
         "run",
     ];
@@ -160,11 +160,11 @@ fn every_line_of_the_log_has_returns_and_terms_of_the_reward() {
 fn a_run_without_a_stored_buffer_collects_a_new_one() {
     let folder = temporary();
     let folder = folder.path();
-    let set = ["--set", "store_replay=false"];
+    let set = ["--set", "replay.store=false"];
     let output = trains(folder, &tiny(&[&set[..], &["--out", "run"]].concat()));
     let said = stderr(&output);
     assert!(
-        said.contains("store_replay = false") && said.contains("not exactly"),
+        said.contains("replay.store = false") && said.contains("not exactly"),
         "{said}"
     );
     assert!(!folder.join("run/replay").exists());
@@ -202,7 +202,7 @@ fn without_warm_up_a_batch_is_collected() {
         ("strict", "overlap=false", "warmup_steps=0"),
         ("overlapping", "overlap=true", "warmup_steps=16"),
     ] {
-        let mut arguments = tiny(&["--out", run, "--set", "store_replay=false"]);
+        let mut arguments = tiny(&["--out", run, "--set", "replay.store=false"]);
         arguments.extend(["--set", overlap, "--set", warmup]);
         trains(folder, &arguments);
         let output = trains(folder, &["train", "--resume", run, "--steps", "120"]);
@@ -219,7 +219,7 @@ fn a_warm_up_that_was_interrupted_is_made_anew_without_a_stored_buffer() {
     let folder = folder.path();
     let more = [
         "--set",
-        "store_replay=false",
+        "replay.store=false",
         "--set",
         "warmup_steps=1000000",
         "--out",

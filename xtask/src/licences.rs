@@ -139,11 +139,8 @@ fn linked(metadata: &Metadata) -> Vec<&Package> {
         .iter()
         .map(|node| (node.id.as_str(), node))
         .collect();
-    let runner = metadata
-        .packages
-        .iter()
-        .find(|p| p.name == "rescore-runner");
-    let mut open: Vec<&str> = runner.map(|p| p.id.as_str()).into_iter().collect();
+    let program = metadata.packages.iter().find(|p| p.name == "rescore");
+    let mut open: Vec<&str> = program.map(|p| p.id.as_str()).into_iter().collect();
     let mut reached = BTreeSet::new();
     while let Some(id) = open.pop() {
         if let (true, Some(node)) = (reached.insert(id), nodes.get(id)) {
@@ -270,11 +267,11 @@ mod tests {
         let index = Some("registry");
         let metadata = serde_json::json!({
             "packages": [
-                package("rescore-runner", None), package("deep", index),
+                package("rescore", None), package("deep", index),
                 package("direct", index), package("tester", index), package("builder", index),
             ],
             "resolve": {"nodes": [
-                node("rescore-runner", &[("direct", None), ("tester", Some("dev"))]),
+                node("rescore", &[("direct", None), ("tester", Some("dev"))]),
                 node("direct", &[("deep", None), ("builder", Some("build"))]),
                 node("deep", &[]), node("tester", &[]), node("builder", &[]),
             ]},

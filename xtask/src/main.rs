@@ -85,7 +85,7 @@ fn run(cli: &Cli) -> Result<u8> {
             let peek = Peek::new(line);
             peek.check_names()?;
             let mujoco = program::prepare(root, peek.physics())?;
-            let program = program::build_for_use(root, mujoco, peek.gpu().as_slice())?;
+            let program = program::build_for_use(root, mujoco, &peek.features())?;
             program::become_program(root, &program, line)
         }
     }

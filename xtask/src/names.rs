@@ -6,6 +6,10 @@
 /// Commands of `rescore`, and what they say of themselves.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("train", "Train a policy; prints the run folder"),
+    (
+        "config",
+        "Print the complete configuration of an algorithm, every key with what it is for",
+    ),
     ("eval", "Play evaluation episodes with a trained policy"),
     ("envs", "List the tasks with their dimensions"),
     ("devices", "List what this program could compute on"),
@@ -14,6 +18,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "Measure milliseconds per update or per act, or steps per second of the tasks",
     ),
     ("render", "Film a policy, or random actions, as GIF or MP4"),
+    (
+        "export",
+        "Write a trained policy as one file that acts without a tensor library",
+    ),
     (
         "soak",
         "Kill runs again and again, and watch the memory of one for hours",
@@ -25,8 +33,20 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("plot", "Draw learning curves as SVG or PNG"),
 ];
 
+/// Those among them that only programs for developers have, with the cargo feature of this name.
+pub const FOR_DEVELOPERS: &[&str] = &["bench", "soak"];
+/// The feature.
+pub const DEVELOPER: &str = "developer";
+
 /// Algorithms.
-pub const ALGOS: &[&str] = &["dpmd", "sdac", "sac"];
+pub const ALGOS: &[&str] = &[
+    "dpmd",
+    "sdac",
+    "dpmd-reference",
+    "sdac-reference",
+    "sac",
+    "td3",
+];
 
 /// Tasks that need no MuJoCo.
 pub const BUILTIN_ENVS: &[&str] = &[

@@ -12,7 +12,7 @@ use clap::CommandFactory as _;
 use crate::check;
 use crate::cli::Cli;
 use crate::failure::{Failure, Result};
-use crate::names::{COMMANDS, DEFAULT_ENV};
+use crate::names::{COMMANDS, DEFAULT_ENV, DEVELOPER, FOR_DEVELOPERS};
 use crate::program::Physics;
 
 /// A larger configuration file is none.
@@ -97,8 +97,17 @@ impl Peek {
         }
     }
 
+    /// The cargo features that the command needs beside those of every program.
+    pub fn features(&self) -> Vec<&'static str> {
+        let named = std::iter::once(&self.command).chain(self.arguments.first());
+        let mut named = named.take(if self.command == "help" { 2 } else { 1 });
+        let developer = named.any(|name| FOR_DEVELOPERS.contains(&name.as_str()));
+        let developer = developer.then_some(DEVELOPER);
+        self.gpu().into_iter().chain(developer).collect()
+    }
+
     /// The cargo feature of the GPU backend that the command computes on.
-    pub fn gpu(&self) -> Option<&'static str> {
+    fn gpu(&self) -> Option<&'static str> {
         if self.asks_for_help() {
             return None;
         }
@@ -286,6 +295,23 @@ mod tests {
             (&["envs"], None),
         ] {
             assert_eq!(peek(arguments).gpu(), feature, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn commands_for_developers_are_built_where_they_are_asked_for() {
+        for (arguments, features) in [
+            (&["bench", "act"][..], &["developer"][..]),
+            (
+                &["bench", "gpu", "--backend", "cuda"],
+                &["cuda", "developer"],
+            ),
+            (&["soak", "--help"], &["developer"]),
+            (&["help", "soak"], &["developer"]),
+            (&["help", "train"], &[]),
+            (&["plot", "bench", "--out", "a.svg"], &[]),
+        ] {
+            assert_eq!(peek(arguments).features(), features, "{arguments:?}");
         }
     }
 

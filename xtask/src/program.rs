@@ -42,8 +42,8 @@ pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
 
 /// The cargo features to build with. The processor's backends always come together, so that
 /// changing `--backend` between them builds nothing; those of GPUs take minutes to build and come
-/// where they are asked for.
-pub fn features(mujoco: bool, gpu: &[&str]) -> String {
+/// where they are asked for, among `more`.
+pub fn features(mujoco: bool, more: &[&str]) -> String {
     let mut features = vec!["flex", "ndarray"];
     if mujoco {
         features.push("mujoco");
@@ -52,7 +52,7 @@ pub fn features(mujoco: bool, gpu: &[&str]) -> String {
             features.push("render");
         }
     }
-    features.extend(gpu);
+    features.extend(more);
     features.join(",")
 }
 
@@ -128,7 +128,7 @@ fn executable(message: &str) -> Option<PathBuf> {
     is_program.then(|| path.into())
 }
 
-/// Builds the program for a user's command.
+/// Builds the program for a user's command, with the features `more`.
 ///
 /// Only the program and what it depends on are compiled; `--workspace` is there because cargo
 /// unites the features of the packages it is told about: the libraries are then the ones that the
@@ -136,9 +136,9 @@ fn executable(message: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// If the build fails.
-pub fn build_for_use(root: &Path, mujoco: bool, gpu: &[&str]) -> Result<PathBuf> {
+pub fn build_for_use(root: &Path, mujoco: bool, more: &[&str]) -> Result<PathBuf> {
     let program = ["build", "--release", "--workspace", "--bin", "rescore"];
-    let features = features(mujoco, gpu);
+    let features = features(mujoco, more);
     let mut arguments = program.to_vec();
     arguments.extend(["--features", &features]);
     build(root, &arguments)

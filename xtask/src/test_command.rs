@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::check::{gpu_feature, nearest};
 use crate::failure::{Failure, Result};
+use crate::names::DEVELOPER;
 use crate::program::{self, Physics};
 
 /// Whole-program tests that print a summary line and read a folder named by a variable.
@@ -56,13 +57,15 @@ pub fn run(root: &Path, names: &[String], backends: &[String]) -> Result<u8> {
         .iter()
         .filter_map(|name| gpu_feature(name))
         .collect();
+    // The tests put faults into the program, and measure.
+    let more = [&gpu[..], &[DEVELOPER]].concat();
     let tests = Tests {
         root,
-        features: program::features(mujoco, &gpu),
+        features: program::features(mujoco, &more),
         folders: folders()?,
     };
     if !gpu.is_empty() {
-        let program = program::build_for_use(root, mujoco, &gpu)?;
+        let program = program::build_for_use(root, mujoco, &more)?;
         // One build has one shader language, and its tests go by one name.
         let name = |gpu: &str| if gpu == "cuda" { "cuda::" } else { "wgpu::" };
         let mut arguments = vec!["--include-ignored", "--test-threads", "1"];

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::RescoreBackend;
 use rescore_nn::{StateDict, StateError};
 
+use crate::learners::{CriticLearner, DeterministicActor, DiffusionActor, GaussianActor};
 use crate::{Metrics, Stateful};
 
 /// A batch of transitions on the device.
@@ -32,6 +33,17 @@ impl<B: Backend> Batch<B> {
     }
 }
 
+/// What the actions that evaluation plays are computed from.
+#[derive(Debug, Clone, Copy)]
+pub enum Acting<'a, B: RescoreBackend> {
+    /// Of the particles of the policy's average the one that the trained critics value most.
+    Diffusion(&'a DiffusionActor<B>, &'a CriticLearner<B>),
+    /// The squashed mean.
+    Gaussian(&'a GaussianActor<B>),
+    /// The squashed output.
+    Deterministic(&'a DeterministicActor<B>),
+}
+
 /// An off-policy algorithm: acts, learns from batches, and can be stored and restored.
 ///
 /// Randomness is a function of the seed given at construction and of counters (`act_counter`,
@@ -52,6 +64,12 @@ pub trait Agent<B: RescoreBackend>: Send {
 
     /// Number of updates done so far.
     fn updates(&self) -> u64;
+
+    /// What [`Agent::act_deterministic`] is computed from, for exported policies; none where an
+    /// algorithm of your own acts otherwise.
+    fn acting(&self) -> Option<Acting<'_, B>> {
+        None
+    }
 
     /// Everything that is learned or counted.
     fn parts(&self) -> Vec<&dyn Stateful<B>>;
@@ -105,9 +123,17 @@ fn load_parts<B: RescoreBackend>(
 }
 
 /// Implements [`Agent::updates`], [`Agent::parts`] and [`Agent::parts_mut`] by the names of the
-/// fields that learn or count; one of them is `updates`, a `u64`.
+/// fields that learn or count; one of them is `updates`, a `u64`. After `=>`, the kind of
+/// [`Acting`] and its fields implement [`Agent::acting`].
 #[macro_export]
 macro_rules! parts {
+    ($($field:ident),+ $(,)? => $kind:ident($($of:ident),+)) => {
+        $crate::parts!($($field),+);
+
+        fn acting(&self) -> Option<$crate::Acting<'_, B>> {
+            Some($crate::Acting::$kind($(&self.$of),+))
+        }
+    };
     ($($field:ident),+ $(,)?) => {
         fn updates(&self) -> u64 {
             self.updates

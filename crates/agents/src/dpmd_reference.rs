@@ -105,8 +105,7 @@ impl<B: RescoreBackend> Dpmd<B> {
         let temperature = self.exploration.temperature.value();
         let mut metrics = Metrics::default();
 
-        // Next actions: of the particles of the current policy the one with the largest Q, noisy.
-        // They serve the TD target and the policy loss.
+        // Next actions, of targets and policy loss: the particle with the largest Q, noisy.
         let states = batch.next_observations.clone();
         let chain = draws.chain("next/chain", &actor.sampler);
         let particles = actor.particles(&actor.policy, states.clone(), &chain);
@@ -114,12 +113,11 @@ impl<B: RescoreBackend> Dpmd<B> {
         let actions = (self.exploration).choose(critics, states.clone(), particles, noise);
         metrics.record("next_actions", actions.clone());
 
-        // Critics: mean squared TD error.
-        let targets = critics.targets(batch, actions.clone());
-        let (losses, gradient) = critics.gradient(batch, targets.clone());
+        let target = critics.targets(batch, actions.clone());
+        let gradient = critics.gradient(batch, actions.clone(), &target);
         critics.step(&gradient);
-        metrics.push_members("q{}_loss", losses);
-        metrics.push_mean("target_mean", targets);
+        metrics.push_members("q{}_loss", gradient.losses.clone());
+        metrics.push_mean("target_mean", critics.target_values(&target));
 
         // Policy: denoising loss on those actions, weighted by exp(Q / lambda).
         let q = critics.values(states.clone(), actions.clone());
@@ -147,7 +145,9 @@ impl<B: RescoreBackend> Dpmd<B> {
         for _ in 1..settings.critic_steps {
             critics.step(&gradient);
         }
-        self.exploration.step_temperature(updates);
+        if updates.is_multiple_of(settings.base.temperature_every) {
+            self.exploration.step_temperature();
+        }
         if updates.is_multiple_of(settings.base.target.every) {
             critics.track(settings.base.target.tau);
             actor.track(settings.base.target.tau);
@@ -159,7 +159,7 @@ impl<B: RescoreBackend> Dpmd<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Dpmd<B> {
-    parts!(critics, actor, exploration, q_statistics, updates);
+    parts!(critics, actor, exploration, q_statistics, updates => Diffusion(actor, critics));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

@@ -24,7 +24,7 @@ mod stateful;
 mod streams;
 pub mod td3;
 
-pub use agent::{Agent, Batch};
+pub use agent::{Acting, Agent, Batch};
 pub use metrics::Metrics;
 pub use range::{RangeCheck, RangeError};
 pub use registry::{AgentSettings, Algorithm, Registered, Settings, Setup};

@@ -150,13 +150,13 @@ impl<B: RescoreBackend> Sac<B> {
             next_states.clone(),
             draws.normals("next", shape),
         );
-        let next_values = critics.target_values(next_states, next.actions.clone())
-            - temperature.clone() * next.log_probabilities.clone();
-        let targets = critics.td_targets(batch, next_values);
-        metrics.record("next_actions", next.actions);
+        let penalty = temperature.clone() * next.log_probabilities.clone();
+        let target = critics.soft_targets(batch, next.actions.clone(), Some(penalty));
+        metrics.record("next_actions", next.actions.clone());
         metrics.record("next_log_probabilities", next.log_probabilities);
-        metrics.push_members("q{}_loss", critics.learn(batch, targets.clone()));
-        metrics.push_mean("target_mean", targets);
+        let values = critics.target_values(&target);
+        metrics.push_members("q{}_loss", critics.learn(batch, next.actions, &target));
+        metrics.push_mean("target_mean", values);
 
         // Policy: alpha log pi - min Q with the critics that have just stepped.
         let noise = Tensor::from_inner(draws.normals("present", shape));
@@ -173,9 +173,7 @@ impl<B: RescoreBackend> Sac<B> {
         // Temperature: towards the target entropy.
         let target = -self.settings.temperature.target_entropy_scale * shape[1] as f64;
         let gradient = entropy::temperature_gradient(log_probabilities.mean().neg(), target);
-        if self.updates.is_multiple_of(self.settings.temperature.every) {
-            self.temperature.step(&gradient);
-        }
+        self.temperature.step(&gradient);
         metrics.record("temperature_gradient", gradient);
 
         if self.updates.is_multiple_of(self.settings.target.every) {
@@ -201,7 +199,7 @@ pub fn policy_loss<B: RescoreBackend>(
 }
 
 impl<B: RescoreBackend> Agent<B> for Sac<B> {
-    parts!(critics, actor, temperature, updates);
+    parts!(critics, actor, temperature, updates => Gaussian(actor));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = Draws::acting(self.streams, counter, &observations.device());

@@ -2,9 +2,7 @@
 //!
 //! The maximum-entropy counterpart of DPMD. A noisy action `x_t` is made from an action of the
 //! current policy; clean actions are drawn from the reverse kernel around it and weighted by the
-//! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them. Samples of
-//! the optimal policy are never needed. `sdac-reference` has the settings of the reference
-//! implementation with its quirks, `sdac` settings that learn more.
+//! softmax of `Q / lambda`; the policy learns to predict the noise that leads to them.
 
 use rescore_kernels::unflatten_particles;
 use rescore_objectives::rsm::{self, ReverseRows};
@@ -105,18 +103,17 @@ impl<B: RescoreBackend> Sdac<B> {
         // Critics: mean squared TD error at next actions of the current policy.
         let next_actions = self.sample(batch.next_observations.clone(), draws, "next");
         metrics.record("next_actions", next_actions.clone());
-        let targets = self.critics.targets(batch, next_actions);
-        let (losses, critic_gradient) = self.critics.gradient(batch, targets.clone());
-        metrics.push_members("q{}_loss", losses);
-        metrics.push_mean("target_mean", targets);
+        let target = self.critics.targets(batch, next_actions.clone());
+        let gradient = self.critics.gradient(batch, next_actions, &target);
+        metrics.push_members("q{}_loss", gradient.losses.clone());
+        metrics.push_mean("target_mean", self.critics.target_values(&target));
 
         // Policy: reweighted score matching, with the critics from before their step.
         let temperature = self.exploration.temperature.value();
         if updates.is_multiple_of(settings.base.actor.policy_delay) {
             let states = batch.observations.clone();
 
-            // A noisy action x_t around an action of the current policy, clean actions that it may have
-            // come from, and how good they are.
+            // A noisy action x_t, clean actions that it may have come from, and how good they are.
             let actions = self.sample(states.clone(), draws, "present");
             let [size, dim] = actions.dims();
             let schedule = &self.actor.schedule;
@@ -148,8 +145,10 @@ impl<B: RescoreBackend> Sdac<B> {
         }
         metrics.push("temperature", temperature);
 
-        self.critics.step(&critic_gradient);
-        self.exploration.step_temperature(updates);
+        self.critics.step(&gradient);
+        if updates.is_multiple_of(settings.base.temperature_every) {
+            self.exploration.step_temperature();
+        }
         if updates.is_multiple_of(settings.base.target.every) {
             self.critics.track(settings.base.target.tau);
             self.actor.track(settings.base.target.tau);
@@ -160,7 +159,7 @@ impl<B: RescoreBackend> Sdac<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Sdac<B> {
-    parts!(critics, actor, exploration, updates);
+    parts!(critics, actor, exploration, updates => Diffusion(actor, critics));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

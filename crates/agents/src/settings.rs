@@ -1,5 +1,6 @@
 //! Tables of settings that algorithms are composed of. Each stands for one learner.
 
+use rescore_critics::{Head, Support};
 use rescore_diffusion::{NoiseSchedule, ScheduleKind};
 use rescore_kernels::{Activation, Combine};
 use rescore_nn::{AdamSettings, Initializer, Shape};
@@ -70,6 +71,22 @@ pub enum NetworkSettings {
         #[serde(default = "default_initializer")]
         initializer: InitializerKind,
     },
+    /// Residual blocks with a layer norm before each (`SimBa`). The fused chain cannot sample it.
+    Residual {
+        /// Width of the residual stream, 1 to 65,536.
+        #[serde(default = "default_width")]
+        width: usize,
+        /// How many blocks there are, 1 to 64; each is four times as wide inside.
+        #[serde(default = "default_blocks")]
+        blocks: usize,
+    },
+    /// Linear layers with a norm over the batch before each activation (XQC); for critics only,
+    /// because a policy's rows are of different denoising steps.
+    BatchNorm {
+        /// Widths of the hidden layers, 1 to 64 of them, each 1 to 65,536.
+        #[serde(default = "default_hidden_dims")]
+        hidden_dims: Vec<usize>,
+    },
 }
 
 fn default_hidden_dims() -> Vec<usize> {
@@ -84,6 +101,14 @@ const fn default_initializer() -> InitializerKind {
     InitializerKind::TruncatedNormal
 }
 
+const fn default_width() -> usize {
+    128
+}
+
+const fn default_blocks() -> usize {
+    1
+}
+
 impl NetworkSettings {
     /// Three hidden layers of 256.
     pub fn mlp(activation: ActivationKind, initializer: InitializerKind) -> Self {
@@ -94,8 +119,9 @@ impl NetworkSettings {
         }
     }
 
-    /// What the settings ask for.
-    pub fn shape(&self) -> Shape {
+    /// What the settings ask for. `head_gain` is the gain of the last layer's initial weights where
+    /// the kind has one: 1 for critics, less for policies.
+    pub fn shape(&self, head_gain: f64) -> Shape {
         match self {
             Self::Mlp {
                 hidden_dims,
@@ -106,31 +132,135 @@ impl NetworkSettings {
                 activation: (*activation).into(),
                 initializer: (*initializer).into(),
             },
+            Self::Residual { width, blocks } => Shape::Residual {
+                width: *width,
+                blocks: *blocks,
+                head_gain,
+            },
+            Self::BatchNorm { hidden_dims } => Shape::BatchNormMlp {
+                hidden_dims: hidden_dims.clone(),
+            },
+        }
+    }
+
+    /// Distribution of the initial weights of parts that are plain layers, such as the time network.
+    pub fn initializer(&self) -> Initializer {
+        match self {
+            Self::Mlp { initializer, .. } => (*initializer).into(),
+            Self::Residual { .. } | Self::BatchNorm { .. } => Initializer::LecunNormal,
         }
     }
 
     /// Widths of the layers between input and output, for estimates.
     pub fn widths(&self) -> Vec<usize> {
         match self {
-            Self::Mlp { hidden_dims, .. } => hidden_dims.clone(),
+            Self::Mlp { hidden_dims, .. } | Self::BatchNorm { hidden_dims } => hidden_dims.clone(),
+            Self::Residual { width, blocks } => {
+                [vec![*width], [4 * width, *width].repeat(*blocks)].concat()
+            }
+        }
+    }
+
+    /// Whether the fused kernels run it.
+    pub const fn is_fused(&self) -> bool {
+        let mish = ActivationKind::Mish;
+        matches!(self, Self::Mlp { activation, .. } if *activation as u8 == mish as u8)
+    }
+
+    /// Checks ranges.
+    #[must_use]
+    pub fn check(&self, check: RangeCheck) -> RangeCheck {
+        let width = |check: RangeCheck, key, width: usize| {
+            let valid = (1..=65_536).contains(&width);
+            check.require(key, width, valid, "1 to 65536 wide")
+        };
+        match self {
+            Self::Mlp { hidden_dims, .. } | Self::BatchNorm { hidden_dims } => {
+                let count = hidden_dims.len();
+                let found = format!("a list of {count}");
+                let valid = (1..=64).contains(&count);
+                let check = check.require("hidden_dims", found, valid, "a list of 1 to 64 widths");
+                let widths = hidden_dims.iter();
+                widths.fold(check, |check, of| width(check, "hidden_dims", *of))
+            }
+            Self::Residual { width: of, blocks } => {
+                let valid = (1..=64).contains(blocks);
+                width(check, "width", *of).require("blocks", blocks, valid, "in 1..=64")
+            }
+        }
+    }
+
+    /// [`NetworkSettings::check`] of a policy's network.
+    #[must_use]
+    pub fn check_policy(&self, check: RangeCheck) -> RangeCheck {
+        let rows_alone = !matches!(self, Self::BatchNorm { .. });
+        let expected = "\"mlp\" or \"residual\": a policy's action must not depend on other rows";
+        self.check(check)
+            .require("kind", "\"batch_norm\"", rows_alone, expected)
+    }
+}
+
+/// What a critic's outputs say; `kind` decides which other keys there are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ValueSettings {
+    /// The expected return.
+    Scalar,
+    /// A distribution over returns (Bellemare et al. 2017, C51).
+    Categorical {
+        /// Returns that have a probability, 2 to 4096, at equal distances.
+        #[serde(default = "default_atoms")]
+        atoms: usize,
+        /// The smallest of them, in units of scaled rewards.
+        #[serde(default = "default_low")]
+        low: f64,
+        /// The largest.
+        #[serde(default = "default_high")]
+        high: f64,
+    },
+}
+
+const fn default_atoms() -> usize {
+    101
+}
+
+const fn default_low() -> f64 {
+    -5.0
+}
+
+const fn default_high() -> f64 {
+    5.0
+}
+
+impl ValueSettings {
+    /// What the settings, which must be valid, ask for.
+    ///
+    /// # Panics
+    /// When they are not valid.
+    pub fn head(&self) -> Head {
+        match self {
+            Self::Scalar => Head::Scalar,
+            Self::Categorical { atoms, low, high } => Head::Categorical(
+                Support::new([*low, *high], *atoms).expect("settings that were checked"),
+            ),
         }
     }
 
     /// Checks ranges.
     #[must_use]
     pub fn check(&self, check: RangeCheck) -> RangeCheck {
-        match self {
-            Self::Mlp { hidden_dims, .. } => {
-                let count = hidden_dims.len();
-                let valid = (1..=64).contains(&count);
-                let found = format!("a list of {count}");
-                let check = check.require("hidden_dims", found, valid, "a list of 1 to 64 widths");
-                hidden_dims.iter().fold(check, |check, width| {
-                    let valid = (1..=65_536).contains(width);
-                    check.require("hidden_dims", width, valid, "widths in 1..=65536")
-                })
-            }
-        }
+        let Self::Categorical { atoms, low, high } = self else {
+            return check;
+        };
+        let ordered = Support::new([*low, *high], 2).is_ok();
+        check
+            .require("atoms", atoms, (2..=4096).contains(atoms), "in 2..=4096")
+            .require(
+                "low",
+                low,
+                ordered,
+                &format!("a number below high, which is {high}"),
+            )
     }
 }
 
@@ -165,6 +295,8 @@ pub struct CriticSettings {
     pub learning_rate: f64,
     /// The network of each critic.
     pub network: NetworkSettings,
+    /// What its outputs say.
+    pub value: ValueSettings,
     /// Everything else about Adam.
     pub optimizer: AdamSettings,
 }
@@ -176,6 +308,7 @@ impl Default for CriticSettings {
             combine: CombineKind::Min,
             learning_rate: 3e-4,
             network: NetworkSettings::mlp(ActivationKind::Mish, InitializerKind::TruncatedNormal),
+            value: ValueSettings::Scalar,
             optimizer: AdamSettings::default(),
         }
     }
@@ -190,6 +323,7 @@ impl CriticSettings {
             .require("members", self.members, members, "in 1..=64")
             .positive("learning_rate", self.learning_rate)
             .table("network", |check| self.network.check(check))
+            .table("value", |check| self.value.check(check))
             .table("optimizer", |check| check_adam(&self.optimizer, check))
     }
 }
@@ -263,7 +397,7 @@ impl ActorSettings {
     pub fn check(&self, check: RangeCheck) -> RangeCheck {
         check
             .positive("learning_rate", self.learning_rate)
-            .table("network", |check| self.network.check(check))
+            .table("network", |check| self.network.check_policy(check))
             .table("optimizer", |check| check_adam(&self.optimizer, check))
     }
 }
@@ -411,7 +545,7 @@ impl DiffusionActorSettings {
                 ordered,
                 "greater than decay_begin",
             )
-            .table("network", |check| self.network.check(check))
+            .table("network", |check| self.network.check_policy(check))
             .table("optimizer", |check| check_adam(&self.optimizer, check))
     }
 }
@@ -424,8 +558,6 @@ pub struct TemperatureSettings {
     pub initial: f64,
     /// Learning rate of its logarithm; 0 keeps it as it is.
     pub learning_rate: f64,
-    /// Updates from one step of the temperature to the next.
-    pub every: u64,
     /// The target entropy is this times `-action_dim`.
     pub target_entropy_scale: f64,
 }
@@ -435,7 +567,6 @@ impl Default for TemperatureSettings {
         Self {
             initial: 1.0,
             learning_rate: 3e-4,
-            every: 1,
             target_entropy_scale: 1.0,
         }
     }
@@ -449,7 +580,6 @@ impl TemperatureSettings {
         check
             .positive("initial", self.initial)
             .non_negative("learning_rate", self.learning_rate)
-            .at_least_one("every", self.every)
             .require(
                 "target_entropy_scale",
                 scale,
@@ -510,6 +640,8 @@ pub struct DiffusionSettings {
     pub target: TargetSettings,
     /// The temperature (lambda): scale of the exploration noise and of the weights.
     pub temperature: TemperatureSettings,
+    /// Updates from one step of the temperature to the next.
+    pub temperature_every: u64,
     /// Exploration noise, which the actions that updates sample carry as well.
     pub exploration: ExplorationSettings,
 }
@@ -528,9 +660,9 @@ impl Default for DiffusionSettings {
             temperature: TemperatureSettings {
                 initial: 5.0,
                 learning_rate: 7e-3,
-                every: 250,
                 target_entropy_scale: 0.9,
             },
+            temperature_every: 250,
             exploration: ExplorationSettings::default(),
         }
     }
@@ -570,6 +702,7 @@ impl DiffusionSettings {
             .table("actor", |check| self.actor.check(check))
             .table("target", |check| self.target.check(check))
             .table("temperature", |check| self.temperature.check(check))
+            .at_least_one("temperature_every", self.temperature_every)
             .table("exploration", |check| self.exploration.check(check))
     }
 

@@ -30,6 +30,11 @@ pub struct Outline {
 }
 
 impl Outline {
+    /// Without sizes.
+    pub const fn of(gamma: f64) -> Self {
+        Self { gamma, sizes: None }
+    }
+
     /// With sizes.
     pub const fn new(gamma: f64, sizes: Sizes) -> Self {
         Self {

@@ -2,7 +2,6 @@
 //! baseline.
 
 use rescore_kernels::Precision;
-use rescore_nn::freeze;
 
 use crate::prelude::*;
 
@@ -124,20 +123,14 @@ impl<B: RescoreBackend> Td3<B> {
         metrics.record("next_actions", next.clone());
 
         // Critics: mean squared TD error against the smaller target critic.
-        let targets = critics.targets(batch, next);
-        metrics.push_members("q{}_loss", critics.learn(batch, targets.clone()));
-        metrics.push_mean("target_mean", targets);
+        let target = critics.targets(batch, next.clone());
+        let values = critics.target_values(&target);
+        metrics.push_members("q{}_loss", critics.learn(batch, next, &target));
+        metrics.push_mean("target_mean", values);
 
         // Policy: up the first critic, which has just stepped; then all targets follow.
         if self.updates.is_multiple_of(settings.policy_delay) {
-            let states = Tensor::from_inner(batch.observations.clone());
-            let frozen = freeze(&critics.online);
-            let loss = actor.learn(|policy| {
-                let actions = DeterministicActor::actions(policy, states.clone());
-                let values = frozen.values(states, actions);
-                values.slice([0..1]).mean().neg()
-            });
-            metrics.push("policy_loss", loss);
+            metrics.push("policy_loss", actor.ascend(critics, batch));
             critics.track(settings.tau);
             actor.track(settings.tau);
         }
@@ -147,7 +140,7 @@ impl<B: RescoreBackend> Td3<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Td3<B> {
-    parts!(critics, actor, updates);
+    parts!(critics, actor, updates => Deterministic(actor));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = Draws::acting(self.streams, counter, &observations.device());

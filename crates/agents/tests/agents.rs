@@ -4,7 +4,10 @@
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
-use rescore_agents::{Agent, AgentConfig, Algorithm, Array, Batch, Metrics, StateDict, StateError};
+use rescore_agents::{
+    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, PolicyKind, Setup, StateDict,
+    StateError,
+};
 use rescore_kernels::NoiseKey;
 
 const OBSERVATION_DIM: usize = 3;
@@ -13,44 +16,53 @@ const DEVICE: FlexDevice = FlexDevice;
 
 type Boxed = Box<dyn Agent<Flex>>;
 
-/// The default preset of `algorithm` with small networks and few samples.
-fn configuration(algorithm: Algorithm) -> AgentConfig {
-    let preset = AgentConfig::presets(algorithm)[0];
-    let mut config = AgentConfig::preset(algorithm, preset).expect("a listed preset");
-    let (base, diffusion) = match &mut config {
-        AgentConfig::Dpmd(config) => (&mut config.base, Some(&mut config.diffusion)),
-        AgentConfig::Sdac(config) => {
-            config.reverse_samples = 5;
-            (&mut config.base, Some(&mut config.diffusion))
+/// The defaults of `algorithm` with small networks and few samples, and `more` keys on top.
+fn configuration(algorithm: &'static Algorithm, more: &str) -> AgentSettings {
+    let mut table = algorithm.defaults().table();
+    let small = "
+        critic.network.hidden_dims = [17, 9]
+        actor.network.hidden_dims = [17, 9]
+        actor.particles = 3
+        actor.denoising_steps = 4
+        temperature_every = 2
+        reverse_samples = 5
+    ";
+    for text in [small, more] {
+        merge(&mut table, text.parse().expect("TOML"));
+    }
+    let settings = algorithm.parse(table).expect("the keys of the algorithm");
+    settings.validate().expect("valid settings");
+    settings
+}
+
+/// Puts the values of `from` into `table` where it has their keys.
+fn merge(table: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(from)) => merge(inner, from),
+            (Some(known), value) => *known = value,
+            (None, _) => {}
         }
-        AgentConfig::Sac(config) => (&mut config.base, None),
+    }
+}
+
+/// The algorithms with a diffusion policy.
+fn diffusion() -> impl Iterator<Item = &'static Algorithm> {
+    let is = |algorithm: &&'static Algorithm| {
+        let sizes = algorithm.defaults().outline().sizes;
+        sizes.is_some_and(|sizes| sizes.policy == PolicyKind::Denoiser)
     };
-    base.hidden_dims = vec![17, 9];
-    if let Some(diffusion) = diffusion {
-        diffusion.particles = 3;
-        diffusion.denoising_steps = 4;
-        diffusion.temperature_every = 2;
-    }
-    config.validate().expect("a valid configuration");
-    config
+    Algorithm::all().into_iter().filter(is)
 }
 
-/// [`configuration`] with the settings of a diffusion policy changed; none for SAC.
-fn with_diffusion(
-    algorithm: Algorithm,
-    change: impl FnOnce(&mut rescore_agents::config::DiffusionConfig),
-) -> Option<AgentConfig> {
-    let mut config = configuration(algorithm);
-    match &mut config {
-        AgentConfig::Dpmd(config) => change(&mut config.diffusion),
-        AgentConfig::Sdac(config) => change(&mut config.diffusion),
-        AgentConfig::Sac(_) => return None,
-    }
-    Some(config)
-}
-
-fn build(config: &AgentConfig, seed: u64) -> Boxed {
-    config.build(OBSERVATION_DIM, ACTION_DIM, seed, &DEVICE)
+fn build(settings: &AgentSettings, seed: u64) -> Boxed {
+    let setup = Setup {
+        dims: [OBSERVATION_DIM, ACTION_DIM],
+        seed,
+        updates: 100,
+        device: &DEVICE,
+    };
+    settings.build(&setup).expect("a built-in algorithm")
 }
 
 fn normals(name: &str, rows: usize, columns: usize) -> Tensor<Flex, 2> {
@@ -75,7 +87,7 @@ fn batch(number: u64, rows: usize) -> Batch<Flex> {
 }
 
 /// An agent after `updates` updates on the batches 0, 1, ...
-fn trained(config: &AgentConfig, seed: u64, updates: u64) -> Boxed {
+fn trained(config: &AgentSettings, seed: u64, updates: u64) -> Boxed {
     let mut agent = build(config, seed);
     for number in 0..updates {
         let _ = agent.update(&batch(number, 16));
@@ -113,8 +125,8 @@ fn differing<'a>(a: &'a StateDict, b: &StateDict) -> Vec<&'a str> {
 
 #[test]
 fn a_restored_agent_goes_on_as_the_stored_one_would() {
-    for algorithm in Algorithm::ALL {
-        let config = configuration(algorithm);
+    for algorithm in Algorithm::all() {
+        let config = configuration(algorithm, "");
         let mut original = trained(&config, 1, 3);
         // An agent of the same run that has learned something else.
         let mut restored = build(&config, 1);
@@ -143,8 +155,8 @@ fn a_restored_agent_goes_on_as_the_stored_one_would() {
 /// The seed belongs to the run and is not part of the state.
 #[test]
 fn an_agent_of_another_seed_takes_the_whole_state() {
-    for algorithm in Algorithm::ALL {
-        let config = configuration(algorithm);
+    for algorithm in Algorithm::all() {
+        let config = configuration(algorithm, "");
         let original = trained(&config, 1, 3).state();
         let mut other = build(&config, 2);
         assert_ne!(differing(&original, &other.state()), Vec::<&str>::new());
@@ -162,8 +174,8 @@ fn refuses(agent: &mut Boxed, state: &StateDict, error: &StateError) {
 
 #[test]
 fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
-    for algorithm in Algorithm::ALL {
-        let config = configuration(algorithm);
+    for algorithm in Algorithm::all() {
+        let config = configuration(algorithm, "");
         let stored = trained(&config, 1, 3).state();
         let mut agent = build(&config, 2);
         let names: Vec<String> = stored.iter().map(|(name, _)| name.to_owned()).collect();
@@ -201,8 +213,8 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
 
 #[test]
 fn acting_is_a_function_of_seed_and_counter() {
-    for algorithm in Algorithm::ALL {
-        let config = configuration(algorithm);
+    for algorithm in Algorithm::all() {
+        let config = configuration(algorithm, "");
         let act = |seed, counter| to_vec(build(&config, seed).act(observations(5), counter));
         assert_eq!(act(1, 4), act(1, 4), "{algorithm:?}");
         assert_ne!(
@@ -230,8 +242,8 @@ fn acting_is_a_function_of_seed_and_counter() {
 /// rows.
 #[test]
 fn a_deterministic_action_depends_on_its_observation_alone() {
-    for algorithm in Algorithm::ALL {
-        let agent = trained(&configuration(algorithm), 1, 4);
+    for algorithm in Algorithm::all() {
+        let agent = trained(&configuration(algorithm, ""), 1, 4);
         let rows = 40;
         let together = to_vec(agent.act_deterministic(observations(rows)));
         assert!(together.iter().all(|a| (-1.0..=1.0).contains(a)));
@@ -253,12 +265,9 @@ fn a_deterministic_action_depends_on_its_observation_alone() {
 
 #[test]
 fn one_particle_is_enough() {
-    for algorithm in Algorithm::ALL {
-        let Some(config) = with_diffusion(algorithm, |diffusion| {
-            (diffusion.particles, diffusion.act_particles) = (1, 1);
-        }) else {
-            continue;
-        };
+    for algorithm in diffusion() {
+        let few = "actor.particles = 1\nactor.act_particles = 1";
+        let config = configuration(algorithm, few);
         let mut agent = trained(&config, 1, 4);
         let metrics = agent.update(&batch(4, 16)).read();
         assert!(
@@ -276,7 +285,7 @@ fn metrics_keep_what_newer_ones_do_not_have() {
     let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_floats(values, &DEVICE);
     let mut metrics = Metrics::default();
     metrics.push("loss", tensor(&[7.0]));
-    metrics.push_distribution(["mean", "std", "min", "max"], tensor(&[1.0, 2.0, 6.0]));
+    metrics.push_distribution("w", tensor(&[1.0, 2.0, 6.0]));
     metrics.push_mean("q", tensor(&[2.0, 4.0]));
     let mut newer = Metrics::default();
     newer.push_mean("q", tensor(&[-1.0, -2.0]));
@@ -284,10 +293,18 @@ fn metrics_keep_what_newer_ones_do_not_have() {
     newer.push("temperature", tensor(&[0.5]));
     metrics.merge(newer);
     let read = metrics.read();
-    let names: Vec<_> = read.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["loss", "mean", "std", "min", "max", "q", "temperature"]
+        [
+            "loss",
+            "w_mean",
+            "w_std",
+            "w_min",
+            "w_max",
+            "q",
+            "temperature"
+        ]
     );
     let values: Vec<_> = read.iter().map(|(_, value)| *value).collect();
     let std = (14.0_f32 / 3.0).sqrt();
@@ -299,11 +316,9 @@ fn metrics_keep_what_newer_ones_do_not_have() {
 /// The policy steps on updates 0, 2, 4, ..., the targets every third time here, the critics always.
 #[test]
 fn policy_and_targets_step_when_they_are_due() {
-    for algorithm in [Algorithm::Dpmd, Algorithm::Sdac] {
-        let config = with_diffusion(algorithm, |diffusion| {
-            (diffusion.policy_delay, diffusion.target_delay) = (2, 3);
-        });
-        let mut agent = build(&config.expect("a diffusion policy"), 1);
+    for algorithm in diffusion() {
+        let config = configuration(algorithm, "actor.policy_delay = 2\ntarget.every = 3");
+        let mut agent = build(&config, 1);
         for number in 0..7 {
             let before = agent.state();
             let _ = agent.update(&batch(number, 16));
@@ -326,27 +341,9 @@ fn policy_and_targets_step_when_they_are_due() {
 }
 
 #[test]
-fn leaving_out_what_is_unused_changes_no_parameter() {
-    for algorithm in Algorithm::ALL {
-        let [Some(lazy), Some(eager)] = [true, false]
-            .map(|skip| with_diffusion(algorithm, |diffusion| diffusion.skip_unused = skip))
-        else {
-            continue;
-        };
-        let [lazy, eager] = [lazy, eager].map(|config| trained(&config, 1, 5).state());
-        let mut differing = differing(&lazy, &eager);
-        // SDAC's statistics are of a Q that only the policy loss computes; nothing uses them.
-        if algorithm == Algorithm::Sdac {
-            differing.retain(|name| !name.starts_with("q_statistics."));
-        }
-        assert_eq!(differing, Vec::<&str>::new(), "{algorithm:?}");
-    }
-}
-
-#[test]
 fn one_seed_is_one_result() {
-    for algorithm in Algorithm::ALL {
-        let config = configuration(algorithm);
+    for algorithm in Algorithm::all() {
+        let config = configuration(algorithm, "");
         let [a, b, other] = [1, 1, 2].map(|seed| trained(&config, seed, 4).state());
         assert_eq!(differing(&a, &b), Vec::<&str>::new(), "{algorithm:?}");
         assert_ne!(differing(&a, &other), Vec::<&str>::new(), "{algorithm:?}");
@@ -356,13 +353,12 @@ fn one_seed_is_one_result() {
 /// Sizes at which matrix products and kernels are split among threads.
 #[test]
 fn the_number_of_threads_changes_no_bit() -> Result<(), ThreadPoolBuildError> {
-    for algorithm in Algorithm::ALL {
-        let mut config = configuration(algorithm);
-        match &mut config {
-            AgentConfig::Dpmd(config) => config.base.hidden_dims = vec![130, 130],
-            AgentConfig::Sdac(config) => config.base.hidden_dims = vec![130, 130],
-            AgentConfig::Sac(config) => config.base.hidden_dims = vec![130, 130],
-        }
+    for algorithm in Algorithm::all() {
+        let wide = "
+            critic.network.hidden_dims = [130, 130]
+            actor.network.hidden_dims = [130, 130]
+        ";
+        let config = configuration(algorithm, wide);
         let run = |threads| {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
             Ok(pool.install(|| {
@@ -382,4 +378,47 @@ fn the_number_of_threads_changes_no_bit() -> Result<(), ThreadPoolBuildError> {
         }
     }
     Ok(())
+}
+
+/// An ensemble of any size learns, each member by itself: the first two of three critics take the
+/// steps that they would take as twins where their target does not depend on the others.
+#[test]
+fn critics_of_any_number_learn() {
+    for algorithm in Algorithm::all() {
+        for members in [1, 3] {
+            let more = format!("critic.members = {members}\ncritic.combine = \"mean\"");
+            let config = configuration(algorithm, &more);
+            let mut agent = trained(&config, 1, 2);
+            let metrics = agent.update(&batch(2, 16)).read();
+            let losses = metrics.iter().filter(|(name, _)| name.ends_with("_loss"));
+            let losses: Vec<_> = losses.filter(|(name, _)| name.starts_with('q')).collect();
+            assert_eq!(losses.len(), members, "{algorithm:?}: {metrics:?}");
+            assert!(
+                metrics.iter().all(|(_, value)| value.is_finite()),
+                "{metrics:?}"
+            );
+            let critics = agent.state();
+            let Some(Array::F32(shape, _)) = critics.get("critics.l0.weight") else {
+                panic!("{algorithm:?} has no critics");
+            };
+            assert_eq!(shape[..], [members, OBSERVATION_DIM + ACTION_DIM, 17]);
+        }
+    }
+}
+
+/// A name can be registered once, and stands for its settings from then on.
+#[test]
+fn an_algorithm_of_ones_own_is_known_by_its_name() {
+    use rescore_agents::td3::Td3Settings;
+    let own = || Algorithm::of::<Td3Settings>("own", "TD3 by another name");
+    own()
+        .on::<Td3Settings, Flex>()
+        .register()
+        .expect("a new name");
+    let error = own().register().expect_err("taken");
+    assert!(error.to_string().contains("`own` is registered already"));
+    let algorithm = Algorithm::find("own").expect("registered");
+    let mut agent = build(&configuration(algorithm, ""), 1);
+    let _ = agent.update(&batch(0, 16));
+    assert_eq!(agent.updates(), 1);
 }

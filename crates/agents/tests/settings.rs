@@ -4,26 +4,39 @@
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rescore_agents::{
-    Agent as _, Batch,
-    dpmd::{Dpmd, DpmdConfig},
+    Agent as _, Batch, Draws, Settings as _, Setup, Streams,
+    dpmd_reference::{Dpmd, DpmdSettings},
+    settings::NetworkSettings,
 };
 use rescore_kernels::NoiseKey;
 
 const DIMS: [usize; 2] = [3, 2];
 const DEVICE: FlexDevice = FlexDevice;
 
-fn configuration(particles: usize, act_particles: usize) -> DpmdConfig {
-    let mut config = DpmdConfig::fast();
-    config.base.hidden_dims = vec![16, 8];
-    config.diffusion.denoising_steps = 4;
-    config.diffusion.particles = particles;
-    config.diffusion.act_particles = act_particles;
-    config.validate().expect("a valid configuration");
-    config
+fn configuration(particles: usize, act_particles: usize) -> DpmdSettings {
+    let mut settings = DpmdSettings::fast();
+    let base = &mut settings.base;
+    for network in [&mut base.critic.network, &mut base.actor.network] {
+        if let NetworkSettings::Mlp { hidden_dims, .. } = network {
+            *hidden_dims = vec![16, 8];
+        }
+    }
+    base.actor.denoising_steps = 4;
+    base.actor.particles = particles;
+    base.actor.act_particles = act_particles;
+    let check = settings.check(rescore_agents::RangeCheck::default());
+    check.finish().expect("valid settings");
+    settings
 }
 
-fn agent(config: &DpmdConfig) -> Dpmd<Flex> {
-    Dpmd::new(config, DIMS, 1, &DEVICE)
+fn agent(settings: &DpmdSettings) -> Dpmd<Flex> {
+    let setup = Setup {
+        dims: DIMS,
+        seed: 1,
+        updates: 100,
+        device: &DEVICE,
+    };
+    Dpmd::new(settings, &setup)
 }
 
 fn normals(name: &str, rows: usize, columns: usize) -> Tensor<Flex, 2> {
@@ -73,18 +86,19 @@ fn noise_before_the_choice_is_scored() {
     let rows = 40;
     let mut config = configuration(5, 0);
     // Noise as large as the box, so that it decides and is clipped.
-    config.base.initial_temperature = 10.0;
+    config.base.temperature.initial = 10.0;
     let agent = agent(&config);
-    let core = &agent.core;
+    let (actor, critics) = (&agent.actor, &agent.critics);
     let observations = normals("acting", rows, DIMS[0]);
-    let noise = core.sample_noise("update/next", rows);
-    let chosen = numbers(core.sample_for_update(observations.clone(), &noise));
-
-    let particles = core
-        .sampler
-        .all(&core.policy, observations.clone(), &noise.chain);
-    let sigma = config.diffusion.noise_scale as f32 * 10.0;
-    let exploration = numbers(noise.exploration);
+    let draws = Draws::updating(Streams::new(1), 0, &DEVICE);
+    let chain = draws.chain("next/chain", &actor.sampler);
+    let particles = actor.particles(&actor.policy, observations.clone(), &chain);
+    let noise = (&draws, "next/exploration");
+    let exploration = &agent.exploration;
+    let chosen = exploration.choose(critics, observations.clone(), particles.clone(), noise);
+    let chosen = numbers(chosen);
+    let sigma = config.base.exploration.noise_scale as f32 * 10.0;
+    let exploration = numbers(draws.normals("next/exploration", [rows * 5, DIMS[1]]));
     assert_eq!(exploration.len(), rows * 5 * DIMS[1]);
     let noisy: Vec<f32> = numbers(particles)
         .iter()
@@ -92,7 +106,7 @@ fn noise_before_the_choice_is_scored() {
         .map(|(action, noise)| (action + sigma * noise).clamp(-1.0, 1.0))
         .collect();
     let tensor = Tensor::from_data(TensorData::new(noisy.clone(), [rows, 5, DIMS[1]]), &DEVICE);
-    let scores = numbers(core.critics.min_of_particles(observations, tensor));
+    let scores = numbers(critics.score(observations, tensor));
     for row in 0..rows {
         let scores = &scores[5 * row..][..5];
         let best = (0..5)

@@ -4,7 +4,7 @@ mod head;
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{
-    Combine, NoiseKey, RescoreBackend, Sampled, flatten_particles, unflatten_particles,
+    Activation, Combine, NoiseKey, RescoreBackend, Sampled, flatten_particles, unflatten_particles,
 };
 use rescore_nn::{Leaf, Network, Shape, Statistics, Tree};
 
@@ -175,6 +175,14 @@ impl<B: RescoreBackend> Critics<B> {
         observations: Tensor<B, 2>,
         actions: Tensor<B, 2>,
     ) -> Tensor<B, 1> {
+        // Layer 1 in parts, as particles share an observation, is a detour for one action.
+        if !self
+            .network
+            .stack()
+            .is_some_and(|stack| stack.activation == Activation::Mish)
+        {
+            return self.combined(combine, observations, actions);
+        }
         self.score(combine, observations, actions.unsqueeze_dim(1))
             .squeeze_dim(1)
     }

@@ -1,7 +1,9 @@
 //! Sampling actions from a diffusion policy.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{ChainNoise, NoiseKey, Precision, RescoreBackend, StepCoefficients, chain};
+use rescore_kernels::{
+    ChainNoise, NoiseKey, Precision, RescoreBackend, StepCoefficients, chain, noise::hash,
+};
 
 use crate::{Denoiser, NoiseSchedule};
 
@@ -29,6 +31,11 @@ impl Sampler {
             start_scale,
             precision,
         }
+    }
+
+    /// Standard deviation of the start of the chain.
+    pub fn start_scale(&self) -> f32 {
+        self.start_scale
     }
 
     /// Candidate actions an observation.
@@ -105,16 +112,4 @@ impl Sampler {
     pub fn steps(&self) -> &[StepCoefficients] {
         &self.steps
     }
-}
-
-/// A 32-bit hash of an observation's bits (FNV-1a on words, finished by `MurmurHash3`'s mixer).
-fn hash(observation: &[f32]) -> u32 {
-    let folded = observation.iter().fold(0x811C_9DC5_u32, |hash, value| {
-        // -0.0 and 0.0 are one observation
-        (hash ^ (value + 0.0).to_bits()).wrapping_mul(0x0100_0193)
-    });
-    let mut h = folded;
-    h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
-    h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
-    h ^ (h >> 16)
 }

@@ -34,6 +34,15 @@ impl Step {
     }
 }
 
+/// An episode.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Episode {
+    /// Sum of the rewards, undiscounted.
+    pub total_reward: f64,
+    /// Number of steps.
+    pub length: u32,
+}
+
 /// An environment, in Gymnasium's words and with its semantics.
 ///
 /// ```

@@ -16,6 +16,12 @@ pub enum EnvError {
         /// The registered name nearest to it, if any is near.
         suggestion: Option<String>,
     },
+    /// A task of this name is registered already.
+    #[error("a task `{name}` is registered already: names are unique, so yours needs another one")]
+    TaskExists {
+        /// The name.
+        name: String,
+    },
     /// A task has no option of this name.
     #[error("`{task}` has no option `{name}`{}", .suggestion.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?")))]
     UnknownOption {
@@ -169,4 +175,19 @@ fn did_you_mean(suggestion: Option<&str>) -> String {
         || "; `rescore_envs::list` names all tasks".to_owned(),
         |near| format!("; did you mean `{near}`?"),
     )
+}
+
+/// Of `names` the one nearest to `wanted`, whatever its capitals; of equally near ones the first.
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    names: impl DoubleEndedIterator<Item = &'a str>,
+) -> Option<String> {
+    let wanted = wanted.to_lowercase();
+    names
+        .rev() // `max_by` takes the last of equally near ones.
+        .map(|name| (strsim::jaro_winkler(&wanted, &name.to_lowercase()), name))
+        // Below this similarity a suggestion has nothing to do with what was typed.
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, near)| near.to_owned())
 }

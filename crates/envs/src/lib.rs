@@ -3,8 +3,8 @@
 //! - [`Env`] is one environment, [`VecEnv`] several of them, stepped in parallel, deterministic
 //!   for any number of threads, resetting themselves while keeping the true final observation.
 //! - [`make`] builds a registered task by name, [`list`] names them all; [`TaskSettings`] say how.
-//! - [`Task`] is what to implement for an environment of your own, and [`check_env`] tells whether
-//!   it keeps what an environment promises.
+//! - [`Task`] is what to implement for an environment of your own, [`check_env`] tells whether it
+//!   keeps what an environment promises, and [`register`] makes it known by its name.
 //! - [`EnvState`] is an environment's complete state, from which a copy goes on to the bit.
 //! - [`TimeLimit`], [`RescaleAction`], [`NormalizeObservation`], [`ScaleReward`] and
 //!   [`EpisodeStatistics`] are environments around environments.
@@ -28,11 +28,13 @@
 
 mod builtin;
 mod check;
+mod entry;
 mod env;
 mod error;
 #[cfg(feature = "mujoco")]
 pub mod mujoco;
 mod mujoco_table;
+mod new_task;
 mod options;
 mod registry;
 mod rng;
@@ -46,16 +48,18 @@ mod wrappers;
 
 pub use builtin::{MultiGoal, Pendulum, Probe, ProbeKind, multi_goal};
 pub use check::{CheckError, CheckReport, check_env};
-pub use env::{Env, Info, Outcome, Step, Task, TaskEnv};
+pub use entry::{TaskEntry, TaskSettings};
+pub use env::{Env, Episode, Info, Outcome, Step, Task, TaskEnv};
 pub use error::EnvError;
-pub use options::{OptionDefault, OptionValue, TaskOption};
-pub use registry::{TaskEntry, TaskSettings, find, list, make};
+pub use new_task::NewTask;
+pub use options::{OptionDefault, OptionValue, TaskOption, TaskOptions};
+pub use registry::{find, list, make, register};
 pub use rng::{EnvRng, derive_seed, seeded_rng};
 pub use space::Space;
 pub use state::{EnvState, STATE_FORMAT, StateArray, StateError};
 pub use throttle::Throttle;
 pub use unsaved::{restore_or_reset, save_or_seed};
-pub use vec_env::{Episode, VecEnv, VecStep};
+pub use vec_env::{VecEnv, VecStep};
 pub use warnings::{WarningStreak, diverged};
 pub use wrappers::{
     EpisodeStatistics, NormalizeObservation, RescaleAction, RunningStatistics, ScaleReward,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::EnvError;
+use crate::error::nearest;
 
 /// Value of an option.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,7 +90,8 @@ pub struct TaskOption {
 }
 
 impl TaskOption {
-    pub(crate) const fn new(name: &'static str, default: OptionDefault) -> Self {
+    /// An option that can be set; its default says what kind of value it takes.
+    pub const fn new(name: &'static str, default: OptionDefault) -> Self {
         Self {
             name,
             default,
@@ -97,8 +99,9 @@ impl TaskOption {
         }
     }
 
-    /// The same as a constant of the task.
-    pub(crate) const fn fixed(self) -> Self {
+    /// The same as a constant of the task, which users cannot set.
+    #[must_use]
+    pub const fn fixed(self) -> Self {
         Self {
             adjustable: false,
             ..self
@@ -122,7 +125,7 @@ impl TaskOption {
             return Err(default.kind().to_owned());
         }
         let expected = match (&value, self.name) {
-            (OptionValue::Integer(n), _) if !(1..=1000).contains(n) => {
+            (OptionValue::Integer(n), "frame_skip") if !(1..=1000).contains(n) => {
                 "a whole number from 1 to 1000"
             }
             (OptionValue::Number(x), "reset_noise_scale") if !(x.is_finite() && *x >= 0.0) => {
@@ -145,23 +148,22 @@ impl TaskOption {
 }
 
 /// All options of one environment with their values.
+///
+/// The methods that read a value panic where the task has no option of that name and kind: an
+/// error in the task's code, whatever a user sets.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(any(feature = "mujoco", test)),
-    expect(dead_code, reason = "only MuJoCo tasks have options")
-)]
-pub(crate) struct Options {
+pub struct TaskOptions {
     values: BTreeMap<&'static str, OptionValue>,
     /// Whether some value is not its default.
     changed: bool,
 }
 
-impl Options {
+impl TaskOptions {
     /// Puts `chosen` over the defaults of `known`.
     ///
     /// # Errors
     /// [`EnvError::UnknownOption`] or [`EnvError::InvalidOption`].
-    pub fn resolve(
+    pub(crate) fn resolve(
         task: &str,
         known: &[TaskOption],
         chosen: &BTreeMap<String, OptionValue>,
@@ -174,11 +176,7 @@ impl Options {
         for (name, value) in chosen {
             let adjustable = || known.iter().filter(|option| option.adjustable);
             let Some(option) = adjustable().find(|option| option.name == name) else {
-                let suggestion = adjustable()
-                    .map(|option| (strsim::jaro_winkler(name, option.name), option.name))
-                    .filter(|(similarity, _)| *similarity > 0.75)
-                    .max_by(|a, b| a.0.total_cmp(&b.0))
-                    .map(|(_, near)| near.to_owned());
+                let suggestion = nearest(name, adjustable().map(|option| option.name));
                 return Err(EnvError::UnknownOption {
                     task: task.to_owned(),
                     name: name.clone(),
@@ -200,14 +198,11 @@ impl Options {
     }
 
     /// The value of one of the options that were resolved.
-    pub fn value(&self, option: &TaskOption) -> OptionValue {
+    pub(crate) fn value(&self, option: &TaskOption) -> OptionValue {
         let chosen = self.values.get(option.name);
         chosen.map_or_else(|| option.default.value(), Clone::clone)
     }
-}
 
-#[cfg(feature = "mujoco")]
-impl Options {
     /// Whether every option has its default.
     pub fn are_defaults(&self) -> bool {
         !self.changed
@@ -218,6 +213,10 @@ impl Options {
         self.values.contains_key(name)
     }
 
+    /// The option `name`, `true` or `false`.
+    ///
+    /// # Panics
+    /// If the task has no such option.
     pub fn flag(&self, name: &str) -> bool {
         match self.values.get(name) {
             Some(OptionValue::Flag(value)) => *value,
@@ -225,6 +224,10 @@ impl Options {
         }
     }
 
+    /// The option `name`, a whole number.
+    ///
+    /// # Panics
+    /// If the task has no such option.
     pub fn integer(&self, name: &str) -> i64 {
         match self.values.get(name) {
             Some(OptionValue::Integer(value)) => *value,
@@ -232,6 +235,10 @@ impl Options {
         }
     }
 
+    /// The option `name`, a number.
+    ///
+    /// # Panics
+    /// If the task has no such option.
     pub fn number(&self, name: &str) -> f64 {
         match self.values.get(name) {
             Some(OptionValue::Number(value)) => *value,
@@ -239,6 +246,10 @@ impl Options {
         }
     }
 
+    /// The option `name`, a lower and an upper end.
+    ///
+    /// # Panics
+    /// If the task has no such option.
     pub fn range(&self, name: &str) -> [f64; 2] {
         match self.values.get(name) {
             Some(OptionValue::Range(value)) => *value,
@@ -246,6 +257,10 @@ impl Options {
         }
     }
 
+    /// The option `name`, a text.
+    ///
+    /// # Panics
+    /// If the task has no such option.
     pub fn text(&self, name: &str) -> &str {
         match self.values.get(name) {
             Some(OptionValue::Text(value)) => value,
@@ -253,10 +268,10 @@ impl Options {
         }
     }
 
-    /// Reached only if a row of the task table lacks what its family reads, whatever the user's
-    /// settings are: making each task once, as the tests do, shows that none does.
+    /// Reached only if a task lacks what its constructor reads, whatever the user's settings are:
+    /// making each task once, as `register` and the tests do, shows that none does.
     fn absent(name: &str) -> ! {
-        unreachable!("the task table has no option `{name}` of this kind")
+        panic!("the task has no option `{name}` of this kind")
     }
 }
 
@@ -275,9 +290,9 @@ mod tests {
         TaskOption::new("hidden", OptionDefault::Number(3.0)).fixed(),
     ];
 
-    fn resolve(name: &str, value: OptionValue) -> Result<Options, EnvError> {
+    fn resolve(name: &str, value: OptionValue) -> Result<TaskOptions, EnvError> {
         let chosen = BTreeMap::from([(name.to_owned(), value)]);
-        Options::resolve("T-v0", KNOWN, &chosen)
+        TaskOptions::resolve("T-v0", KNOWN, &chosen)
     }
 
     #[test]

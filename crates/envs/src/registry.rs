@@ -1,102 +1,61 @@
-//! Tasks by name.
+//! Tasks by name: the built-in ones, those of MuJoCo, and those that a user registers.
 
-use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
+use crate::builtin::BUILTIN_TASKS;
+use crate::error::nearest;
+use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
+use crate::new_task::{Constructor, NewTask};
+use crate::{Env, EnvError, RescaleAction, TaskEntry, TaskOptions, TaskSettings, TimeLimit};
 
-use crate::builtin::{MultiGoal, Pendulum, Probe, ProbeKind};
-use crate::mujoco_table::MUJOCO_TASKS;
-use crate::options::Options;
-use crate::{Env, EnvError, OptionValue, RescaleAction, Task, TaskEnv, TaskOption, TimeLimit};
-
-/// A registered task, known whether or not MuJoCo is compiled in.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct TaskEntry {
-    /// Its name, which [`make`] takes.
-    pub name: &'static str,
-    /// What it is about, in one line.
-    pub description: &'static str,
-    /// Number of values in an observation.
-    pub observation_dim: usize,
-    /// Number of values in an action.
-    pub action_dim: usize,
-    /// Lower bound of every action value, before rescaling.
-    pub action_low: f32,
-    /// Upper bound of every action value, before rescaling.
-    pub action_high: f32,
-    /// Steps after which an episode is truncated; `None` where every episode terminates by itself.
-    pub time_limit: Option<u32>,
-    /// Whether the cargo feature `mujoco` must be on to make it.
-    pub needs_mujoco: bool,
-    /// What [`TaskSettings::options`] may hold.
-    #[serde(serialize_with = "adjustable")]
-    pub options: &'static [TaskOption],
+struct Registered {
+    entry: TaskEntry,
+    construct: Arc<Constructor>,
 }
 
-impl TaskEntry {
-    /// All options that can be set, with the values in `options` put over the defaults.
-    ///
-    /// # Errors
-    /// [`EnvError::UnknownOption`] or [`EnvError::InvalidOption`].
-    pub fn resolve_options(
-        &self,
-        options: &BTreeMap<String, OptionValue>,
-    ) -> Result<BTreeMap<String, OptionValue>, EnvError> {
-        let resolved = Options::resolve(self.name, self.options, options)?;
-        Ok(self
-            .adjustable_options()
-            .map(|option| (option.name.to_owned(), resolved.value(option)))
-            .collect())
+/// In the order in which they are listed.
+static TASKS: LazyLock<RwLock<Vec<Registered>>> = LazyLock::new(|| {
+    let builtin = BUILTIN_TASKS.iter().map(|(entry, construct)| Registered {
+        entry: *entry,
+        construct: Arc::new(|_: &TaskOptions| construct()),
+    });
+    let mujoco = MUJOCO_TASKS.iter().map(|spec| Registered {
+        entry: spec.entry,
+        construct: Arc::new(|options: &TaskOptions| mujoco_env(spec, options)),
+    });
+    RwLock::new(builtin.chain(mujoco).collect())
+});
+
+/// What `read` makes of all registered tasks.
+fn tasks<R>(read: impl FnOnce(&[Registered]) -> R) -> R {
+    // The list is whole even after a panic: a task is pushed or it is not.
+    read(&TASKS.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Makes a task of your own known by its name to [`make`], [`find`], [`list`] and
+/// [`VecEnv`](crate::VecEnv), and so to everything that takes the name of a task, for as long as
+/// the program runs: register it at the start, before anything asks for it.
+///
+/// One environment with default options is made at once, to learn the dimensions.
+///
+/// # Errors
+/// [`EnvError::TaskExists`] if the name is taken, [`EnvError::InvalidArgument`] for a name or a
+/// time limit that cannot be, and errors of the task's constructor.
+pub fn register(task: NewTask) -> Result<TaskEntry, EnvError> {
+    let (entry, construct) = task.into_entry()?;
+    let mut tasks = TASKS.write().unwrap_or_else(PoisonError::into_inner);
+    if tasks.iter().any(|known| known.entry.name == entry.name) {
+        return Err(EnvError::TaskExists {
+            name: entry.name.to_owned(),
+        });
     }
-
-    /// The options that can be set, with their defaults.
-    pub fn adjustable_options(&self) -> impl Iterator<Item = &'static TaskOption> {
-        self.options.iter().filter(|option| option.adjustable)
-    }
+    tasks.push(Registered { entry, construct });
+    Ok(entry)
 }
 
-fn adjustable<S: serde::Serializer>(
-    options: &[TaskOption],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(
-        options
-            .iter()
-            .filter(|option| option.adjustable)
-            .map(|option| (option.name, option.default)),
-    )
-}
-
-/// How [`make`] builds a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TaskSettings {
-    /// Take actions in units of `[-1, 1]` (see [`RescaleAction`]); `false` takes the task's own
-    /// units.
-    pub rescale_action: bool,
-    /// Steps after which an episode is truncated, instead of the registered number.
-    pub time_limit: Option<u32>,
-    /// Options of the task that differ from the defaults in [`TaskEntry::options`], by name.
-    pub options: BTreeMap<String, OptionValue>,
-}
-
-impl Default for TaskSettings {
-    fn default() -> Self {
-        Self {
-            rescale_action: true,
-            time_limit: None,
-            options: BTreeMap::new(),
-        }
-    }
-}
-
-/// All registered tasks: the built-in ones, then those of MuJoCo.
+/// All registered tasks: the built-in ones, those of MuJoCo, then a user's own.
 pub fn list() -> Vec<TaskEntry> {
-    BUILTIN
-        .iter()
-        .copied()
-        .chain(MUJOCO_TASKS.iter().map(|spec| spec.entry))
-        .collect()
+    tasks(|tasks| tasks.iter().map(|task| task.entry).collect())
 }
 
 /// The registered task of this name.
@@ -104,28 +63,18 @@ pub fn list() -> Vec<TaskEntry> {
 /// # Errors
 /// [`EnvError::UnknownTask`], with the nearest name.
 pub fn find(name: &str) -> Result<TaskEntry, EnvError> {
-    let tasks = list();
-    if let Some(entry) = tasks.iter().find(|entry| entry.name == name) {
-        return Ok(*entry);
-    }
-    let wanted = name.to_lowercase();
-    let suggestion = tasks
-        .iter()
-        // Of equally near ones the first, which `max_by` takes to be the last.
-        .rev()
-        .map(|entry| {
-            (
-                strsim::jaro_winkler(&wanted, &entry.name.to_lowercase()),
-                entry.name,
-            )
-        })
-        // Below this similarity a suggestion has nothing to do with what was typed.
-        .filter(|(similarity, _)| *similarity > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, near)| near.to_owned());
-    Err(EnvError::UnknownTask {
-        name: name.to_owned(),
-        suggestion,
+    registered(name).map(|(entry, _)| entry)
+}
+
+fn registered(name: &str) -> Result<(TaskEntry, Arc<Constructor>), EnvError> {
+    tasks(|tasks| {
+        let found = tasks.iter().find(|task| task.entry.name == name);
+        found
+            .map(|task| (task.entry, task.construct.clone()))
+            .ok_or_else(|| EnvError::UnknownTask {
+                name: name.to_owned(),
+                suggestion: nearest(name, tasks.iter().map(|task| task.entry.name)),
+            })
     })
 }
 
@@ -133,12 +82,13 @@ pub fn find(name: &str) -> Result<TaskEntry, EnvError> {
 ///
 /// # Errors
 /// [`EnvError::UnknownTask`], [`EnvError::UnknownOption`], [`EnvError::InvalidOption`],
-/// [`EnvError::InvalidArgument`] for a time limit of 0, and for MuJoCo
-/// tasks [`EnvError::MujocoNotBuilt`], [`EnvError::MujocoVersion`], [`EnvError::InvalidModel`] or
-/// [`EnvError::UnfitModel`].
+/// [`EnvError::InvalidArgument`] for a time limit of 0, errors of the constructor of a task of
+/// your own, and for MuJoCo tasks [`EnvError::MujocoNotBuilt`], [`EnvError::MujocoVersion`],
+/// [`EnvError::InvalidModel`] or [`EnvError::UnfitModel`].
 pub fn make(name: &str, settings: &TaskSettings) -> Result<Box<dyn Env>, EnvError> {
-    let entry = find(name)?;
-    let env = task_env(&entry, &settings.options)?;
+    let (entry, construct) = registered(name)?;
+    let options = TaskOptions::resolve(name, entry.options, &settings.options)?;
+    let env = construct(&options)?;
     let env: Box<dyn Env> = match settings.time_limit.or(entry.time_limit) {
         Some(limit) => Box::new(TimeLimit::new(env, limit)?),
         None => env,
@@ -150,108 +100,17 @@ pub fn make(name: &str, settings: &TaskSettings) -> Result<Box<dyn Env>, EnvErro
     })
 }
 
-fn task_env(
-    entry: &TaskEntry,
-    options: &BTreeMap<String, OptionValue>,
-) -> Result<Box<dyn Env>, EnvError> {
-    entry.resolve_options(options)?;
-    if entry.needs_mujoco {
-        return mujoco_env(entry.name, options);
-    }
-    if let Some(kind) = ProbeKind::ALL
-        .into_iter()
-        .find(|kind| kind.name() == entry.name)
-    {
-        return Ok(boxed(Probe::new(kind)?));
-    }
-    match entry.name {
-        "Pendulum-v1" => Ok(boxed(Pendulum::new()?)),
-        "MultiGoal-v0" => Ok(boxed(MultiGoal::new()?)),
-        // Reached only if a row of BUILTIN is added without its constructor; a test makes each.
-        name => Err(EnvError::UnknownTask {
-            name: name.to_owned(),
-            suggestion: None,
-        }),
-    }
-}
-
 #[cfg(feature = "mujoco")]
-fn mujoco_env(
-    name: &str,
-    options: &BTreeMap<String, OptionValue>,
-) -> Result<Box<dyn Env>, EnvError> {
-    let task = crate::mujoco::MujocoTask::with_options(name, options)?;
-    Ok(boxed(task))
+fn mujoco_env(spec: &'static MujocoSpec, options: &TaskOptions) -> Result<Box<dyn Env>, EnvError> {
+    let task = crate::mujoco::MujocoTask::with_spec(spec, options)?;
+    Ok(Box::new(crate::TaskEnv::new(task)))
 }
 
 #[cfg(not(feature = "mujoco"))]
-fn mujoco_env(
-    name: &str,
-    _options: &BTreeMap<String, OptionValue>,
-) -> Result<Box<dyn Env>, EnvError> {
+fn mujoco_env(spec: &'static MujocoSpec, _options: &TaskOptions) -> Result<Box<dyn Env>, EnvError> {
     Err(EnvError::MujocoNotBuilt {
-        name: name.to_owned(),
+        name: spec.entry.name.to_owned(),
     })
-}
-
-fn boxed(task: impl Task + 'static) -> Box<dyn Env> {
-    Box::new(TaskEnv::new(task))
-}
-
-const BUILTIN: &[TaskEntry] = &[
-    TaskEntry {
-        name: "Pendulum-v1",
-        description: "swing a pendulum up with too little torque, and hold it",
-        observation_dim: 3,
-        action_dim: 1,
-        action_low: -2.0,
-        action_high: 2.0,
-        time_limit: Some(200),
-        needs_mujoco: false,
-        options: &[],
-    },
-    TaskEntry {
-        name: "MultiGoal-v0",
-        description: "reach one of four equally good goals in the plane (multimodal)",
-        observation_dim: 2,
-        action_dim: 2,
-        action_low: -1.0,
-        action_high: 1.0,
-        time_limit: Some(30),
-        needs_mujoco: false,
-        options: &[],
-    },
-    probe(
-        ProbeKind::ConstantReward,
-        "probe: value of a constant reward",
-    ),
-    probe(
-        ProbeKind::ObservationValue,
-        "probe: value that depends on the observation",
-    ),
-    probe(ProbeKind::Discounting, "probe: discounting over two steps"),
-    probe(
-        ProbeKind::ActionReward,
-        "probe: reward that depends on the action",
-    ),
-    probe(
-        ProbeKind::ObservationActionReward,
-        "probe: reward that depends on observation and action",
-    ),
-];
-
-const fn probe(kind: ProbeKind, description: &'static str) -> TaskEntry {
-    TaskEntry {
-        name: kind.name(),
-        description,
-        observation_dim: 1,
-        action_dim: 1,
-        action_low: -1.0,
-        action_high: 1.0,
-        time_limit: None,
-        needs_mujoco: false,
-        options: &[],
-    }
 }
 
 #[cfg(test)]

@@ -153,6 +153,11 @@ impl EnvState {
             .map(|(name, array)| (name.as_str(), array))
     }
 
+    /// All arrays with their names, in the order of these.
+    pub fn into_arrays(self) -> impl ExactSizeIterator<Item = (String, StateArray)> {
+        self.arrays.into_iter()
+    }
+
     /// The array of `len` real numbers called `name`.
     ///
     /// # Errors

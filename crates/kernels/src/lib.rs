@@ -6,7 +6,8 @@
 //!   backend may replace it by a kernel that is checked against it.
 //! * [`Layer`] and [`Stack`]: views of weights. Networks, their gradients and their optimisers are
 //!   the next crate's, `rescore-nn`.
-//! * [`noise`]: the counter-based generator that every random number of training comes from.
+//! * [`noise`]: random tensors from `rescore-noise`, the counter-based generator that every random
+//!   number of training comes from.
 
 mod activation;
 pub mod adam;
@@ -21,7 +22,6 @@ mod gelu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod mish;
-mod multiversion;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 pub mod noise;

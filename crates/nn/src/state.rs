@@ -77,6 +77,11 @@ impl StateDict {
             .map(|(name, array)| (name.as_str(), array))
     }
 
+    /// All arrays with their names, in alphabetical order.
+    pub fn into_arrays(self) -> impl Iterator<Item = (String, Array)> {
+        self.arrays.into_iter()
+    }
+
     /// The counter called `name`.
     ///
     /// # Errors

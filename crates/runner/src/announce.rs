@@ -2,27 +2,30 @@
 
 use std::path::Path;
 
-use rescore_agents::{Array, StateDict};
+use rescore_store::arrays::{Array, Arrays};
+use rescore_store::disk::{self, size};
+use rescore_store::names::REPLAY;
+use rescore_store::segments::segment_files;
 
 use crate::config::Config;
-use crate::footprint::{Footprint, Memory, free_disk, size};
-use crate::replay::segment_files;
+use crate::footprint::{Footprint, Memory};
 
 /// Says what the run will write into `folder`, how often, and how much memory and disk it takes at
 /// most; with a warning if there is less. `dims` are the lengths of an observation and of an
 /// action, `agent` is what a checkpoint of it holds.
-pub fn announce(config: &Config, folder: &Path, dims: (usize, usize), agent: &StateDict) {
-    let checkpoint = bytes(agent);
+pub fn announce(config: &Config, folder: &Path, dims: (usize, usize), agent: &Arrays) {
+    // Environments are far smaller.
+    let checkpoint = agent.values().map(Array::bytes).sum();
     let footprint = Footprint::new(config, dims).with_checkpoints_of(checkpoint);
     for line in writes(config, folder, checkpoint) {
         tracing::info!("{line}");
     }
     let memory = Memory::now().map(|memory| memory.available);
-    let there: u64 = segment_files(&folder.join("replay"))
+    let there: u64 = segment_files(&folder.join(REPLAY))
         .iter()
         .filter_map(|path| Some(path.metadata().ok()?.len()))
         .sum();
-    let disk = free_disk(folder).map(|free| free.saturating_add(there));
+    let disk = disk::free(folder).map(|free| free.saturating_add(there));
     tracing::info!(
         "memory: up to {} for the replay buffer{}; disk: up to {}{}",
         size(footprint.memory),
@@ -33,18 +36,18 @@ pub fn announce(config: &Config, folder: &Path, dims: (usize, usize), agent: &St
     if memory.is_some_and(|available| footprint.memory > available) {
         tracing::warn!(
             "the replay buffer may need more memory than is available now; a smaller one: \
-             --set replay_capacity=N"
+             --set replay.capacity=N"
         );
     }
     if disk.is_some_and(|free| footprint.disk() > free) {
         tracing::warn!(
             "the run may need more disk than is free; less is needed with --set \
-             replay_capacity=N or --set store_replay=false"
+             replay.capacity=N or --set replay.store=false"
         );
     }
-    if !config.training.store_replay {
+    if !config.replay.store {
         tracing::warn!(
-            "the replay buffer is not stored (training.store_replay = false): a run that is \
+            "the replay buffer is not stored (config.replay.store = false): a run that is \
              interrupted can be resumed, but not exactly"
         );
     }
@@ -59,15 +62,15 @@ fn writes(config: &Config, folder: &Path, checkpoint: u64) -> [String; 3] {
              episodes every {} steps",
             folder.display(),
             training.log_every,
-            training.eval_episodes,
-            training.eval_every
+            config.evaluation.episodes,
+            config.evaluation.every
         ),
         format!(
             "checkpoints/ every {} steps, of which the last two and the best are kept, {} each",
             training.checkpoint_every,
             size(checkpoint)
         ),
-        if training.store_replay {
+        if config.replay.store {
             "replay/ with the replay buffer, so that the run can be resumed exactly".to_owned()
         } else {
             "no replay/".to_owned()
@@ -77,13 +80,4 @@ fn writes(config: &Config, folder: &Path, checkpoint: u64) -> [String; 3] {
 
 fn beside(bytes: Option<u64>, what: &str) -> String {
     bytes.map_or_else(String::new, |bytes| format!(" ({} {what})", size(bytes)))
-}
-
-/// Length of the file that holds `agent`, nearly: its arrays. (Environments are far smaller.)
-fn bytes(agent: &StateDict) -> u64 {
-    let arrays = agent.iter().map(|(_, array)| match array {
-        Array::F32(_, values) => 4 * values.len() as u64,
-        Array::U64(_) => 8,
-    });
-    arrays.sum()
 }

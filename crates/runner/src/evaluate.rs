@@ -12,14 +12,12 @@ use rescore_envs::{
 use rescore_kernels::{NoiseKey, RescoreBackend};
 
 use crate::RunError;
+use crate::config::MAX_STEPS;
 use crate::interrupt::Interrupt;
 use crate::normalize::ObservationNormalizer;
 
 /// Environments played at the same time; more episodes are played in turns.
 const PARALLEL: usize = 64;
-
-/// Steps of an evaluation episode at most, unless [`Evaluator::set_max_steps`] says otherwise.
-pub const MAX_STEPS: u32 = 10_000;
 
 /// Warnings about evaluations, of which each one may give the same.
 static REPEATED: LazyLock<Throttle> = LazyLock::new(Throttle::default);
@@ -212,7 +210,7 @@ impl Evaluator {
         };
         if let Some(slot) = slots.iter().find(|slot| slot.capped) {
             repeated(format!(
-                "evaluation episodes of `{}` are cut off after {} steps (training.eval_max_steps)",
+                "evaluation episodes of `{}` are cut off after {} steps (evaluation.max_steps)",
                 slot.env.name(),
                 self.max_steps
             ));

@@ -1,12 +1,12 @@
 //! How much memory and disk a run will take at most, beside what there is.
 
-use std::path::Path;
-
+use rescore_store::disk::size;
+use rescore_store::segments::Layout;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::RunError;
 use crate::config::Config;
-use crate::replay::{Layout, memory_rows};
+use crate::replay::memory_rows;
 
 /// Checkpoints that may be on the disk at once: the last two, the best, and one that is written.
 const CHECKPOINTS: u64 = 4;
@@ -27,7 +27,7 @@ impl Footprint {
     /// not counted yet.
     pub fn new(config: &Config, dims: (usize, usize)) -> Self {
         let training = &config.training;
-        let capacity = training.replay_capacity;
+        let capacity = config.replay.capacity;
         let layout = Layout::new(capacity as usize, dims.0, dims.1);
         let record = layout.record() as u64;
         let made = training.warmup_steps.saturating_add(config.steps);
@@ -37,7 +37,7 @@ impl Footprint {
         let stored = made.saturating_mul(record).min(2 * buffer);
         Self {
             memory: rows.saturating_mul(record),
-            replay: if training.store_replay { stored } else { 0 },
+            replay: if config.replay.store { stored } else { 0 },
             checkpoints: 0,
         }
     }
@@ -75,7 +75,7 @@ impl Footprint {
                 size(self.memory),
                 size(memory.total)
             ),
-            "a smaller one needs less: --set replay_capacity=N",
+            "a smaller one needs less: --set replay.capacity=N",
         ))
     }
 }
@@ -114,29 +114,6 @@ impl Memory {
     }
 }
 
-/// Free bytes of the disk that `folder` lies on, where the system tells.
-pub fn free_disk(folder: &Path) -> Option<u64> {
-    fs4::available_space(folder).ok()
-}
-
-/// A number of bytes in words: `3.1 GB`.
-pub fn size(bytes: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for larger in units {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = larger;
-    }
-    if unit == "bytes" {
-        return format!("{bytes} bytes");
-    }
-    format!("{value:.1} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +123,7 @@ mod tests {
         let published = [
             "steps=1000000",
             "warmup_steps=30000",
-            "replay_capacity=1000000",
+            "replay.capacity=1000000",
         ];
         let set = published.iter().chain(set);
         let request = Request {
@@ -176,12 +153,12 @@ mod tests {
     fn short_runs_small_buffers_and_none_on_the_disk_take_less() {
         let short = Footprint::new(&config(&["steps=100", "warmup_steps=50"]), (3, 1));
         assert_eq!((short.memory, short.replay), (4096 * 36, 150 * 36));
-        let small = config(&["replay_capacity=40000"]);
+        let small = config(&["replay.capacity=40000"]);
         let small = Footprint::new(&small, (3, 1));
         assert_eq!(small.memory, 40_960 * 36);
         // Two buffers of 40,000 with two segments of 5000 each, which have headers.
         assert_eq!(small.replay, 2 * (40_000 * 36 + 2 * (32 + 5000 * 36)));
-        let none = Footprint::new(&config(&["store_replay=false"]), HUMANOID);
+        let none = Footprint::new(&config(&["replay.store=false"]), HUMANOID);
         assert_eq!(none.disk(), 0);
     }
 
@@ -202,24 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567, 3_000_000_000].map(size),
-            ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "3.0 GB"]
-        );
-        assert_eq!(size(u64::MAX), "18.4 EB");
-    }
-
-    #[test]
-    fn this_machine_has_memory_and_disk() {
+    fn this_machine_has_memory() {
         if let Some(memory) = Memory::now() {
             assert!(
                 memory.total > 0 && memory.available <= memory.total,
                 "{memory:?}"
             );
         }
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        assert!(free_disk(folder.path()).is_some_and(|bytes| bytes > 0));
-        assert_eq!(free_disk(&folder.path().join("nothing")), None);
     }
 }

@@ -101,8 +101,8 @@ impl Forecast {
         let stepping = self.stepping.as_secs_f64() / self.steps.max(1) as f64;
         // Acting in an evaluation costs about as much for each environment as in training.
         let episode = f64::from(config.task.time_limit.unwrap_or(0)) * stepping;
-        let evaluation = training.eval_episodes as f64 * episode;
-        let every = training.eval_every;
+        let evaluation = config.evaluation.episodes as f64 * episode;
+        let every = config.evaluation.every;
         let evaluations =
             config.steps / every - step / every + u64::from(!config.steps.is_multiple_of(every));
         let before = (next_evaluation(config, step) - step) as f64;
@@ -117,7 +117,7 @@ impl Forecast {
 
 /// The step of the next evaluation after `step`.
 fn next_evaluation(config: &Config, step: u64) -> u64 {
-    let every = config.training.eval_every;
+    let every = config.evaluation.every;
     ((step / every).saturating_add(1).saturating_mul(every)).min(config.steps)
 }
 
@@ -125,10 +125,11 @@ fn next_evaluation(config: &Config, step: u64) -> u64 {
 fn setting(config: &Config, rest: &Rest) -> String {
     let training = &config.training;
     if rest.evaluations > rest.updates {
-        return format!("eval_episodes=N (now {})", training.eval_episodes);
+        return format!("evaluation.episodes=N (now {})", config.evaluation.episodes);
     }
-    let agent = toml::Table::try_from(&config.agent).unwrap_or_default();
-    match agent.get("particles").and_then(toml::Value::as_integer) {
+    let agent = config.agent.settings.table();
+    let actor = agent.get("actor").and_then(|actor| actor.get("particles"));
+    match actor.and_then(toml::Value::as_integer) {
         Some(particles) if particles > 1 => format!("particles=N (now {particles})"),
         _ => format!("updates_per_step=N (now {})", training.updates_per_step),
     }
@@ -143,8 +144,8 @@ mod tests {
         let published = [
             "steps=1000000",
             "updates_per_step=0.2",
-            "eval_every=50000",
-            "eval_episodes=20",
+            "evaluation.every=50000",
+            "evaluation.episodes=20",
         ];
         let particles = (algo != "sac").then_some("particles=32");
         let set = published.iter().chain(&particles).chain(set);
@@ -198,8 +199,8 @@ mod tests {
             |algo: &str, set: &[&str]| measured().line(&config(algo, set), 50).expect("left");
         assert!(named("sac", &[]).ends_with("--set updates_per_step=N (now 0.2)"));
         assert!(named("dpmd", &["particles=1"]).ends_with("--set updates_per_step=N (now 0.2)"));
-        let often = ["eval_every=100", "eval_episodes=64"];
-        assert!(named("dpmd", &often).ends_with("--set eval_episodes=N (now 64)"));
+        let often = ["evaluation.every=100", "evaluation.episodes=64"];
+        assert!(named("dpmd", &often).ends_with("--set evaluation.episodes=N (now 64)"));
     }
 
     #[test]

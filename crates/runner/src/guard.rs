@@ -161,62 +161,87 @@ mod tests {
     fn the_array_where_it_began_is_named() {
         let mut state = StateDict::default();
         let array = |values: &[f32]| Array::F32(vec![values.len()], values.to_vec());
-        state.insert("critics.q1.l0.weight", array(&[1.0, f32::NAN, f32::NAN]));
+        state.insert("critics.l0.weight", array(&[1.0, f32::NAN, f32::NAN]));
         state.insert("policy.l0.bias", array(&[1.0, 2.0]));
         state.insert("updates", Array::U64(3));
-        let mu = "critic_optimizer.mu.q1.l0.weight";
+        let mu = "critic_optimizer.mu.l0.weight";
         state.insert(mu, array(&[1.0, 1.0, f32::INFINITY]));
         let error = check_state(&state).expect_err("NaN and infinity");
         assert_eq!(error.tensor, mu);
-        assert_eq!(error.what, "the gradient of critic q1.l0.weight[2]");
+        assert_eq!(error.what, "the gradient of critic l0.weight[2]");
         assert_eq!(bad_arrays(&state).len(), 2);
         state.insert(mu, array(&[0.0; 3]));
         assert_eq!(
             check_state(&state).expect_err("NaN").what,
-            "critics.q1.l0.weight[1]"
+            "critics.l0.weight[1]"
         );
     }
 
     /// A gradient that is not finite, in each array of each network of each algorithm: the sum of
     /// the parameters tells at once, and the gradient is what is named.
-    #[cfg(feature = "flex")]
     mod gradients {
         use burn::backend::Flex;
+        use burn::backend::flex::FlexDevice;
         use burn::tensor::Tensor;
-        use rescore_agents::Agent;
-        use rescore_agents::dpmd::{Dpmd, DpmdConfig};
-        use rescore_agents::sac::{Sac, SacConfig};
-        use rescore_agents::sdac::{Sdac, SdacConfig};
-        use rescore_kernels::{Linear, Parameters};
+        use rescore_agents::dpmd_reference::{Dpmd, DpmdSettings};
+        use rescore_agents::learners::CriticGradient;
+        use rescore_agents::sac::{Sac, SacSettings};
+        use rescore_agents::settings::NetworkSettings;
+        use rescore_agents::{Agent, Batch, Setup};
+        use rescore_nn::Tree;
 
         use super::*;
 
-        /// Zeros in the shape of `network`, with `value` as the last number of array `chosen`
-        /// (two to a layer); how many arrays there are, and the name of the chosen one.
-        fn spoilt<N: Parameters<Flex, On<Flex> = N>>(
+        const SETUP: Setup<'_, Flex> = Setup {
+            dims: [3, 2],
+            seed: 0,
+            updates: 10,
+            device: &FlexDevice,
+        };
+
+        fn small(networks: [&mut NetworkSettings; 2]) {
+            for network in networks {
+                if let NetworkSettings::Mlp { hidden_dims, .. } = network {
+                    *hidden_dims = vec![5, 4];
+                }
+            }
+        }
+
+        /// Zeros in the shape of `network`, with `value` as the last number of array `chosen`; how
+        /// many arrays there are, and the name of the chosen one.
+        fn spoilt<N: Tree<Flex, On<Flex> = N>>(
             network: &N,
             chosen: usize,
             value: f32,
         ) -> (N, usize, String) {
             let (mut count, mut name) = (0, String::new());
-            let gradient = network.map(&mut |layer, linear: &Linear<Flex>| {
-                let mut weight = linear.weight.zeros_like();
-                let mut bias = linear.bias.zeros_like();
-                let [rows, columns] = weight.dims();
-                let device = Default::default();
-                if count == chosen {
-                    let last = Tensor::from_data([[value]], &device);
-                    weight = weight.slice_assign([rows - 1..rows, columns - 1..columns], last);
-                    name = format!("{layer}.weight[{}]", rows * columns - 1);
-                } else if count + 1 == chosen {
-                    let last = Tensor::from_data([value], &device);
-                    bias = bias.slice_assign([columns - 1..columns], last);
-                    name = format!("{layer}.bias[{}]", columns - 1);
+            let gradient = network.map("", &mut |leaf, tensor: &Tensor<Flex, 3>| {
+                let zeros = tensor.zeros_like();
+                let [members, rows, columns] = tensor.dims();
+                count += 1;
+                if count - 1 != chosen {
+                    return zeros;
                 }
-                count += 2;
-                Linear { weight, bias }
+                name = format!("{}[{}]", leaf.name, members * rows * columns - 1);
+                let last = Tensor::from_data([[[value]]], &FlexDevice);
+                let at = [members - 1..members, rows - 1..rows, columns - 1..columns];
+                zeros.slice_assign(at, last)
             });
             (gradient, count, name)
+        }
+
+        /// A gradient of the critics of `agent` with another tree in its place.
+        fn critic_gradient(agent: &Sac<Flex>) -> CriticGradient<Flex> {
+            let zeros = |columns| Tensor::zeros([1, columns], &FlexDevice);
+            let batch = Batch {
+                observations: zeros(3),
+                actions: zeros(2),
+                rewards: Tensor::zeros([1], &FlexDevice),
+                next_observations: zeros(3),
+                terminated: Tensor::zeros([1], &FlexDevice),
+            };
+            let target = agent.critics.targets(&batch, zeros(2));
+            agent.critics.gradient(&batch, zeros(2), &target)
         }
 
         fn named(agent: &dyn Agent<Flex>, network: &str, name: &str) {
@@ -243,49 +268,39 @@ mod tests {
         }
 
         #[test]
-        fn of_dpmd_and_sdac_are_noticed_and_named() {
-            let device = Default::default();
-            let mut config = DpmdConfig::preset("reference").expect("a preset");
-            config.base.hidden_dims = vec![5, 4];
+        fn of_a_diffusion_policy_are_noticed_and_named() {
+            let mut settings = DpmdSettings::default();
+            let base = &mut settings.base;
+            small([&mut base.critic.network, &mut base.actor.network]);
             each(|chosen, value| {
-                let mut agent = Dpmd::<Flex>::new(&config, [3, 2], 0, &device);
+                let mut agent = Dpmd::<Flex>::new(&settings, &SETUP);
                 assert!(agent.parameter_sum().into_scalar().is_finite());
-                let (gradient, count, name) = spoilt(&agent.core.critics, chosen, value);
-                agent.core.step_critics(&gradient);
-                named(&agent, "critic", &name);
-                count
-            });
-            let mut config = SdacConfig::preset("reference").expect("a preset");
-            config.base.hidden_dims = vec![5, 4];
-            each(|chosen, value| {
-                let mut agent = Sdac::<Flex>::new(&config, [3, 2], 0, &device);
-                let (gradient, count, name) = spoilt(&agent.core.policy, chosen, value);
-                agent.core.step_policy(&gradient);
+                let actor = &mut agent.actor;
+                let (gradient, count, name) = spoilt(&actor.policy, chosen, value);
+                actor.optimizer.step(&mut actor.policy, &gradient, 1e-3);
                 named(&agent, "policy", &name);
                 count
             });
         }
 
         #[test]
-        fn of_sac_are_noticed_and_named() {
-            let device = Default::default();
-            let mut config = SacConfig::preset("textbook").expect("a preset");
-            config.base.hidden_dims = vec![5, 4];
+        fn of_critics_and_gaussian_policies_are_noticed_and_named() {
+            let mut settings = SacSettings::default();
+            small([&mut settings.critic.network, &mut settings.actor.network]);
             each(|chosen, value| {
-                let mut agent = Sac::<Flex>::new(&config, [3, 2], 0, &device);
-                let (gradient, count, name) = spoilt(&agent.critics, chosen, value);
-                agent
-                    .critic_optimizer
-                    .step(&mut agent.critics, &gradient, 1e-3);
+                let mut agent = Sac::<Flex>::new(&settings, &SETUP);
+                let mut gradient = critic_gradient(&agent);
+                let (tree, count, name) = spoilt(&agent.critics.online, chosen, value);
+                gradient.gradient = tree;
+                agent.critics.step(&gradient);
                 named(&agent, "critic", &name);
                 count
             });
             each(|chosen, value| {
-                let mut agent = Sac::<Flex>::new(&config, [3, 2], 0, &device);
-                let (gradient, count, name) = spoilt(&agent.policy, chosen, value);
-                agent
-                    .policy_optimizer
-                    .step(&mut agent.policy, &gradient, 1e-3);
+                let mut agent = Sac::<Flex>::new(&settings, &SETUP);
+                let actor = &mut agent.actor;
+                let (gradient, count, name) = spoilt(&actor.policy, chosen, value);
+                actor.optimizer.step(&mut actor.policy, &gradient, 1e-3);
                 named(&agent, "policy", &name);
                 count
             });

@@ -1,42 +1,39 @@
-//! Everything around an agent: configuration, replay, the training loop, evaluation, run folders,
-//! benchmarks and drawings. The only crate of the project that writes files.
+//! Everything around an agent: configuration, replay buffer, training loop, evaluation.
 //!
-//! [`train::train`] is one run; [`cli`] is the command line of the program `rescore`.
+//! [`train()`] is one run: it takes a [`Config`], [`Environments`] and a run folder, and leaves logs
+//! and checkpoints there. All of it is generic over the tensor backend; the package `rescore` names
+//! the backends.
 
 mod announce;
 pub mod backend;
-pub mod bench;
 pub mod checkpoint;
-pub mod cli;
 pub mod config;
-mod device;
-pub mod durable;
+pub mod environments;
 mod error;
 pub mod evaluate;
-pub mod fault;
+pub mod export;
+pub mod folder;
 pub mod footprint;
 mod forecast;
 pub mod guard;
 pub mod interrupt;
-mod lacking;
-mod lock;
-pub mod log;
 #[cfg(feature = "mujoco")]
-mod model_copy;
+pub mod model_copy;
 pub mod normalize;
-pub mod output;
-pub mod plot;
 pub mod policy;
 pub mod progress;
-mod prune;
-#[cfg(feature = "render")]
-pub mod render;
 pub mod replay;
 mod resume;
-mod run;
-pub mod run_folder;
+pub mod run;
 pub mod schedule;
-pub mod soak;
 pub mod train;
 
-pub use error::{RunError, exit_code};
+pub use config::{Config, Request, resolve};
+pub use environments::Environments;
+pub use error::RunError;
+pub use evaluate::{Evaluation, Evaluator};
+pub use interrupt::Interrupt;
+pub use policy::Policy;
+pub use rescore_agents::Agent;
+pub use rescore_store::run_folder::RunFolder;
+pub use train::{Begin, train};

@@ -12,9 +12,11 @@ use rescore_envs::OptionValue;
 use rescore_envs::mujoco::{PinnedModel, library_version, model_bytes, pin_model};
 use serde::{Deserialize, Serialize};
 
+use rescore_store::StoreError;
+use rescore_store::durable::{parse_json, read_limited, sha256_hex, write_json, write_whole};
+
 use crate::RunError;
 use crate::config::{Config, model_file};
-use crate::durable::{parse_json, read_limited, sha256_hex, write_json, write_whole};
 
 const COPY: &str = "model.mjb";
 const DESCRIPTION: &str = "model.json";
@@ -46,7 +48,7 @@ fn own_model(config: &Config) -> Option<&str> {
 fn hash_of(xml_file: &str) -> Result<String, RunError> {
     let path = Path::new(xml_file);
     // Where it is a link, the file that this leads to.
-    let path = path.canonicalize().map_err(RunError::io("read", path))?;
+    let path = path.canonicalize().map_err(StoreError::io("read", path))?;
     Ok(sha256_hex(&read_limited(&path, MODEL_LIMIT)?))
 }
 
@@ -66,7 +68,7 @@ pub fn save(run: &Path, config: &Config) -> Result<(), RunError> {
         sha256: sha256_hex(&bytes),
         mujoco: library_version(),
     };
-    write_json(&run.join(DESCRIPTION), &description)
+    Ok(write_json(&run.join(DESCRIPTION), &description)?)
 }
 
 /// Lets the copy in the folder `run` stand for the model of `config`, for as long as the result
@@ -100,17 +102,12 @@ pub fn restore(run: &Path, config: &Config) -> Result<Option<PinnedModel>, RunEr
     if found != description.sha256 {
         let expected = description.sha256;
         let message = format!("its SHA-256 hash is {found}, but {DESCRIPTION} expects {expected}");
-        return Err(RunError::corrupt(&copy, message));
+        return Err(StoreError::corrupt(&copy, message).into());
     }
     if description.mujoco != library_version() {
-        return Err(RunError::Mismatch {
-            path: copy,
-            message: format!(
-                "MuJoCo {} wrote it, but this program has {}",
-                description.mujoco,
-                library_version()
-            ),
-        });
+        let (theirs, ours) = (description.mujoco, library_version());
+        let message = format!("MuJoCo {theirs} wrote it, but this program has {ours}");
+        return Err(StoreError::mismatch(&copy, message).into());
     }
     match hash_of(xml_file) {
         Ok(hash) if hash == description.xml_sha256 => {}

@@ -4,29 +4,35 @@ use std::path::Path;
 
 use rescore_agents::Agent;
 use rescore_kernels::RescoreBackend;
+use rescore_store::StoreError;
+use rescore_store::checkpoint::{self, Checkpoints, Limits};
+use rescore_store::names::{CRASH, REPLAY};
+use rescore_store::run_folder::{RunFolder, Start};
+use rescore_store::segments::{Layout, Segments};
 
 use crate::RunError;
-use crate::checkpoint::{self, Checkpoints, Description, Limits};
+use crate::checkpoint::{describe, from_agent, from_environments, load_agent, to_environments};
 use crate::config::{Change, Config};
-use crate::replay::{Layout, Replay, Segments};
+use crate::environments::Environments;
+use crate::replay::Replay;
 use crate::run::{Moment, Run};
-use crate::run_folder::RunFolder;
-use crate::train::Environments;
 
 /// The run in `folder` as it was at its last checkpoint that is whole, or before its first step if
 /// it has never come to one. What was written after it is removed, so that nothing is doubled.
-/// What is `changed` in `config` is recorded; `config.toml` is replaced once it is known that the
-/// run goes on.
+/// What is `changed` in `config` is recorded, and the `start` of this process; `config.toml` is
+/// replaced once it is known that the run goes on.
 ///
 /// # Errors
 /// When no checkpoint is whole, or (if `strict`) the last is not, or was written with other
 /// settings than those of `config`; and when the folder cannot be written.
 pub fn resume<'a, B: RescoreBackend>(
     config: &'a Config,
+    agent: Box<dyn Agent<B>>,
     envs: Environments,
     folder: &RunFolder,
     strict: bool,
     changed: &[Change],
+    start: &Start,
     device: &'a B::Device,
 ) -> Result<Run<'a, B>, RunError> {
     let checkpoints = Checkpoints::of(folder.path());
@@ -34,9 +40,9 @@ pub fn resume<'a, B: RescoreBackend>(
     let steps = checkpoints.steps()?;
     let run = if steps.is_empty() {
         tracing::info!("there is no checkpoint: the run starts again");
-        Run::<B>::new(config, envs, folder, device)?
+        Run::<B>::new(config, agent, envs, folder, device)?
     } else {
-        let moment = last_whole::<B>(config, envs, folder, strict, device, &steps)?;
+        let moment = last_whole::<B>(config, agent, envs, folder, strict, &steps)?;
         // From here on files are changed.
         for bad in steps.into_iter().filter(|step| *step > moment.step) {
             let aside = checkpoints.set_aside(bad)?;
@@ -55,11 +61,13 @@ pub fn resume<'a, B: RescoreBackend>(
         run
     };
     // The record first: a change that is not recorded would be worse than the reverse.
-    folder.note_resumption(config, run.step, changed)?;
+    let to_json = |change: &Change| serde_json::to_value(change).ok();
+    let changes: Vec<_> = changed.iter().filter_map(to_json).collect();
+    folder.note_resumption(start, run.step, changes)?;
     if !changed.is_empty() {
-        folder.write_config(config)?;
+        folder.write_config(&config.to_toml())?;
     }
-    folder.forget("crash.json")?;
+    folder.forget(CRASH)?;
     folder.mark_not_done()?;
     tracing::info!(step = run.step, "resumed");
     Ok(run)
@@ -68,17 +76,18 @@ pub fn resume<'a, B: RescoreBackend>(
 /// The moment of the last of `steps` (which are some) whose checkpoint is whole.
 fn last_whole<B: RescoreBackend>(
     config: &Config,
-    envs: Environments,
+    mut agent: Box<dyn Agent<B>>,
+    mut envs: Environments,
     folder: &RunFolder,
     strict: bool,
-    device: &B::Device,
     steps: &[u64],
 ) -> Result<Moment<B>, RunError> {
     let checkpoints = Checkpoints::of(folder.path());
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
-    let mut agent = config.agent.build::<B>(dims.0, dims.1, config.seed, device);
-    let mut envs = envs;
-    let limits = Limits::new(&agent.state(), &envs.largest_state()?);
+    let limits = Limits::new(
+        &from_agent(agent.state()),
+        &from_environments(envs.largest_state()?),
+    );
     let mut first_error = None;
     for step in steps.iter().rev() {
         let parts = Parts {
@@ -130,13 +139,10 @@ struct Stored {
 
 impl<B: RescoreBackend> Parts<'_, B> {
     fn read(self, path: &Path, folder: &RunFolder, strict: bool) -> Result<Stored, RunError> {
-        let mismatch = |message: String| RunError::Mismatch {
-            path: path.to_owned(),
-            message,
-        };
-        let run = Description::new(self.config, self.dims, 0, 0);
-        let loaded = checkpoint::load(path, &run, self.limits, |state| {
-            self.agent.load_state(state)
+        let mismatch = |message: String| RunError::from(StoreError::mismatch(path, message));
+        let run = describe(self.config, self.dims, 0, 0);
+        let loaded = checkpoint::load(path, &run, self.limits, |arrays| {
+            load_agent(self.agent, arrays)
         })?;
         let description = &loaded.file.checkpoint;
         // Versions before had fewer settings, so that their hash tells nothing.
@@ -158,22 +164,26 @@ impl<B: RescoreBackend> Parts<'_, B> {
                 self.agent.updates()
             )));
         }
-        (self.envs.restore(&loaded.environments)).map_err(|error| mismatch(error.to_string()))?;
+        let environments = to_environments(loaded.environments).map_err(mismatch)?;
+        (self.envs.restore(&environments)).map_err(|error| mismatch(error.to_string()))?;
         let (observation_dim, action_dim) = self.dims;
-        let capacity = self.config.training.replay_capacity as usize;
+        let capacity = self.config.replay.capacity as usize;
         let (reference, progress) = (loaded.file.replay, loaded.file.progress);
-        if !self.config.training.store_replay {
-            let first = reference.stored;
+        let beginning_at =
+            |first| Replay::beginning_at(first, capacity, observation_dim, action_dim);
+        if !self.config.replay.store {
             return Ok(Stored {
-                replay: Replay::beginning_at(first, capacity, observation_dim, action_dim),
+                replay: beginning_at(reference.stored),
                 segments: None,
                 lost: reference.held,
                 progress,
             });
         }
         let layout = Layout::new(capacity, observation_dim, action_dim);
-        let (segments, replay) =
-            Segments::load(&folder.file("replay"), layout, capacity, &reference)?;
+        // That no more are held than were stored is seen before the first record.
+        let mut replay = beginning_at(reference.stored.saturating_sub(reference.held));
+        let push = |values: &[f32]| replay.push_record(values);
+        let segments = Segments::load(&folder.file(REPLAY), layout, capacity, &reference, push)?;
         Ok(Stored {
             replay,
             segments: Some(segments),

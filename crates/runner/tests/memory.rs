@@ -4,20 +4,16 @@
 //!
 //! Bytes that were asked for and not given back are counted, not pages of the process, so this
 //! depends neither on the clock nor on how the allocator cuts its pages.
-#![cfg(feature = "flex")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::backend::Flex;
 use peak_alloc::PeakAlloc;
 use rescore_agents::Algorithm;
 use rescore_envs::{Env, EnvError, EnvState, Info, Space, Step, TaskSettings, make};
-use rescore_kernels::RescoreBackend;
-use rescore_runner::RunError;
-use rescore_runner::backend::{Work, dispatch};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
+};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -81,7 +77,7 @@ impl Env for Watching {
     }
 }
 
-fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
+fn configuration(algorithm: &'static Algorithm) -> Result<Config, RunError> {
     let mut settings = vec![
         // Two environments make one update together.
         format!("steps={}", 2 * WINDOW * WINDOWS),
@@ -90,17 +86,17 @@ fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
         "batch_size=8".into(),
         "warmup_steps=50".into(),
         // Segments of 8 transitions, of which the ring holds 8.
-        "replay_capacity=64".into(),
+        "replay.capacity=64".into(),
         "log_every=10".into(),
-        "eval_every=500".into(),
-        "eval_episodes=1".into(),
+        "evaluation.every=500".into(),
+        "evaluation.episodes=1".into(),
         "checkpoint_every=40".into(),
     ];
-    if algorithm != Algorithm::Sac {
+    if !["sac", "td3"].contains(&algorithm.name) {
         settings.extend(["particles=2".into(), "denoising_steps=3".into()]);
     }
     let mut config = resolve(&Request {
-        algo: Some(algorithm.name().into()),
+        algo: Some(algorithm.name.into()),
         env: Some("Pendulum-v1".into()),
         set: settings,
         ..Request::default()
@@ -112,20 +108,15 @@ fn configuration(algorithm: Algorithm) -> Result<Config, RunError> {
     Ok(config)
 }
 
-struct Training<'a>(&'a Config, &'a RunFolder);
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        let Self(config, folder) = self;
-        let envs = Environments::with(config, || {
-            let env = make(&config.env, &config.task)?;
-            Ok(Box::new(Watching { env, steps: 0 }))
-        })?;
-        let interrupt = Interrupt::default();
-        train::<B>(config, envs, folder, Begin::Fresh, &interrupt, device)
-    }
+fn train_in(config: &Config, folder: &RunFolder) -> Result<(), RunError> {
+    let envs = Environments::with(config, || {
+        let env = make(&config.env, &config.task)?;
+        Ok(Box::new(Watching { env, steps: 0 }))
+    })?;
+    let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+    let device = Default::default();
+    let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+    train(config, agent, envs, folder, begin, &interrupt, &device)
 }
 
 #[test]
@@ -133,16 +124,16 @@ fn what_is_alive_on_the_heap_does_not_grow() {
     // One thread: which of several has what in its hands is a matter of chance.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.expect("threads can be made");
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::all() {
         for window in &ALIVE {
             window.store(usize::MAX, Ordering::Relaxed);
         }
         let config = configuration(algorithm).expect("a good configuration");
         let out = tempfile::tempdir().expect("a temporary folder");
         let path = out.path().join("run");
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
-        pool.install(|| dispatch(&config, Training(&config, &folder)))
-            .expect("compiled in")
+        let folder = folder::create(Some(&path), &config, folder::start(&config, String::new()))
+            .expect("a new folder");
+        pool.install(|| train_in(&config, &folder))
             .expect("a run that succeeds");
 
         let best = std::fs::read_to_string(path.join("checkpoints/best.json"));

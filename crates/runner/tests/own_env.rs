@@ -1,6 +1,6 @@
 //! Environments of one's own, which do what they like: training goes on, or is refused before its
 //! first step with what is wrong.
-#![cfg(all(feature = "flex", unix))]
+#![cfg(unix)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use burn::backend::Flex;
 use rescore_envs::{
-    Env, EnvError, EnvRng, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
+    Env, EnvError, EnvRng, NewTask, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
 };
-use rescore_runner::RunError;
-use rescore_runner::checkpoint::{Checkpoints, Which};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
+};
+use rescore_store::checkpoint::{Checkpoints, Which};
+use rescore_store::run_folder::Start;
 
 use rand::RngExt;
 use signal_hook::consts::SIGTERM;
@@ -78,7 +77,15 @@ fn limited() -> Result<Box<dyn Env>, EnvError> {
     Ok(Box::new(TimeLimit::new(walk(-1.0, 1.0)?, 12)?))
 }
 
+/// For a task that is not registered.
 fn configuration(set: &[&str]) -> Config {
+    let mut config = configuration_of(None, set);
+    "Walk".clone_into(&mut config.env);
+    config.task = TaskSettings::default();
+    config
+}
+
+fn configuration_of(env: Option<&str>, set: &[&str]) -> Config {
     let settings = [
         "steps=60",
         "hidden_dims=[8, 8]",
@@ -86,13 +93,14 @@ fn configuration(set: &[&str]) -> Config {
         "num_envs=2",
         "warmup_steps=20",
         "log_every=10",
-        "eval_every=20",
-        "eval_episodes=2",
-        "eval_max_steps=25",
+        "evaluation.every=20",
+        "evaluation.episodes=2",
+        "evaluation.max_steps=25",
         "checkpoint_every=20",
     ];
-    let mut config = resolve(&Request {
+    resolve(&Request {
         algo: Some("sac".into()),
+        env: env.map(str::to_owned),
         set: settings
             .iter()
             .chain(set)
@@ -100,10 +108,15 @@ fn configuration(set: &[&str]) -> Config {
             .collect(),
         ..Request::default()
     })
-    .expect("a good configuration");
-    "Walk".clone_into(&mut config.env);
-    config.task = TaskSettings::default();
-    config
+    .expect("a good configuration")
+}
+
+fn start(config: &Config) -> Start {
+    folder::start(config, "a processor".to_owned())
+}
+
+fn create(path: &Path, config: &Config) -> RunFolder {
+    folder::create(Some(path), config, start(config)).expect("a new folder")
 }
 
 /// Trains on this thread, so that its log can be read.
@@ -121,7 +134,9 @@ fn trains(
         .finish();
     let result = tracing::subscriber::with_default(subscriber, || {
         let envs = Environments::with(config, make)?;
-        train::<Flex>(config, envs, folder, begin, interrupt, &Default::default())
+        let device = Default::default();
+        let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+        train(config, agent, envs, folder, begin, interrupt, &device)
     });
     let log = log.0.lock().expect("no panic").clone();
     (result, String::from_utf8(log).expect("logs are text"))
@@ -167,7 +182,7 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
     let mut ends = Vec::new();
     for name in ["a", "b"] {
         let path = out.path().join(name);
-        let folder = RunFolder::create(Some(&path), &short).expect("a new folder");
+        let folder = create(&path, &short);
         let (result, log) = trains(&short, limited, &folder, Begin::Fresh, &quiet);
         result.expect("it goes on");
         assert!(
@@ -179,6 +194,7 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
         let resumed = Begin::Resumed {
             strict: true,
             changed: Vec::new(),
+            start: start(&long),
         };
         let (result, log) = trains(&long, limited, &folder, resumed, &quiet);
         result.expect("it is resumed");
@@ -224,7 +240,7 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let path = out.path().join("run");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    let folder = create(&path, &config);
     let interrupt = Interrupt::install().expect("signals can be handled");
     // 20 of warm-up, 20 to the first evaluation, of which these are the first episodes.
     let left = Arc::new(AtomicUsize::new(20 + 20 + 5));
@@ -245,6 +261,7 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     let resumed = Begin::Resumed {
         strict: true,
         changed: Vec::new(),
+        start: start(&config),
     };
     let (result, _) = trains(&config, limited, &folder, resumed, &Interrupt::default());
     result.expect("it is resumed");
@@ -256,7 +273,7 @@ fn an_evaluation_without_end_is_cut_off() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let path = out.path().join("run");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+    let folder = create(&path, &config);
     let endless = || -> Result<Box<dyn Env>, EnvError> { Ok(Box::new(walk(-1.0, 1.0)?)) };
     let (result, log) = trains(
         &config,
@@ -267,7 +284,7 @@ fn an_evaluation_without_end_is_cut_off() {
     );
     result.expect("evaluations end");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 3);
-    let said = "cut off after 25 steps (training.eval_max_steps)";
+    let said = "cut off after 25 steps (evaluation.max_steps)";
     assert_eq!(log.matches(said).count(), 1, "{log}");
 }
 
@@ -277,7 +294,7 @@ fn a_run_without_warm_up_learns_from_its_first_step_on() {
     for overlap in ["overlap=false", "overlap=true"] {
         let config = configuration(&[overlap, "warmup_steps=0", "updates_per_step=0.5"]);
         let path = out.path().join(overlap);
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+        let folder = create(&path, &config);
         let quiet = Interrupt::default();
         let (result, _) = trains(&config, limited, &folder, Begin::Fresh, &quiet);
         result.expect("it trains");
@@ -290,7 +307,7 @@ fn a_run_without_warm_up_learns_from_its_first_step_on() {
 fn actions_in_other_units_are_rescaled_in_training_and_evaluation() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let config = configuration(&[]);
-    let folder = RunFolder::create(Some(&out.path().join("run")), &config).expect("a new folder");
+    let folder = create(&out.path().join("run"), &config);
     let (training, evaluation) = (Arc::default(), Arc::default());
     let mut number = 0;
     let other_units = || -> Result<Box<dyn Env>, EnvError> {
@@ -392,14 +409,14 @@ fn a_simulator_that_only_warns_ends_warm_up_training_and_evaluation() {
         ("overlap", 30, false, "overlap=true"),
         ("evaluation", 0, true, "overlap=false"),
     ] {
-        let config = configuration(&[set, "eval_every=1000", "steps=100000"]);
+        let config = configuration(&[set, "evaluation.every=1000", "steps=100000"]);
         let config = if in_evaluation {
             configuration(&[set])
         } else {
             config
         };
         let path = out.path().join(name);
-        let folder = RunFolder::create(Some(&path), &config).expect("a new folder");
+        let folder = create(&path, &config);
         let steps: Arc<AtomicU64> = Arc::default();
         let mut number = 0;
         let warning = || -> Result<Box<dyn Env>, EnvError> {
@@ -425,4 +442,36 @@ fn a_simulator_that_only_warns_ends_warm_up_training_and_evaluation() {
         let steps = steps.load(Ordering::Relaxed);
         assert!(steps <= good + 2 * 1000, "{name}: {steps} steps");
     }
+}
+
+#[test]
+fn a_registered_task_is_trained_and_resumed_by_its_name_alone() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let path = out.path().join("run");
+    let walk = NewTask::new("Walk-v0", |_| walk(-2.0, 2.0)).time_limit(12);
+    rescore_envs::register(walk).expect("a new name");
+    let config = configuration_of(Some("Walk-v0"), &["time_limit=9"]);
+    assert_eq!(config.task.time_limit, Some(9));
+    let train = |config: &Config, folder: &RunFolder, begin| {
+        let envs = Environments::new(config).expect("the name is known");
+        let quiet = Interrupt::default();
+        let device = Default::default();
+        let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+        train(config, agent, envs, folder, begin, &quiet, &device)
+    };
+    let folder = folder::create(Some(&path), &config, start(&config)).expect("a new folder");
+    train(&config, &folder, Begin::Fresh).expect("it is trained");
+    drop(folder);
+    // The run's own `config.toml` names the task, which this program knows.
+    let mut request = Request::of_run(&path);
+    request.steps = Some(100);
+    let config = resolve(&request).expect("the name is known");
+    let folder = RunFolder::open(&path).expect("a run");
+    let resumed = Begin::Resumed {
+        strict: true,
+        changed: Vec::new(),
+        start: start(&config),
+    };
+    train(&config, &folder, resumed).expect("it is resumed");
+    assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 5);
 }

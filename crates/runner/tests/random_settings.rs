@@ -1,18 +1,14 @@
 //! Settings that the configuration accepts train: 200 random ones, twenty steps each, none of which
 //! may panic. Extreme values in many keys at once are what nobody tries by hand.
-#![cfg(feature = "flex")]
 
+use burn::backend::Flex;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
-use rescore_agents::{AgentConfig, Algorithm};
-use rescore_kernels::RescoreBackend;
-use rescore_runner::RunError;
-use rescore_runner::backend::{Work, dispatch};
-use rescore_runner::config::{Config, Request, resolve};
-use rescore_runner::interrupt::Interrupt;
-use rescore_runner::run_folder::RunFolder;
-use rescore_runner::train::{Begin, Environments, train};
+use rescore_agents::Algorithm;
+use rescore_runner::{
+    Begin, Config, Environments, Interrupt, Request, RunError, folder, resolve, train,
+};
 
 const TASKS: &[&str] = &[
     "Pendulum-v1",
@@ -31,155 +27,160 @@ fn key(name: &'static str, values: &'static [&'static str]) -> impl Strategy<Val
     })
 }
 
-/// The keys that all algorithms have.
+/// Keys that are not the agent's.
 fn common() -> impl Strategy<Value = Vec<String>> {
     let training = [
         key("num_envs", &["1", "2", "7", "33"]).boxed(),
         key("updates_per_step", &["1e-6", "0.3", "1", "3"]).boxed(),
         key("batch_size", &["1", "2", "17", "300"]).boxed(),
-        key("eval_every", &["1", "7", "9223372036854775807"]).boxed(),
-        key("eval_episodes", &["1", "3", "65"]).boxed(),
+        key("evaluation.every", &["1", "7", "9223372036854775807"]).boxed(),
+        key("evaluation.episodes", &["1", "3", "65"]).boxed(),
         key("checkpoint_every", &["1", "13", "9223372036854775807"]).boxed(),
         key("log_every", &["1", "10", "9223372036854775807"]).boxed(),
         key("overlap", &["true", "false"]).boxed(),
         // Together, because warm-up must fit into the buffer.
         select(
             &[
-                ["warmup_steps=0", "replay_capacity=1"],
-                ["warmup_steps=0", "replay_capacity=1000000"],
-                ["warmup_steps=1", "replay_capacity=1"],
-                ["warmup_steps=10", "replay_capacity=4294967295"],
-                ["warmup_steps=40", "replay_capacity=50"],
+                ["warmup_steps=0", "replay.capacity=1"],
+                ["warmup_steps=0", "replay.capacity=1000000"],
+                ["warmup_steps=1", "replay.capacity=1"],
+                ["warmup_steps=10", "replay.capacity=4294967295"],
+                ["warmup_steps=40", "replay.capacity=50"],
             ][..],
         )
         .prop_map(|pair| pair.map(str::to_owned).to_vec())
         .boxed(),
     ];
-    let agent = [
-        key("gamma", &["0", "0.5", "1"]).boxed(),
-        key("tau", &["1e-9", "0.3", "1"]).boxed(),
-        key("reward_scale", &["1e-6", "1", "10"]).boxed(),
-        key("critic_lr", &["1e-9", "1e-2"]).boxed(),
-        key("policy_lr", &["1e-9", "1e-2"]).boxed(),
-        key("temperature_lr", &["0", "0.1"]).boxed(),
-        key("initial_temperature", &["0.1", "10"]).boxed(),
-        key("target_entropy_scale", &["-3", "0", "2"]).boxed(),
-        key("initializer", &["\"truncated_normal\"", "\"lecun_normal\""]).boxed(),
-        select(
-            &[
-                "hidden_dims=[1]",
-                "hidden_dims=[17, 9]",
-                "hidden_dims=[8, 1, 3, 5]",
-            ][..],
-        )
-        .prop_map(|value| vec![value.to_owned()])
-        .boxed(),
-    ];
-    let all: Vec<_> = training.into_iter().chain(agent).collect();
-    all.prop_map(|keys| keys.concat())
+    training.prop_map(|keys| keys.concat())
 }
 
-/// The keys of diffusion policies.
-fn diffusion() -> impl Strategy<Value = Vec<String>> {
-    let keys = vec![
-        key("particles", &["1", "2", "5", "33"]).boxed(),
-        key("act_particles", &["0", "1", "40"]).boxed(),
-        key("noise_before_choice", &["true", "false"]).boxed(),
-        select(
-            &[
-                "denoising_steps=1",
-                "denoising_steps=3",
-                "denoising_steps=21",
-            ][..],
-        )
-        .prop_map(|value| vec![value.to_owned()])
-        .boxed(),
-        key("schedule", &["\"linear\"", "\"cosine\""]).boxed(),
-        key("schedule_scale", &["0.01", "0.5"]).boxed(),
-        key("noise_scale", &["0", "1"]).boxed(),
-        key("policy_delay", &["1", "3", "9223372036854775807"]).boxed(),
-        key("target_delay", &["1", "3", "9223372036854775807"]).boxed(),
-        key("policy_lr_begin", &["0", "1", "9223372036854775807"]).boxed(),
-        key("policy_lr_length", &["1", "9223372036854775807"]).boxed(),
-        key("temperature_every", &["1", "9223372036854775807"]).boxed(),
-        key("start_scale", &["0.1", "2"]).boxed(),
-        key("clip_exploration", &["true", "false"]).boxed(),
-        key("target_exploration", &["true", "false"]).boxed(),
-        key("behaviour_policy", &["\"target\"", "\"online\""]).boxed(),
-        key("skip_unused", &["true", "false"]).boxed(),
-        key("precision", &["\"f32\"", "\"bf16\""]).boxed(),
-    ];
-    keys.prop_map(|keys| keys.concat())
+/// Keys of `[agent]` with values; an algorithm gets those that it has.
+const AGENT: &[(&str, &[&str])] = &[
+    ("gamma", &["0", "0.5", "1"]),
+    ("reward_scale", &["1e-6", "1", "10"]),
+    ("tau", &["1e-9", "0.3", "1"]),
+    ("target.tau", &["1e-9", "0.3", "1"]),
+    ("target.every", &["1", "3", "9223372036854775807"]),
+    ("critic.members", &["1", "3"]),
+    ("critic.combine", &["\"min\"", "\"mean\""]),
+    ("critic.learning_rate", &["1e-9", "1e-2"]),
+    ("critic.optimizer.clip_norm", &["0", "0.1"]),
+    ("critic.optimizer.weight_decay", &["0", "0.1"]),
+    ("critic.value.kind", &["\"scalar\"", "\"categorical\""]),
+    (
+        "critic.network.kind",
+        &["\"mlp\"", "\"residual\"", "\"batch_norm\""],
+    ),
+    ("actor.network.kind", &["\"mlp\"", "\"residual\""]),
+    ("actor.learning_rate", &["1e-9", "1e-2"]),
+    ("actor.decay_begin", &["0", "0.5"]),
+    ("actor.particles", &["1", "2", "5", "33"]),
+    ("actor.act_particles", &["0", "1", "40"]),
+    ("actor.schedule", &["\"linear\"", "\"cosine\""]),
+    ("actor.schedule_scale", &["0.01", "0.5"]),
+    ("actor.policy_delay", &["1", "3", "9223372036854775807"]),
+    ("actor.start_scale", &["0.1", "2"]),
+    ("actor.precision", &["\"f32\"", "\"bf16\""]),
+    ("policy_delay", &["1", "3", "9223372036854775807"]),
+    ("temperature.learning_rate", &["0", "0.1"]),
+    ("temperature.initial", &["0.1", "10"]),
+    ("temperature_every", &["1", "9223372036854775807"]),
+    ("temperature.target_entropy_scale", &["-3", "0", "2"]),
+    ("exploration.noise_scale", &["0", "1"]),
+    ("exploration.noise_before_choice", &["true", "false"]),
+    ("q_normalization", &["\"reference\"", "\"standardize\""]),
+    ("critic_steps", &["1", "2"]),
+    ("q_scale", &["0.1", "5"]),
+    ("tanh_correction", &["true", "false"]),
+    ("log_std_max", &["-20", "2"]),
+];
+
+/// Small sizes, always; what an algorithm has of them.
+const SMALL: &[(&str, &[&str])] = &[
+    (
+        "critic.network.hidden_dims",
+        &["[1]", "[17, 9]", "[8, 1, 3, 5]"],
+    ),
+    (
+        "actor.network.hidden_dims",
+        &["[1]", "[17, 9]", "[8, 1, 3, 5]"],
+    ),
+    ("actor.denoising_steps", &["1", "3", "21"]),
+    ("reverse_samples", &["1", "2", "19"]),
+];
+
+/// Whether `algorithm` has the key at `path` below `[agent]`.
+fn has(algorithm: &'static Algorithm, path: &str) -> bool {
+    let mut value = toml::Value::Table(algorithm.defaults().table());
+    path.split('.').all(|name| {
+        let found = value.get(name).cloned();
+        let is_some = found.is_some();
+        value = found.unwrap_or(toml::Value::Boolean(false));
+        is_some
+    })
 }
 
-/// The keys of one algorithm alone.
-fn own(algorithm: Algorithm) -> BoxedStrategy<Vec<String>> {
-    match algorithm {
-        Algorithm::Dpmd => (
-            diffusion(),
-            key("q_normalization", &["\"reference\"", "\"standardize\""]),
-            key("critic_steps", &["1", "2"]),
-        )
-            .prop_map(|(keys, normalization, steps)| [keys, normalization, steps].concat())
-            .boxed(),
-        Algorithm::Sdac => (
-            diffusion(),
-            select(&[1, 2, 19][..]),
-            key("q_scale", &["0.1", "5"]),
-        )
-            .prop_map(|(keys, samples, scale)| {
-                let samples = vec![format!("reverse_samples={samples}")];
-                [keys, samples, scale].concat()
-            })
-            .boxed(),
-        Algorithm::Sac => (
-            key("tanh_correction", &["true", "false"]),
-            key("log_std_max", &["-20", "2"]),
-        )
-            .prop_map(|(correction, max)| [correction, max].concat())
-            .boxed(),
-    }
+/// Settings of the agent. Sizes of a network come only with the kind that has them.
+fn agent(algorithm: &'static Algorithm) -> BoxedStrategy<Vec<String>> {
+    let all = AGENT.iter().filter(|(path, _)| has(algorithm, path));
+    let all = all.map(|(path, values)| key(path, values).boxed());
+    let small = SMALL.iter().filter(|(path, _)| has(algorithm, path));
+    let small = small.map(|(path, values)| {
+        let one = select(*values);
+        one.prop_map(move |value| vec![format!("{path}={value}")])
+            .boxed()
+    });
+    let keys: Vec<_> = all.chain(small).collect();
+    keys.prop_map(|keys| {
+        let mut set = keys.concat();
+        for network in ["critic.network", "actor.network"] {
+            let residual = format!("{network}.kind=\"residual\"");
+            if set.contains(&residual) {
+                set.retain(|text| !text.starts_with(&format!("{network}.hidden_dims")));
+                set.push(format!("agent.{network}.width=7"));
+            }
+        }
+        let full = |text: String| match text.split_once('=') {
+            Some((path, _)) if path.starts_with("agent.") => text,
+            _ => format!("agent.{text}"),
+        };
+        set.into_iter().map(full).collect()
+    })
+    .boxed()
 }
 
 fn requests() -> impl Strategy<Value = Request> {
-    (select(&Algorithm::ALL[..]), select(TASKS), any::<u32>())
+    (select(Algorithm::all()), select(TASKS), any::<u32>())
         .prop_flat_map(|(algorithm, task, seed)| {
-            let preset = select(AgentConfig::presets(algorithm));
-            (
-                Just((algorithm, task, seed)),
-                preset,
-                common(),
-                own(algorithm),
-            )
+            let preset = select(algorithm.presets());
+            let keys = (preset, common(), agent(algorithm));
+            (Just((algorithm, task, seed)), keys)
         })
-        .prop_map(|((algorithm, task, seed), preset, common, own)| Request {
-            algo: Some(algorithm.name().into()),
-            env: Some(task.into()),
-            seed: Some(seed.into()),
-            steps: Some(20),
-            set: [
-                vec![format!("preset={preset}"), "time_limit=9".into()],
-                common,
-                own,
-            ]
-            .concat(),
-            ..Request::default()
+        .prop_map(|((algorithm, task, seed), (preset, common, agent))| {
+            let mut set = vec!["time_limit=9".into()];
+            if algorithm.presets().len() > 1 {
+                set.push(format!("preset={preset}"));
+            }
+            Request {
+                algo: Some(algorithm.name.into()),
+                env: Some(task.into()),
+                seed: Some(seed.into()),
+                steps: Some(20),
+                set: [set, common, agent].concat(),
+                ..Request::default()
+            }
         })
 }
 
-struct Training<'a>(&'a Config);
-
-impl Work for Training<'_> {
-    type Output = Result<(), RunError>;
-
-    fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
-        let parent = tempfile::tempdir().expect("a temporary folder");
-        let path = parent.path().join("run");
-        let folder = RunFolder::create(Some(&path), self.0)?;
-        let envs = Environments::new(self.0)?;
-        let interrupt = Interrupt::default();
-        train::<B>(self.0, envs, &folder, Begin::Fresh, &interrupt, device)
-    }
+fn train_somewhere(config: &Config) -> Result<(), RunError> {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let path = parent.path().join("run");
+    let folder = folder::create(Some(&path), config, folder::start(config, String::new()))?;
+    let envs = Environments::new(config)?;
+    let (begin, interrupt) = (Begin::Fresh, Interrupt::default());
+    let device = Default::default();
+    let agent = config.new_agent::<Flex>(envs.dims(), &device)?;
+    rayon::scope(|_| train::<Flex>(config, agent, envs, &folder, begin, &interrupt, &device))
 }
 
 #[test]
@@ -194,7 +195,7 @@ fn random_settings_train_without_a_panic() {
         .run(&requests(), |request| {
             let config =
                 resolve(&request).map_err(|error| TestCaseError::fail(error.to_string()))?;
-            match dispatch(&config, Training(&config)).and_then(|result| result) {
+            match train_somewhere(&config) {
                 // Large steps of learning may diverge; the run then says so.
                 Err(RunError::NotFinite { .. }) => Ok(()),
                 result => result.map_err(|error| TestCaseError::fail(error.to_string())),

@@ -142,7 +142,7 @@ fn temperature<B: RescoreBackend>(
             let entropy = entropy::exploration_entropy(log_value, 0.1, action_dim);
             let gradient = entropy::temperature_gradient(entropy, -0.9 * action_dim as f64);
             computed_gradients.push(f64::from(gradient.into_scalar().elem::<f32>()));
-            exploration.step_temperature(0);
+            exploration.step_temperature();
             path.push(read(&exploration));
         }
         let at = fixture.at(&name);

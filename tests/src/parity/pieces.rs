@@ -67,8 +67,9 @@ pub fn settings(width: usize, depth: usize) -> DpmdSettings {
     let mut settings = DpmdSettings::default();
     let base = &mut settings.base;
     for network in [&mut base.critic.network, &mut base.actor.network] {
-        let NetworkSettings::Mlp { hidden_dims, .. } = network;
-        *hidden_dims = vec![width; depth];
+        if let NetworkSettings::Mlp { hidden_dims, .. } = network {
+            *hidden_dims = vec![width; depth];
+        }
     }
     settings
 }
@@ -294,12 +295,13 @@ fn critics<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
     }
     let Inputs { agent, batch, .. } = inputs;
     let critics = &agent.critics;
-    let targets = critics.targets(batch, inputs.regression_action.clone());
-    let (losses, gradient) = critics.gradient(batch, targets.clone());
-    computed.insert("q_backup".into(), values(targets));
-    insert_members(computed, "_loss", losses.unsqueeze_dim(1));
-    layers(computed, "q1_grad", &gradient, 0);
-    layers(computed, "q2_grad", &gradient, 1);
+    let actions = inputs.regression_action.clone();
+    let target = critics.targets(batch, actions.clone());
+    let step = critics.gradient(batch, actions, &target);
+    computed.insert("q_backup".into(), values(critics.target_values(&target)));
+    insert_members(computed, "_loss", step.losses.unsqueeze_dim(1));
+    layers(computed, "q1_grad", &step.gradient, 0);
+    layers(computed, "q2_grad", &step.gradient, 1);
 }
 
 fn dpmd<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {

@@ -11,6 +11,7 @@ use rescore_agents::{
 };
 use rescore_kernels::RescoreBackend;
 use rescore_nn::value_and_grad;
+use rescore_objectives::td::Target;
 
 use super::{
     Comparison, Computed, Fixture, Tolerances,
@@ -105,8 +106,9 @@ fn build<B: RescoreBackend>(
         _ => {
             let mut settings = SacSettings::reference();
             for network in [&mut settings.critic.network, &mut settings.actor.network] {
-                let NetworkSettings::Mlp { hidden_dims, .. } = network;
-                *hidden_dims = vec![sizes.hidden; depth - 1];
+                if let NetworkSettings::Mlp { hidden_dims, .. } = network {
+                    *hidden_dims = vec![sizes.hidden; depth - 1];
+                }
             }
             AnyAgent::Sac(Sac::new(&settings, setup))
         }
@@ -336,9 +338,10 @@ impl<B: RescoreBackend> Run<'_, B> {
         let targets = metrics
             .values("target_mean")
             .context("every update has targets")?;
-        let (_, gradient) = before.critics.gradient(batch, targets);
-        layers(&mut computed, "grad.q1", &gradient, 0);
-        layers(&mut computed, "grad.q2", &gradient, 1);
+        let (actions, target) = (batch.actions.clone(), Target::Values(targets));
+        let step = before.critics.gradient(batch, actions, &target);
+        layers(&mut computed, "grad.q1", &step.gradient, 0);
+        layers(&mut computed, "grad.q2", &step.gradient, 1);
         // The policy's loss is taken with the critics after their step, which stay as they are.
         let (_, gradient, log_probabilities) = value_and_grad(&before.actor.policy, |policy| {
             let states = Tensor::from_inner(batch.observations.clone());

@@ -1,10 +1,12 @@
 //! Critics, their targets and their optimiser.
 
 use burn::tensor::Tensor;
-use rescore_critics::{Critics, Head};
+use rescore_critics::{Critics, Head, Pairs};
 use rescore_kernels::{Combine, NoiseKey, RescoreBackend};
-use rescore_nn::{Adam, StateDict, StateError, parameter_sum, polyak, value_and_grad};
-use rescore_objectives::td;
+use rescore_nn::{
+    Adam, StateDict, StateError, Statistics, parameter_sum, polyak, project_columns, value_and_grad,
+};
+use rescore_objectives::td::{self, Step, Target};
 
 use crate::{Batch, Setup, Stateful, settings::CriticSettings};
 
@@ -24,6 +26,17 @@ pub struct CriticLearner<B: RescoreBackend> {
     reward_scale: f64,
 }
 
+/// What one gradient of the critics holds.
+#[derive(Debug, Clone)]
+pub struct CriticGradient<B: RescoreBackend> {
+    /// Losses of all members, `[members]`.
+    pub losses: Tensor<B, 1>,
+    /// The gradient of their sum.
+    pub gradient: Critics<B>,
+    /// Running statistics of norms over the batch after this batch.
+    statistics: Statistics<B>,
+}
+
 impl<B: RescoreBackend> CriticLearner<B> {
     /// Critics with random weights from the stream `init/critics` of the run; targets are copies.
     pub fn new(
@@ -32,8 +45,12 @@ impl<B: RescoreBackend> CriticLearner<B> {
         setup: &Setup<'_, B>,
     ) -> Self {
         let key = NoiseKey::new(setup.seed, "init/critics");
-        let shape = settings.network.shape();
-        let online = Critics::init(setup.dims, settings.members, &shape, Head::Scalar, key, setup.device);
+        let (shape, head) = (settings.network.shape(1.0), settings.value.head());
+        let (dims, members) = (setup.dims, settings.members);
+        let mut online = Critics::init(dims, members, &shape, head, key, setup.device);
+        if online.network.has_batch_statistics() {
+            project_columns(&mut online);
+        }
         Self {
             target: online.clone(),
             optimizer: Adam::new(&online, settings.optimizer),
@@ -45,53 +62,98 @@ impl<B: RescoreBackend> CriticLearner<B> {
         }
     }
 
-    /// Values of the target critics, combined, for `actions` at `observations`, `[batch]`.
-    pub fn target_values(&self, observations: Tensor<B, 2>, actions: Tensor<B, 2>) -> Tensor<B, 1> {
-        self.target
-            .score_actions(self.combine, observations, actions)
+    /// The target of all critics from the target critics at `next_actions` `[batch, action_dim]`:
+    /// `reward_scale r + gamma (1 - terminated) Q(s', a')`, or its distribution.
+    pub fn targets(&self, batch: &Batch<B>, next_actions: Tensor<B, 2>) -> Target<B> {
+        self.soft_targets(batch, next_actions, None)
     }
 
-    /// `reward_scale r + gamma (1 - terminated) next_values`, all `[batch]`.
-    pub fn td_targets(&self, batch: &Batch<B>, next_values: Tensor<B, 1>) -> Tensor<B, 1> {
-        td::td_target(
-            batch.rewards.clone().mul_scalar(self.reward_scale),
-            batch.terminated.clone(),
-            next_values,
-            self.gamma,
-        )
+    /// As [`CriticLearner::targets`], with `penalty` `[batch]` subtracted from `Q(s', a')`.
+    pub fn soft_targets(
+        &self,
+        batch: &Batch<B>,
+        next_actions: Tensor<B, 2>,
+        penalty: Option<Tensor<B, 1>>,
+    ) -> Target<B> {
+        let rewards = batch.rewards.clone().mul_scalar(self.reward_scale);
+        let (terminated, gamma) = (batch.terminated.clone(), self.gamma);
+        let target = &self.target;
+        if target.head == Head::Scalar && !target.network.has_batch_statistics() {
+            let observations = batch.next_observations.clone();
+            let values = target.score_actions(self.combine, observations, next_actions);
+            let values = match penalty {
+                Some(penalty) => values - penalty,
+                None => values,
+            };
+            return Target::Values(td::td_target(rewards, terminated, values, gamma));
+        }
+        let [current, next] = pairs(batch, next_actions);
+        let step = Step {
+            rewards,
+            terminated,
+            gamma,
+            penalty,
+        };
+        let outputs = target.bootstrap_outputs(current, next);
+        td::target(target.head, self.combine, outputs, step)
     }
 
-    /// Targets `[batch]` from the target critics at `next_actions`.
-    pub fn targets(&self, batch: &Batch<B>, next_actions: Tensor<B, 2>) -> Tensor<B, 1> {
-        let observations = batch.next_observations.clone();
-        self.td_targets(batch, self.target_values(observations, next_actions))
+    /// What `target` says the values are, `[batch]`: itself, or the expectations of distributions.
+    pub fn target_values(&self, target: &Target<B>) -> Tensor<B, 1> {
+        match (target.clone(), self.online.head) {
+            (Target::Distributions(all), Head::Categorical(support)) => {
+                support.expectation(all.unsqueeze_dim(0)).squeeze_dim(0)
+            }
+            (Target::Values(values), _) => values,
+            (Target::Distributions(_), Head::Scalar) => {
+                unreachable!("critics of one value have targets of one value")
+            }
+        }
     }
 
-    /// Losses of all members, `[members]`, and the gradient of their sum.
-    pub fn gradient(&self, batch: &Batch<B>, targets: Tensor<B, 1>) -> (Tensor<B, 1>, Critics<B>) {
-        let (_, gradient, losses) = value_and_grad(&self.online, |critics| {
-            let losses = td::critic_losses(
-                critics,
-                Tensor::from_inner(batch.observations.clone()),
-                Tensor::from_inner(batch.actions.clone()),
-                Tensor::from_inner(targets),
-            );
-            (losses.clone().sum(), losses.inner())
+    /// The gradient towards `target`. The next pairs matter to norms over the batch alone.
+    pub fn gradient(
+        &self,
+        batch: &Batch<B>,
+        next_actions: Tensor<B, 2>,
+        target: &Target<B>,
+    ) -> CriticGradient<B> {
+        let [current, next] = pairs(batch, next_actions);
+        let (_, gradient, (losses, statistics)) = value_and_grad(&self.online, |critics| {
+            let [current, next] = [current, next].map(|pairs| pairs.map(Tensor::from_inner));
+            let (outputs, statistics) = critics.trained_outputs(current, next);
+            let losses = td::losses(outputs, target.clone().lifted());
+            let rest = (losses.clone().inner(), statistics.inner());
+            (losses.sum(), rest)
         });
-        (losses, gradient)
+        CriticGradient {
+            losses,
+            gradient,
+            statistics,
+        }
     }
 
-    /// Moves the critics against `gradient`.
-    pub fn step(&mut self, gradient: &Critics<B>) {
+    /// Moves the critics against a gradient. Weights before a norm over the batch, whose scale does
+    /// not matter, return to columns of length 1.
+    pub fn step(&mut self, step: &CriticGradient<B>) {
         self.optimizer
-            .step(&mut self.online, gradient, self.learning_rate);
+            .step(&mut self.online, &step.gradient, self.learning_rate);
+        if self.online.network.has_batch_statistics() {
+            project_columns(&mut self.online);
+            step.statistics.clone().put_into(&mut self.online);
+        }
     }
 
-    /// One step towards `targets` `[batch]`; the losses before it, `[members]`.
-    pub fn learn(&mut self, batch: &Batch<B>, targets: Tensor<B, 1>) -> Tensor<B, 1> {
-        let (losses, gradient) = self.gradient(batch, targets);
+    /// One step towards `target`; the losses before it, `[members]`.
+    pub fn learn(
+        &mut self,
+        batch: &Batch<B>,
+        next_actions: Tensor<B, 2>,
+        target: &Target<B>,
+    ) -> Tensor<B, 1> {
+        let gradient = self.gradient(batch, next_actions, target);
         self.step(&gradient);
-        losses
+        gradient.losses
     }
 
     /// Moves the targets to the moving average.
@@ -116,6 +178,12 @@ impl<B: RescoreBackend> CriticLearner<B> {
     pub fn best(&self, observations: Tensor<B, 2>, actions: Tensor<B, 3>) -> Tensor<B, 2> {
         self.online.best(self.combine, observations, actions)
     }
+}
+
+/// The pairs `(s, a)` of a batch, and `(s', a')` with actions `a'`.
+fn pairs<B: RescoreBackend>(batch: &Batch<B>, next_actions: Tensor<B, 2>) -> [Pairs<B>; 2] {
+    let current = [batch.observations.clone(), batch.actions.clone()];
+    [current, [batch.next_observations.clone(), next_actions]]
 }
 
 impl<B: RescoreBackend> Stateful<B> for CriticLearner<B> {

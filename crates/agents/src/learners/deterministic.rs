@@ -2,9 +2,12 @@
 
 use burn::{backend::Autodiff, tensor::Tensor};
 use rescore_kernels::{NoiseKey, RescoreBackend};
-use rescore_nn::{Adam, Network, StateDict, StateError, parameter_sum, polyak, value_and_grad};
+use rescore_nn::{
+    Adam, Network, StateDict, StateError, freeze, parameter_sum, polyak, value_and_grad,
+};
 
-use crate::{Setup, Stateful, settings::ActorSettings};
+use super::CriticLearner;
+use crate::{Batch, Setup, Stateful, settings::ActorSettings};
 
 /// A policy `tanh(network(observation))`.
 #[derive(Debug, Clone)]
@@ -22,7 +25,12 @@ impl<B: RescoreBackend> DeterministicActor<B> {
     /// A policy with random weights from the stream `init/policy` of the run; the target is a copy.
     pub fn new(settings: &ActorSettings, setup: &Setup<'_, B>) -> Self {
         let key = NoiseKey::new(setup.seed, "init/policy");
-        let policy = Network::init(&settings.network.shape(), setup.dims, &[key], setup.device);
+        let policy = Network::init(
+            &settings.network.shape(0.1),
+            setup.dims,
+            &[key],
+            setup.device,
+        );
         Self {
             target: policy.clone(),
             optimizer: Adam::new(&policy, settings.optimizer),
@@ -46,6 +54,18 @@ impl<B: RescoreBackend> DeterministicActor<B> {
         self.optimizer
             .step(&mut self.policy, &gradient, self.learning_rate);
         loss
+    }
+
+    /// One step up the gradient of the first of `critics` at the actor's actions, which is constant
+    /// (Silver et al. 2014, deterministic policy gradient); the loss before it, `[1]`.
+    pub fn ascend(&mut self, critics: &CriticLearner<B>, batch: &Batch<B>) -> Tensor<B, 1> {
+        let observations = Tensor::from_inner(batch.observations.clone());
+        let frozen = freeze(&critics.online);
+        self.learn(|policy| {
+            let actions = DeterministicActor::actions(policy, observations.clone());
+            let values = frozen.values(observations, actions);
+            values.slice([0..1]).mean().neg()
+        })
     }
 
     /// Moves the target to the moving average.

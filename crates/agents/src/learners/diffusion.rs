@@ -5,10 +5,7 @@ use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler};
 use rescore_kernels::{ChainNoise, NoiseKey, RescoreBackend};
 use rescore_nn::{Adam, StateDict, StateError, parameter_sum, polyak, value_and_grad};
 
-use crate::{
-    Draws, Setup, Stateful, Streams,
-    settings::{DiffusionActorSettings, NetworkSettings},
-};
+use crate::{Draws, Setup, Stateful, Streams, settings::DiffusionActorSettings};
 
 /// A policy that denoises noise into actions.
 #[derive(Debug, Clone)]
@@ -34,14 +31,14 @@ impl<B: RescoreBackend> DiffusionActor<B> {
     /// A policy with random weights from the stream `init/policy` of the run; the average is a copy.
     pub fn new(settings: &DiffusionActorSettings, setup: &Setup<'_, B>) -> Self {
         let [observation_dim, action_dim] = setup.dims;
-        let NetworkSettings::Mlp { initializer, .. } = settings.network;
+        let initializer = settings.network.initializer();
         let shape = DenoiserShape {
             observation_dim,
             action_dim,
-            trunk: settings.network.shape(),
+            trunk: settings.network.shape(0.1),
         };
         let key = NoiseKey::new(setup.seed, "init/policy");
-        let policy = Denoiser::init(&shape, initializer.into(), key, setup.device);
+        let policy = Denoiser::init(&shape, initializer, key, setup.device);
         let schedule = settings.noise_schedule();
         let sampler = |particles| {
             let (start_scale, precision) = (settings.start_scale as f32, settings.precision);

@@ -63,21 +63,19 @@ impl<B: RescoreBackend> Exploration<B> {
         }
     }
 
-    /// Moves the temperature where it is due on the update numbered `updates`: down while the
-    /// entropy of the noise, which depends on no data, is above its target.
-    pub fn step_temperature(&mut self, updates: u64) {
+    /// Moves the temperature: down while the entropy of the noise, which depends on no data, is above
+    /// its target.
+    pub fn step_temperature(&mut self) {
         let action_dim = self.action_dim;
         let settings = &self.temperature_settings;
-        if updates.is_multiple_of(settings.every) {
-            let entropy = entropy::exploration_entropy(
-                self.temperature.log_value.clone(),
-                self.settings.entropy_noise_scale,
-                action_dim,
-            );
-            let target = -settings.target_entropy_scale * action_dim as f64;
-            let gradient = entropy::temperature_gradient(entropy, target);
-            self.temperature.step(&gradient);
-        }
+        let entropy = entropy::exploration_entropy(
+            self.temperature.log_value.clone(),
+            self.settings.entropy_noise_scale,
+            action_dim,
+        );
+        let target = -settings.target_entropy_scale * action_dim as f64;
+        let gradient = entropy::temperature_gradient(entropy, target);
+        self.temperature.step(&gradient);
     }
 }
 

@@ -32,7 +32,7 @@ impl<B: RescoreBackend> GaussianActor<B> {
         let key = NoiseKey::new(setup.seed, "init/policy");
         let [observation_dim, action_dim] = setup.dims;
         let dims = [observation_dim, 2 * action_dim];
-        let policy = Network::init(&settings.network.shape(), dims, &[key], setup.device);
+        let policy = Network::init(&settings.network.shape(0.1), dims, &[key], setup.device);
         Self {
             optimizer: Adam::new(&policy, settings.optimizer),
             policy,

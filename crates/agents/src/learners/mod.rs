@@ -8,7 +8,7 @@ mod exploration;
 mod gaussian;
 mod temperature;
 
-pub use critic::CriticLearner;
+pub use critic::{CriticGradient, CriticLearner};
 pub use deterministic::DeterministicActor;
 pub use diffusion::DiffusionActor;
 pub use exploration::Exploration;

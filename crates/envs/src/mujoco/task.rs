@@ -12,10 +12,10 @@ use super::library::{Variant, load_model};
 use super::models::{model_names, model_xml};
 use super::pinned::pinned;
 use crate::env::check_action_length;
-use crate::mujoco_table::{MUJOCO_TASKS, MujocoSpec};
-use crate::options::Options;
+use crate::error::nearest;
+use crate::mujoco_table::{Family, MUJOCO_TASKS, MujocoSpec};
 use crate::{
-    EnvError, EnvRng, EnvState, Info, OptionValue, Outcome, Space, StateError, Task, find,
+    EnvError, EnvRng, EnvState, Info, OptionValue, Outcome, Space, StateError, Task, TaskOptions,
 };
 
 /// What makes `xml_file` a path; without, it is the name of one of the task models.
@@ -106,20 +106,28 @@ impl MujocoTask {
         name: &str,
         options: &BTreeMap<String, OptionValue>,
     ) -> Result<Self, EnvError> {
-        let name = find(name)?.name;
+        let names = || MUJOCO_TASKS.iter().map(|spec| spec.entry.name);
         let spec = MUJOCO_TASKS
             .iter()
             .find(|spec| spec.entry.name == name)
             .ok_or_else(|| EnvError::UnknownTask {
                 name: name.to_owned(),
-                suggestion: None,
+                suggestion: nearest(name, names()),
             })?;
-        let options = Options::resolve(name, spec.entry.options, options)?;
+        let options = TaskOptions::resolve(name, spec.entry.options, options)?;
+        Self::with_spec(spec, &options)
+    }
+
+    /// As [`MujocoTask::with_options`], of a row of the table.
+    pub(crate) fn with_spec(
+        spec: &'static MujocoSpec,
+        options: &TaskOptions,
+    ) -> Result<Self, EnvError> {
         let file = options.text("xml_file");
         if model_xml(file).is_none() && !file.contains(SEPARATORS) {
             let names: Vec<_> = model_names().collect();
             return Err(EnvError::InvalidOption {
-                task: name.to_owned(),
+                task: spec.entry.name.to_owned(),
                 name: "xml_file".to_owned(),
                 value: format!("{file:?}"),
                 expected: format!(
@@ -128,12 +136,12 @@ impl MujocoTask {
                 ),
             });
         }
-        Self::with_model(spec, &options, Path::new(file))
+        Self::with_model(spec, options, Path::new(file))
     }
 
     fn with_model(
         spec: &'static MujocoSpec,
-        options: &Options,
+        options: &TaskOptions,
         path: &Path,
     ) -> Result<Self, EnvError> {
         let invalid = |reason| EnvError::InvalidModel {
@@ -286,7 +294,7 @@ impl MujocoTask {
     }
 
     #[cfg(feature = "render")]
-    pub(super) fn family(&self) -> crate::mujoco_table::Family {
+    pub(super) fn family(&self) -> Family {
         self.spec.family
     }
 

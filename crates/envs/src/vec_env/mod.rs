@@ -10,16 +10,7 @@ use std::time::{Duration, Instant};
 use self::round::Round;
 use crate::env::check_actions;
 use crate::rng::derive_seed;
-use crate::{Env, EnvError, Info, TaskSettings, WarningStreak, diverged, find, make};
-
-/// An episode.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Episode {
-    /// Sum of the rewards, undiscounted.
-    pub total_reward: f64,
-    /// Number of steps.
-    pub length: u32,
-}
+use crate::{Env, EnvError, Episode, Info, TaskSettings, WarningStreak, diverged, find, make};
 
 /// What one step of all environments gave; `n` is their number. Buffers are reused from step to
 /// step.
@@ -131,9 +122,7 @@ impl VecEnv {
             .map(|_| make(name, settings))
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Self::from_envs(envs, seed)?;
-        // A MuJoCo step takes 20 to 200 microseconds; a built-in one takes 0.05 to 0.2, where
-        // handing a step to two threads costs about 20 (`cargo xtask bench envs`).
-        this.parallel = find(name)?.needs_mujoco;
+        this.parallel = find(name)?.parallel;
         Ok(this)
     }
 

@@ -1,7 +1,9 @@
 //! Saving and restoring all environments.
 
-use super::{Episode, VecEnv, get_mut, in_vector, lock, write_row};
-use crate::{Env, EnvError, EnvState, StateError, derive_seed, restore_or_reset, save_or_seed};
+use super::{VecEnv, get_mut, in_vector, lock, write_row};
+use crate::{
+    Env, EnvError, EnvState, Episode, StateError, derive_seed, restore_or_reset, save_or_seed,
+};
 
 impl VecEnv {
     /// The complete state of all environments with the returns and lengths of their episodes so

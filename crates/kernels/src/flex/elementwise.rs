@@ -1,6 +1,8 @@
 //! Element-wise operations in one pass over memory.
 
-use crate::{adam::AdamStep, multiversion::multiversion};
+use rescore_noise::multiversion;
+
+use crate::adam::AdamStep;
 
 multiversion! {
     /// One Adam step on all values.

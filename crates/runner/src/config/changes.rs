@@ -14,15 +14,15 @@ use crate::RunError;
 pub const CHANGEABLE: &[&str] = &[
     "steps",
     "device",
-    "agent.critic_lr",
-    "agent.policy_lr",
-    "agent.policy_lr_end",
-    "agent.policy_lr_begin",
-    "agent.policy_lr_length",
-    "agent.temperature_lr",
-    "training.eval_every",
-    "training.eval_episodes",
-    "training.eval_max_steps",
+    "agent.critic.learning_rate",
+    "agent.actor.learning_rate",
+    "agent.actor.learning_rate_end",
+    "agent.actor.decay_begin",
+    "agent.actor.decay_end",
+    "agent.temperature.learning_rate",
+    "evaluation.every",
+    "evaluation.episodes",
+    "evaluation.max_steps",
     "training.checkpoint_every",
     "training.log_every",
 ];
@@ -155,7 +155,7 @@ pub fn fixed_text(config: &Config) -> String {
 pub fn smaller_learning_rate(config: &Config) -> String {
     let settings = flat(config);
     let rate = |key: &str| settings.get(key).and_then(toml::Value::as_float);
-    let largest = ["agent.critic_lr", "agent.policy_lr"]
+    let largest = ["agent.critic.learning_rate", "agent.actor.learning_rate"]
         .into_iter()
         .filter_map(rate)
         .fold(0.0, f64::max);
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn every_changeable_key_exists_and_leaves_the_fixed_settings_alone() {
-        let keys = |algo: &Algorithm| flat(&config(algo.name(), &[]));
-        let known: BTreeMap<_, _> = Algorithm::ALL.iter().flat_map(keys).collect();
+        let keys = |algo: &'static Algorithm| flat(&config(algo.name, &[]));
+        let known: BTreeMap<_, _> = Algorithm::all().into_iter().flat_map(keys).collect();
         for key in CHANGEABLE {
             assert!(known.contains_key(*key), "{key}");
         }
@@ -212,12 +212,12 @@ mod tests {
             "steps=7",
             "device=\"0\"",
             "lr=0.5",
-            "policy_lr_end=1e-9",
-            "policy_lr_begin=7",
-            "policy_lr_length=7",
-            "temperature_lr=0.5",
-            "eval_every=7",
-            "eval_episodes=7",
+            "learning_rate_end=1e-9",
+            "decay_begin=0.1",
+            "decay_end=0.8",
+            "temperature.learning_rate=0.5",
+            "evaluation.every=7",
+            "episodes=7",
             "checkpoint_every=7",
             "log_every=7",
         ] {
@@ -243,7 +243,7 @@ mod tests {
                 "normalize_observation=true",
                 "`training.normalize_observation`",
             ),
-            ("preset=corrected", "`agent.preset` is \"fast\""),
+            ("critic.members=3", "`agent.critic.members` is 2"),
         ] {
             let after = config("dpmd", &[set]);
             let changes = differences(&before, &after);
@@ -259,7 +259,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "flex", feature = "ndarray"))]
     fn another_backend_is_allowed_where_other_bits_are() {
         let (before, after) = (config("sac", &[]), config("sac", &["backend=ndarray"]));
         let changes = differences(&before, &after);

@@ -1,14 +1,16 @@
 //! The configuration of a run: what it is, and how layers of files and options make it.
 //!
-//! Layers, lowest first: the preset's defaults, `configs/<algo>.toml` and
-//! `configs/tasks/<env>.toml` (both compiled in), the file given by `--config`, the options
-//! `--env --algo --seed --steps --backend`, and each `--set`. The preset is the one that the
-//! highest layer names; it fills in what no layer states, and every explicit key wins over it.
+//! Layers, lowest first: the defaults of the structs, under the preset where an algorithm has
+//! several, `configs/tasks/<env>.toml` (compiled in), the file given by `--config`, the options
+//! `--env --algo --seed --steps --backend`, and each `--set`. The preset is the one that the highest
+//! layer names; it fills in what no layer states, and every explicit key wins over it.
 
 mod changes;
+mod document;
 mod embedded;
 mod layers;
 pub(crate) mod model_file;
+mod moved;
 mod resolve;
 mod schema;
 mod task;
@@ -18,24 +20,27 @@ mod training;
 
 use std::fmt;
 
-use rescore_agents::{AgentConfig, Algorithm};
+use rescore_agents::{AgentSettings, Setup};
 use rescore_envs::TaskSettings;
-use serde::Serialize;
+use rescore_kernels::RescoreBackend;
+use serde::{Serialize, Serializer};
 
+use crate::RunError;
 pub use changes::{
     CHANGEABLE, Change, differences, fixed_text, of_names, require_allowed, smaller_learning_rate,
 };
+pub use document::document;
 pub use embedded::TASK_FILES;
 pub use layers::{Origin, Setting};
 pub use resolve::{Request, resolve};
 pub use schema::nearest_name;
-pub use training::TrainingConfig;
+pub use training::{EvaluationConfig, MAX_STEPS, ReplayConfig, TrainingConfig};
 
 /// Everything that determines the results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
-    /// The algorithm.
-    pub algo: Algorithm,
+    /// Name of the algorithm.
+    pub algo: String,
     /// Name of the task.
     pub env: String,
     /// Seed of all random streams, 0 to 2^63 - 1.
@@ -46,13 +51,42 @@ pub struct Config {
     pub backend: String,
     /// Which of the backend's devices: its number, or "auto" for the first GPU.
     pub device: String,
-    /// Hyper-parameters of the algorithm.
-    pub agent: AgentConfig,
-    /// How data is gathered and how often things happen.
+    /// Settings of the algorithm.
+    #[serde(serialize_with = "serialize_agent")]
+    pub agent: Agent,
+    /// How data is gathered and how often the agent learns.
     pub training: TrainingConfig,
+    /// What is kept of the data.
+    pub replay: ReplayConfig,
+    /// How the agent is evaluated.
+    pub evaluation: EvaluationConfig,
     /// How the task is set up.
     #[serde(serialize_with = "task::serialize")]
     pub task: TaskSettings,
+}
+
+/// Settings of an algorithm, and the preset that they started from where it has several.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    /// Name of the preset.
+    pub preset: Option<&'static str>,
+    /// The settings.
+    pub settings: AgentSettings,
+}
+
+impl Agent {
+    /// The plain table of all keys.
+    fn table(&self) -> toml::Table {
+        let mut table = self.settings.table();
+        if let Some(preset) = self.preset {
+            table.insert("preset".to_owned(), preset.into());
+        }
+        table
+    }
+}
+
+fn serialize_agent<S: Serializer>(agent: &Agent, serializer: S) -> Result<S::Ok, S::Error> {
+    agent.table().serialize(serializer)
 }
 
 impl Config {
@@ -61,9 +95,38 @@ impl Config {
     /// # Panics
     /// Never for a configuration from [`resolve`], whose numbers are below 2^63.
     pub fn to_toml(&self) -> String {
-        // Strings, numbers, booleans and arrays of them are all that a configuration holds, and
-        // TOML can express them.
+        // Strings, numbers, booleans, and arrays and tables of them are all that a configuration
+        // holds, and TOML can express them.
         toml::to_string(self).expect("a configuration is expressible as TOML")
+    }
+
+    /// A fresh agent for observations and actions of the widths `dims`, on `device`.
+    ///
+    /// # Errors
+    /// When the algorithm was registered, but not for this backend.
+    pub fn new_agent<B: RescoreBackend>(
+        &self,
+        dims: (usize, usize),
+        device: &B::Device,
+    ) -> Result<Box<dyn rescore_agents::Agent<B>>, RunError> {
+        let setup = Setup {
+            dims: dims.into(),
+            seed: self.seed,
+            updates: self.updates(),
+            device,
+        };
+        self.agent.settings.build(&setup).ok_or_else(|| {
+            let (algo, backend) = (&self.algo, &self.backend);
+            RunError::usage(
+                format!("the algorithm `{algo}` is not registered for the backend `{backend}`"),
+                "register it for that backend, or choose another with --backend",
+            )
+        })
+    }
+
+    /// Updates of the whole run, of which schedules are fractions.
+    pub fn updates(&self) -> u64 {
+        (self.steps as f64 * self.training.updates_per_step) as u64
     }
 }
 
@@ -85,6 +148,11 @@ impl ConfigError {
             message: message.into(),
             hint: None,
         }
+    }
+
+    fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }
 

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rescore_agents::{AgentConfig, Algorithm, RangeError};
+use rescore_agents::{Algorithm, RangeError};
 use rescore_envs::{OptionValue, TaskEntry};
+use rescore_store::durable::{read_stream, read_text};
+use rescore_store::{names, run_folder};
 
 use super::layers::{parse_assignment, parse_toml};
-use super::schema::{ALIAS, Schema};
+use super::schema::Schema;
 use super::{
-    Config, ConfigError, Origin, Setting, TrainingConfig, embedded, model_file, nearest_name, task,
+    Agent, Config, ConfigError, EvaluationConfig, Origin, ReplayConfig, Setting, TrainingConfig,
+    embedded, model_file, moved, nearest_name, task, training,
 };
+use crate::RunError;
 use crate::backend::{AUTO, KNOWN};
-use crate::durable::{read_stream, read_text};
-use crate::{RunError, run_folder};
 
 /// Values of the keys that belong to no table.
 const DEFAULT_ENV: &str = "InvertedPendulum-v4";
@@ -56,13 +58,16 @@ impl Request {
     fn settings(&self) -> Result<Vec<Setting>, RunError> {
         let mut settings = Vec::new();
         if let Some(run) = &self.run {
-            let path = run.join(run_folder::CONFIG_FILE);
+            let path = run.join(names::CONFIG);
             let text = read_text(&path, run_folder::CONFIG_LIMIT)?;
-            settings.extend(parse_toml(&path.display().to_string(), &text)?);
+            let layer = parse_toml(&path.display().to_string(), &text)?;
+            require_nested(run, &layer)?;
+            settings.extend(kinds_first(layer));
         }
         if let Some(path) = &self.config_file {
             let text = read_stream(path, run_folder::CONFIG_LIMIT)?;
-            settings.extend(parse_toml(&path.display().to_string(), &text)?);
+            let layer = parse_toml(&path.display().to_string(), &text)?;
+            settings.extend(kinds_first(layer));
         }
         let texts = [
             ("algo", &self.algo),
@@ -87,11 +92,37 @@ impl Request {
                 settings.push(Setting::option(key, value, option));
             }
         }
-        for assignment in &self.set {
-            settings.push(parse_assignment(assignment)?);
-        }
+        let set = self.set.iter().map(|text| parse_assignment(text));
+        settings.extend(kinds_first(set.collect::<Result<_, _>>()?));
         Ok(settings)
     }
+}
+
+/// A layer with the keys that decide which other keys there are before these.
+fn kinds_first(mut layer: Vec<Setting>) -> Vec<Setting> {
+    layer.sort_by_key(|setting| !is_kind(&setting.key));
+    layer
+}
+
+fn is_kind(key: &str) -> bool {
+    key.ends_with(".kind")
+}
+
+/// Refuses the run folder of a version whose settings were one flat table.
+fn require_nested(run: &Path, settings: &[Setting]) -> Result<(), RunError> {
+    let flat = |setting: &Setting| setting.key == "training.replay_capacity";
+    if !settings.iter().any(flat) {
+        return Ok(());
+    }
+    Err(RunError::usage(
+        format!(
+            "the run in {} was begun before version 0.2: its settings and the arrays of its \
+             checkpoints are laid out otherwise",
+            run.display()
+        ),
+        "the version that began it, whose commit its manifest.json names, goes on with it and plays \
+         it; this version needs a new run",
+    ))
 }
 
 /// Resolves all layers into one configuration.
@@ -105,41 +136,41 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
     let env = environment(&user)?;
     backend(&user)?;
 
-    let (name, text) = embedded::algorithm_file(algorithm);
-    let mut settings = parse_toml(name, text)?;
+    let preset = find_preset(algorithm, &user)?;
+    let defaults = defaults(algorithm, preset, &env);
+    let schema = Schema::of(&defaults);
+    let mut settings = Vec::new();
     if let Some((name, text)) = embedded::task_file(env.name) {
-        let task = parse_toml(name, text)?;
-        settings.extend(task.into_iter().filter(|s| applies_to(algorithm, &s.key)));
+        // Task files serve all algorithms: a key of the agent that only others have is passed over.
+        let task = parse_toml(name, text)?.into_iter();
+        settings.extend(task.filter(|setting| schema.contains(&setting.key)));
     }
-    settings.extend(user);
-    for setting in &mut settings {
-        move_key(setting)?;
-    }
-
-    let mut schema = Schema::of(&defaults(algorithm, default_preset(algorithm), &env));
-    let preset = find_preset(algorithm, &mut settings, &schema)?;
-    let defaults = defaults(algorithm, &preset, &env);
-    schema = Schema::of(&defaults);
-    for setting in &settings {
+    for mut setting in user {
+        if matches!(setting.origin, Origin::Option(_)) {
+            setting.key = schema.complete(&setting.key);
+        }
+        if !schema.contains(&setting.key) {
+            moved::check(&setting)?;
+        }
         schema
-            .check_key(setting)
-            .map_err(|error| elsewhere(algorithm, setting, error))?;
-        schema.check_kind(setting)?;
+            .check_key(&setting)
+            .map_err(|error| elsewhere(algorithm, &setting, error))?;
+        schema.check_kind(&setting)?;
+        settings.push(setting);
     }
 
-    let mut table = defaults.clone();
+    let mut table = toml::Table::try_from(&defaults).expect("TOML can express a configuration");
     let mut origins = BTreeMap::new();
     for setting in settings {
-        for part in expand(setting) {
-            let mut alone = defaults.clone();
-            put(&mut alone, &part.key, part.value.clone());
-            from_table(algorithm, &env, alone)
-                .map_err(|message| ConfigError::new(&part, format!("`{}`: {message}", part.key)))?;
-            put(&mut table, &part.key, part.value);
-            origins.insert(part.key, part.origin);
+        for key in schema.expand(&setting.key) {
+            put(&mut table, &key, setting.value.clone());
+            from_table(algorithm, preset, &env, table.clone())
+                .map_err(|message| ConfigError::new(&setting, format!("`{key}`: {message}")))?;
+            origins.insert(key, setting.origin.clone());
         }
     }
-    let mut config = from_table(algorithm, &env, table).map_err(|message| ConfigError {
+    let parsed = from_table(algorithm, preset, &env, table);
+    let mut config = parsed.map_err(|message| ConfigError {
         origin: Origin::Default,
         message,
         hint: None,
@@ -153,31 +184,6 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
     }
     validate(&config, &origins)?;
     Ok(config)
-}
-
-/// Was in the table of the task while observations were normalised before they were stored.
-const MOVED: (&str, &str) = (
-    "task.normalize_observation",
-    "training.normalize_observation",
-);
-
-/// Takes a key that has moved where it asks for nothing, as in the `config.toml` of a run that
-/// normalised nothing: that run can go on. One that did cannot, so that it must not seem to.
-fn move_key(setting: &mut Setting) -> Result<(), ConfigError> {
-    if setting.key != MOVED.0 {
-        return Ok(());
-    }
-    if setting.value.as_bool() == Some(false) {
-        MOVED.1.clone_into(&mut setting.key);
-        return Ok(());
-    }
-    let mut error = ConfigError::new(setting, format!("`{}` is now `{}`", MOVED.0, MOVED.1));
-    error.hint = Some(
-        "observations are stored raw and normalised when they are drawn; a run begun with the old \
-         key cannot go on, start it again with the new one"
-            .to_owned(),
-    );
-    Err(error)
 }
 
 /// The highest setting of the top-level key `key`, as text.
@@ -208,12 +214,12 @@ fn unknown_name(setting: &Setting, noun: &str, name: &str, valid: &[&str]) -> Co
     error
 }
 
-fn algorithm(settings: &[Setting]) -> Result<Algorithm, ConfigError> {
+fn algorithm(settings: &[Setting]) -> Result<&'static Algorithm, ConfigError> {
     let Some((name, setting)) = last_text(settings, "algo")? else {
-        return Ok(Algorithm::Dpmd);
+        return Ok(Algorithm::all()[0]);
     };
-    Algorithm::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = Algorithm::ALL.iter().map(|a| a.name()).collect();
+    Algorithm::find(name).ok_or_else(|| {
+        let names: Vec<_> = Algorithm::all().iter().map(|algo| algo.name).collect();
         unknown_name(setting, "algorithm", name, &names)
     })
 }
@@ -243,106 +249,103 @@ fn backend(settings: &[Setting]) -> Result<(), ConfigError> {
     }
 }
 
-fn default_preset(algorithm: Algorithm) -> &'static str {
-    AgentConfig::presets(algorithm)[0]
-}
-
-/// Completes short keys, then finds the preset that the highest layer names.
+/// The preset that the highest layer names, or the default, of an algorithm that has several.
 fn find_preset(
-    algorithm: Algorithm,
-    settings: &mut [Setting],
-    schema: &Schema,
-) -> Result<String, ConfigError> {
-    for setting in settings.iter_mut() {
-        if matches!(setting.origin, Origin::Option(_)) {
-            setting.key = schema.complete(&setting.key);
-        }
-    }
-    let Some((name, setting)) = last_text(settings, "agent.preset")? else {
-        return Ok(default_preset(algorithm).to_owned());
+    algorithm: &'static Algorithm,
+    settings: &[Setting],
+) -> Result<Option<&'static str>, ConfigError> {
+    let presets = algorithm.presets();
+    let named = match last_text(settings, "agent.preset")? {
+        Some(named) => Some(named),
+        None => last_text(settings, "preset")?,
     };
-    let valid = AgentConfig::presets(algorithm);
-    if valid.contains(&name) {
-        Ok(name.to_owned())
-    } else {
-        Err(unknown_name(setting, "preset", name, valid))
+    let Some((name, setting)) = named else {
+        return Ok((presets.len() > 1).then(|| presets[0]));
+    };
+    if let Some(instead) = moved::preset(algorithm.name, name) {
+        let error = ConfigError::new(setting, format!("the preset `{name}` is gone"));
+        return Err(error.with_hint(instead));
+    }
+    let known = presets.iter().find(|preset| **preset == name);
+    match known {
+        Some(preset) if presets.len() > 1 => Ok(Some(preset)),
+        _ if presets.len() > 1 => Err(unknown_name(setting, "preset", name, &presets)),
+        _ => {
+            let message = format!("`{}` has no presets", algorithm.name);
+            Err(ConfigError::new(setting, message).with_hint("leave `preset` away"))
+        }
     }
 }
 
 /// A complete configuration of a task under a preset that exists.
-fn defaults(algorithm: Algorithm, preset: &str, env: &TaskEntry) -> toml::Table {
-    let config = Config {
-        algo: algorithm,
+fn defaults(
+    algorithm: &'static Algorithm,
+    preset: Option<&'static str>,
+    env: &TaskEntry,
+) -> Config {
+    let settings = preset.map_or_else(
+        || algorithm.defaults(),
+        |name| algorithm.preset(name).expect("a preset that was found"),
+    );
+    Config {
+        algo: algorithm.name.to_owned(),
         env: env.name.to_owned(),
         seed: 0,
         steps: DEFAULT_STEPS,
         backend: DEFAULT_BACKEND.to_owned(),
         device: AUTO.to_owned(),
-        agent: AgentConfig::preset(algorithm, preset).expect("callers pass names of presets only"),
+        agent: Agent { preset, settings },
         training: TrainingConfig::default(),
+        replay: ReplayConfig::default(),
+        evaluation: EvaluationConfig::default(),
         task: task::defaults(env),
-    };
-    toml::Table::try_from(config).expect("a configuration is expressible as TOML")
-}
-
-/// Whether `key` is a full path of the configuration of `algorithm`.
-fn knows(algorithm: Algorithm, key: &str) -> bool {
-    Schema::of(&defaults(
-        algorithm,
-        default_preset(algorithm),
-        &default_env(),
-    ))
-    .contains(key)
-}
-
-/// Task files serve all algorithms: a key of `[agent]` that only others have is passed over.
-fn applies_to(algorithm: Algorithm, key: &str) -> bool {
-    knows(algorithm, key) || !Algorithm::ALL.iter().any(|other| knows(*other, key))
+    }
 }
 
 /// Says so when the unknown key of `setting` is a key of other algorithms.
-fn elsewhere(algorithm: Algorithm, setting: &Setting, mut error: ConfigError) -> ConfigError {
-    let name = setting.key.strip_prefix("agent.").unwrap_or(&setting.key);
-    let key = format!("agent.{name}");
-    let owners: Vec<_> = Algorithm::ALL
-        .iter()
-        .filter(|other| knows(**other, &key))
-        .map(|other| other.name())
-        .collect();
-    if !owners.is_empty() && !knows(algorithm, &key) {
+fn elsewhere(
+    algorithm: &'static Algorithm,
+    setting: &Setting,
+    mut error: ConfigError,
+) -> ConfigError {
+    let mut owners = Vec::new();
+    let mut path = String::new();
+    for other in Algorithm::all() {
+        let presets = other.presets();
+        let preset = (presets.len() > 1).then(|| presets[0]);
+        let schema = Schema::of(&defaults(other, preset, &default_env()));
+        let key = schema.complete(&setting.key);
+        if key.starts_with("agent.") && schema.contains(&key) {
+            owners.push(other.name);
+            path = key;
+        }
+    }
+    if !owners.is_empty() && !owners.contains(&algorithm.name) {
         error.hint = Some(format!(
-            "`{key}` is a key of {}, not of {}",
-            owners.join(" and "),
-            algorithm.name()
+            "`{path}` is a key of {}, not of {}",
+            owners.join(", "),
+            algorithm.name
         ));
     }
     error
 }
 
-/// Replaces the alias by the keys that it stands for.
-fn expand(setting: Setting) -> Vec<Setting> {
-    if setting.key != ALIAS.0 {
-        return vec![setting];
-    }
-    ALIAS
-        .1
-        .iter()
-        .map(|key| Setting {
-            key: (*key).to_owned(),
-            ..setting.clone()
-        })
-        .collect()
-}
-
-/// Puts `value` at the dotted path `key`, which the schema has approved.
+/// Puts `value` at the dotted path `key`, which the schema has approved. Another kind replaces its
+/// whole table: the other keys are those of the kind before.
 fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
     match key.split_once('.') {
         Some((head, rest)) => {
-            if let Some(toml::Value::Table(inner)) = table.get_mut(head) {
-                inner.insert(rest.to_owned(), value);
+            let inner = table
+                .entry(head)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let toml::Value::Table(inner) = inner {
+                put(inner, rest, value);
             }
         }
         None => {
+            if key == "kind" && table.get(key) != Some(&value) {
+                table.clear();
+            }
             table.insert(key.to_owned(), value);
         }
     }
@@ -350,7 +353,8 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
 
 /// Reads a complete table. The error is the message alone.
 fn from_table(
-    algorithm: Algorithm,
+    algorithm: &'static Algorithm,
+    preset: Option<&'static str>,
     env: &TaskEntry,
     mut table: toml::Table,
 ) -> Result<Config, String> {
@@ -360,15 +364,20 @@ fn from_table(
             .ok_or_else(|| format!("`{key}` is missing"))
     };
     let message = |error: toml::de::Error| error.message().trim().to_owned();
+    let mut agent: toml::Table = take("agent")?.try_into().map_err(message)?;
+    agent.remove("preset");
+    let settings = algorithm.parse(agent).map_err(message)?;
     Ok(Config {
-        algo: algorithm,
+        algo: algorithm.name.to_owned(),
         env: take("env")?.try_into().map_err(message)?,
         seed: take("seed")?.try_into().map_err(message)?,
         steps: take("steps")?.try_into().map_err(message)?,
         backend: take("backend")?.try_into().map_err(message)?,
         device: take("device")?.try_into().map_err(message)?,
-        agent: AgentConfig::from_table(algorithm, take("agent")?).map_err(message)?,
+        agent: Agent { preset, settings },
         training: take("training")?.try_into().map_err(message)?,
+        replay: take("replay")?.try_into().map_err(message)?,
+        evaluation: take("evaluation")?.try_into().map_err(message)?,
         task: task::from_table(env, take("task")?)?,
     })
 }
@@ -379,36 +388,28 @@ fn origin_of(origins: &BTreeMap<String, Origin>, path: &str) -> Origin {
 
 /// Checks all ranges and says where a value out of its range was set.
 fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), ConfigError> {
-    let place = |path: String, error: RangeError| ConfigError {
-        origin: origin_of(origins, &path),
-        message: format!(
-            "`{path}` is {}, but must be {}",
-            error.value, error.expected
-        ),
+    let wrong = |error: RangeError| ConfigError {
+        origin: origin_of(origins, &error.key),
+        message: error.to_string(),
         hint: None,
     };
+    let of = |key: &str, value: String, expected: &str| {
+        wrong(RangeError {
+            key: key.to_owned(),
+            value,
+            expected: expected.to_owned(),
+        })
+    };
     if config.steps == 0 {
-        let error = RangeError {
-            key: "steps",
-            value: "0".into(),
-            expected: "a whole number of at least 1",
-        };
-        return Err(place("steps".into(), error));
+        return Err(of("steps", "0".into(), "a whole number of at least 1"));
     }
     if config.device != AUTO && config.device.parse::<u16>().is_err() {
-        let error = RangeError {
-            key: "device",
-            value: format!("\"{}\"", config.device),
-            expected: "\"auto\" or the number of a device (`rescore devices` lists them)",
-        };
-        return Err(place("device".into(), error));
+        let expected = "\"auto\" or the number of a device (`rescore devices` lists them)";
+        return Err(of("device", format!("\"{}\"", config.device), expected));
     }
-    config
-        .training
-        .validate()
-        .map_err(|error| place(format!("training.{}", error.key), error))?;
-    config
-        .agent
-        .validate()
-        .map_err(|error| place(format!("agent.{}", error.key), error))
+    training::validate(&config.training, &config.replay, &config.evaluation).map_err(wrong)?;
+    config.agent.settings.validate().map_err(|mut error| {
+        error.key.insert_str(0, "agent.");
+        wrong(error)
+    })
 }

@@ -1,12 +1,10 @@
 //! Tests of the layers as a whole.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rescore_agents::{AgentConfig, Algorithm};
+use rescore_agents::Algorithm;
 
-use super::embedded::{TASK_FILES, algorithm_file};
-use super::layers::parse_toml;
+use super::embedded::TASK_FILES;
 use super::{Config, Request, resolve};
 use crate::RunError;
 
@@ -51,134 +49,31 @@ fn error(result: Result<Config, RunError>) -> (String, String) {
     (error.to_string(), error.hint().unwrap_or_default())
 }
 
-/// The keys of `[agent]` in which the presets of an algorithm differ.
-fn governed_keys(algorithm: Algorithm) -> BTreeSet<String> {
-    let tables: Vec<_> = AgentConfig::presets(algorithm)
-        .iter()
-        .map(|name| {
-            let preset = AgentConfig::preset(algorithm, name).expect("a listed preset exists");
-            toml::Table::try_from(preset).expect("plain keys")
-        })
-        .collect();
-    tables[0]
-        .iter()
-        .filter(|(key, value)| {
-            *key != "preset" && tables.iter().any(|table| table.get(*key) != Some(*value))
-        })
-        .map(|(key, _)| key.clone())
-        .collect()
-}
-
-/// `configs/<algo>.toml` states every default with its true value; keys that the preset governs
-/// stand there as comments, also with their true value.
-#[test]
-fn algorithm_files_state_the_defaults() {
-    for algorithm in Algorithm::ALL {
-        let (name, text) = algorithm_file(algorithm);
-        let defaults = resolve(&Request {
-            algo: Some(algorithm.name().into()),
-            env: Some("HalfCheetah-v4".into()),
-            ..Request::default()
-        })
-        .expect("the defaults are valid");
-        let mut defaults: toml::Table = toml::from_str(&defaults.to_toml()).expect("TOML");
-        defaults.insert("env".into(), "InvertedPendulum-v4".into());
-        // Differs from task to task, so the file has it as a comment.
-        defaults.remove("task").expect("every configuration has it");
-
-        let governed = governed_keys(algorithm);
-        for setting in parse_toml(name, text).expect("valid TOML") {
-            let key = setting.key.strip_prefix("agent.");
-            assert!(
-                !key.is_some_and(|key| governed.contains(key)),
-                "{name} states {}, which the preset governs",
-                setting.key
-            );
-        }
-        // With the commented values filled in, the file is the complete configuration.
-        let uncommented: String = text
-            .lines()
-            .map(|line| {
-                let key = line
-                    .strip_prefix("# ")
-                    .and_then(|rest| rest.split_once(" = "));
-                match key {
-                    Some((key, value)) if governed.contains(key) => format!("{key} = {value}\n"),
-                    _ => format!("{line}\n"),
-                }
-            })
-            .collect();
-        let stated: toml::Table = toml::from_str(&uncommented).expect("valid TOML");
-        assert_eq!(stated, defaults, "{name} against the defaults");
-
-        // The struct defaults themselves, without any file.
-        let preset = AgentConfig::presets(algorithm)[0];
-        let preset = AgentConfig::preset(algorithm, preset).expect("a listed preset exists");
-        let preset = toml::Value::try_from(preset).expect("plain keys");
-        assert_eq!(
-            stated.get("agent"),
-            Some(&preset),
-            "{name} against the preset"
-        );
-        let training = toml::Value::try_from(super::TrainingConfig::default()).expect("plain keys");
-        assert_eq!(
-            stated.get("training"),
-            Some(&training),
-            "{name}, [training]"
-        );
-    }
-}
-
-/// `configs/<algo>-reference.toml` is the preset `reference`, key for key, for every task.
-#[test]
-fn reference_files_are_the_published_settings() {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    for (algorithm, name) in [
-        (Algorithm::Dpmd, "dpmd-reference.toml"),
-        (Algorithm::Sdac, "sdac-reference.toml"),
-    ] {
-        let path = configs.join(name);
-        let text = std::fs::read_to_string(&path).expect("a file of the repository");
-        let stated: toml::Table = toml::from_str(&text).expect("valid TOML");
-        let published = AgentConfig::preset(algorithm, "reference").expect("a listed preset");
-        let table = toml::Value::try_from(&published).expect("plain keys");
-        assert_eq!(stated.get("agent"), Some(&table), "{name}");
-        for env in ["HalfCheetah-v4", "InvertedPendulum-v4"] {
-            let config = resolve(&Request {
-                config_file: Some(path.clone()),
-                env: Some(env.into()),
-                ..Request::default()
-            })
-            .expect("valid");
-            assert_eq!(config.agent, published, "{name} with {env}");
-        }
-    }
-}
-
 #[test]
 fn task_files_are_valid_for_every_algorithm_and_name_real_tasks() {
     for (env, _) in TASK_FILES {
-        for algorithm in Algorithm::ALL {
+        for algorithm in Algorithm::all() {
             resolve(&Request {
-                algo: Some(algorithm.name().into()),
+                algo: Some(algorithm.name.into()),
                 env: Some((*env).into()),
                 ..Request::default()
             })
-            .unwrap_or_else(|error| panic!("{env} with {}: {error}", algorithm.name()));
+            .unwrap_or_else(|error| panic!("{env} with {}: {error}", algorithm.name));
         }
     }
 }
 
 #[test]
 fn a_resolved_configuration_resolves_to_itself() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::all() {
         let config = resolve(&Request {
-            algo: Some(algorithm.name().into()),
+            algo: Some(algorithm.name.into()),
             seed: Some(7),
             set: vec![
                 "lr=1e-3".into(),
                 "tau=0.01".into(),
                 "hidden_dims=[8]".into(),
+                "critic.members=3".into(),
             ],
             ..Request::default()
         })
@@ -190,7 +85,7 @@ fn a_resolved_configuration_resolves_to_itself() {
 #[test]
 fn higher_layers_win() {
     let (_folder, path) =
-        file("seed = 1\n[agent]\ngamma = 0.5\ntau = 0.5\n[training]\nnum_envs = 3\n");
+        file("seed = 1\n[agent]\ngamma = 0.5\ntarget.tau = 0.5\n[training]\nnum_envs = 3\n");
     let config = resolve(&Request {
         config_file: Some(path),
         env: Some("Pendulum-v1".into()),
@@ -210,7 +105,7 @@ fn higher_layers_win() {
         "the last --set wins"
     );
     assert_eq!(
-        value(&config, "agent.tau"),
+        value(&config, "agent.target.tau"),
         0.5.into(),
         "the file wins over the defaults"
     );
@@ -223,34 +118,134 @@ fn higher_layers_win() {
 }
 
 #[test]
-fn lr_sets_both_learning_rates_unless_a_key_above_says_otherwise() {
-    let config = with_set(&["lr=1e-3", "critic_lr=2e-3"]).expect("valid");
-    assert_eq!(value(&config, "agent.critic_lr"), 2e-3.into());
-    assert_eq!(value(&config, "agent.policy_lr"), 1e-3.into());
+fn an_alias_sets_all_its_keys_unless_a_key_above_says_otherwise() {
+    let set = ["lr=1e-3", "critic.learning_rate=2e-3", "hidden_dims=[8, 8]"];
+    let config = with_set(&set).expect("valid");
+    assert_eq!(value(&config, "agent.critic.learning_rate"), 2e-3.into());
+    assert_eq!(value(&config, "agent.actor.learning_rate"), 1e-3.into());
+    for table in ["critic", "actor"] {
+        let widths = value(&config, &format!("agent.{table}.network.hidden_dims"));
+        assert_eq!(widths, vec![8, 8].into());
+    }
     let config = with_file("[agent]\nlr = 0.5\n").expect("valid");
-    assert_eq!(value(&config, "agent.critic_lr"), 0.5.into());
+    assert_eq!(value(&config, "agent.critic.learning_rate"), 0.5.into());
 }
 
 #[test]
 fn an_explicit_key_in_any_layer_wins_over_the_preset() {
-    let (_folder, path) = file("[agent]\nclip_exploration = false\n");
+    let (_folder, path) = file("[agent]\nlog_std_max = 1.5\n");
     let config = resolve(&Request {
+        algo: Some("sac".into()),
         config_file: Some(path),
-        set: vec!["preset=corrected".into()],
+        set: vec!["preset=reference".into()],
         ..Request::default()
     })
     .expect("valid");
-    assert_eq!(value(&config, "agent.preset"), "corrected".into());
-    assert_eq!(
-        value(&config, "agent.clip_exploration"),
-        false.into(),
-        "stated"
+    assert_eq!(value(&config, "agent.preset"), "reference".into());
+    assert_eq!(value(&config, "agent.log_std_max"), 1.5.into(), "stated");
+    let scale = value(&config, "agent.reward_scale");
+    assert_eq!(scale, 0.2.into(), "from the preset");
+}
+
+#[test]
+fn a_preset_that_is_gone_names_what_there_is_instead() {
+    for (algo, preset, instead) in [
+        ("dpmd", "corrected", "q_normalization=standardize"),
+        ("sdac", "corrected", "q_scale=1.0"),
+        ("dpmd", "reference", "`dpmd-reference`"),
+        ("sdac-reference", "fast", "`--algo sdac`"),
+    ] {
+        let (message, hint) = error(resolve(&Request {
+            algo: Some(algo.into()),
+            set: vec![format!("preset={preset}")],
+            ..Request::default()
+        }));
+        assert!(
+            message.contains(&format!("`{preset}` is gone")),
+            "{message}"
+        );
+        assert!(hint.contains(instead), "{hint}");
+    }
+    let (message, _) = error(with_set(&["preset=quick"]));
+    assert!(message.contains("`dpmd` has no presets"), "{message}");
+}
+
+/// `dpmd` and `sdac` differ from the published algorithms in these keys and no others.
+#[test]
+fn the_fast_settings_differ_from_the_published_ones_where_they_say() {
+    for algo in ["dpmd", "sdac"] {
+        let of = |algo: String| {
+            resolve(&Request {
+                algo: Some(algo),
+                env: Some("HalfCheetah-v4".into()),
+                ..Request::default()
+            })
+            .expect("valid")
+        };
+        let changes = super::differences(&of(algo.into()), &of(format!("{algo}-reference")));
+        let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+        let expected = [
+            "agent.actor.act_particles",
+            "agent.actor.particles",
+            "agent.exploration.noise_before_choice",
+            "agent.target.every",
+            "agent.target.tau",
+            "algo",
+        ];
+        assert_eq!(keys, expected, "{algo}");
+    }
+}
+
+#[test]
+fn keys_that_moved_or_are_gone_say_so() {
+    for (set, words) in [
+        ("tau=0.1", ""),
+        ("critic_lr=1e-3", "`agent.critic.learning_rate`"),
+        ("agent.policy_lr=1e-3", "`agent.actor.learning_rate`"),
+        ("policy_lr_begin=7", "a fraction of the run"),
+        ("eval_every=7", "`evaluation.every`"),
+        ("training.replay_capacity=7", "`replay.capacity`"),
+        (
+            "task.normalize_observation=true",
+            "`training.normalize_observation`",
+        ),
+        ("clip_exploration=true", "is gone"),
+        ("skip_unused=false", "is gone"),
+    ] {
+        match with_set(&[set]) {
+            Ok(_) => assert_eq!(words, "", "{set} was taken"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(!words.is_empty() && message.contains(words), "{message}");
+                assert!(message.starts_with(&format!("--set {set}: ")), "{message}");
+            }
+        }
+    }
+    let (message, _) = error(with_file("[agent]\ntarget_delay = 2\n"));
+    let expected = "my.toml:2:1: `agent.target_delay` is now `agent.target.every`";
+    assert!(message.contains(expected), "{message}");
+}
+
+/// Another kind of network has keys of its own, in whatever order they are given.
+#[test]
+fn a_kind_decides_which_keys_there_are() {
+    let kinds = ["network.kind=mlp", "network.activation=relu"];
+    for set in [kinds, [kinds[1], kinds[0]]] {
+        let set = set.map(|text| format!("agent.critic.{text}"));
+        let set: Vec<_> = set.iter().map(String::as_str).collect();
+        let config = with_set(&set).expect("valid");
+        let activation = value(&config, "agent.critic.network.activation");
+        assert_eq!(activation, "relu".into());
+    }
+    let (message, _) = error(with_set(&["agent.critic.network.kind=tree"]));
+    assert!(
+        message.contains("tree") && message.contains("mlp"),
+        "{message}"
     );
-    assert_eq!(
-        value(&config, "agent.critic_steps"),
-        1.into(),
-        "from the preset"
-    );
+    let inline = "[agent.critic]\nnetwork = { kind = \"mlp\", hidden_dims = [3] }\n";
+    let config = with_file(inline).expect("valid");
+    let widths = value(&config, "agent.critic.network.hidden_dims");
+    assert_eq!(widths, vec![3].into());
 }
 
 #[test]
@@ -271,17 +266,28 @@ fn mistakes_in_a_file_name_file_line_and_key() {
         ),
         ("[agent]\ngamma = 1.5\n", "my.toml:2:1", "agent.gamma", ""),
         ("[agent]\ngamma = nan\n", "my.toml:2:1", "agent.gamma", ""),
-        ("[agent]\nlr = -1.0\n", "my.toml:2:1", "agent.critic_lr", ""),
         (
-            "[agent]\nschedule = \"cosin\"\n",
+            "[agent]\nlr = -1.0\n",
             "my.toml:2:1",
-            "agent.schedule",
+            "agent.critic.learning_rate",
+            "",
+        ),
+        (
+            "[agent.critic]\nmembers = 0\n",
+            "my.toml:2:1",
+            "agent.critic.members",
+            "",
+        ),
+        (
+            "[agent.actor]\nschedule = \"cosin\"\n",
+            "my.toml:2:1",
+            "agent.actor.schedule",
             "",
         ),
         (
             "[agent]\nhidden_dims = [64, \"x\"]\n",
             "my.toml:2:1",
-            "agent.hidden_dims",
+            "hidden_dims",
             "",
         ),
         (
@@ -301,8 +307,8 @@ fn mistakes_in_a_file_name_file_line_and_key() {
         ),
         ("backend = \"flexx\"\n", "my.toml:1:1", "flexx", "flex"),
         (
-            "[agent]\npreset = \"referenc\"\n",
-            "my.toml:2:1",
+            "algo = \"sac\"\n[agent]\npreset = \"referenc\"\n",
+            "my.toml:3:1",
             "referenc",
             "reference",
         ),
@@ -322,7 +328,7 @@ fn mistakes_in_options_name_the_option() {
         ("gama=1", "gama"),
         ("agent.gamma=2", "agent.gamma"),
         ("gamma=nan", "agent.gamma"),
-        ("lr=-1", "agent.critic_lr"),
+        ("lr=-1", "agent.critic.learning_rate"),
         ("num_envs=0", "training.num_envs"),
         ("updates_per_step=inf", "training.updates_per_step"),
         ("gamma", "KEY=VALUE"),
@@ -343,7 +349,7 @@ fn a_key_of_another_algorithm_is_explained() {
     let (message, hint) = error(result);
     assert!(message.contains("unknown key `particles`"), "{message}");
     assert!(
-        hint.contains("a key of dpmd and sdac, not of sac"),
+        hint.contains("a key of dpmd, sdac, dpmd-reference, sdac-reference, not of sac"),
         "{hint}"
     );
 }
@@ -379,31 +385,10 @@ fn options_of_the_task_are_settings_with_the_defaults_of_gymnasium() {
 }
 
 #[test]
-fn the_key_of_runs_that_stored_normalised_observations_names_the_new_one() {
+fn normalisation_has_settings_in_range() {
     let config = with_set(&["normalize_observation=true", "observation_clip=inf"]).expect("valid");
     assert!(config.training.normalize_observation);
     assert_eq!(with_file(&config.to_toml()).expect("valid"), config);
-    let old = |value| format!("[task]\nnormalize_observation = {value}\n");
-    // As every run wrote it that normalised nothing: it goes on.
-    let config = with_file(&old("false")).expect("asks for nothing");
-    assert!(!config.training.normalize_observation);
-    let (message, hint) = error(with_file(&old("true")));
-    assert!(
-        message.contains("my.toml:2:1")
-            && message.ends_with("is now `training.normalize_observation`"),
-        "{message}"
-    );
-    assert!(hint.contains("cannot go on"), "{hint}");
-    for set in [
-        "task.normalize_observation=true",
-        "task.normalize_observation=1",
-    ] {
-        let (message, _) = error(with_set(&[set]));
-        assert!(
-            message.contains("training.normalize_observation"),
-            "{message}"
-        );
-    }
     for (set, wrong) in [
         ("observation_clip=0", "greater than 0"),
         ("observation_clip=nan", "greater than 0"),

@@ -1,20 +1,18 @@
-//! The `[training]` table: how data is gathered and how often things happen.
+//! The tables `[training]`, `[replay]` and `[evaluation]`.
 
-use rescore_agents::{RangeError, config::RangeCheck};
+use rescore_agents::{RangeCheck, RangeError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::MAX_STEPS;
+/// Steps of an evaluation episode at most, unless `evaluation.max_steps` says otherwise.
+pub const MAX_STEPS: u32 = 10_000;
 
 /// How data is gathered, how often the agent learns, and how often results are written.
 ///
 /// Every count of steps means environment steps summed over the parallel environments and counted
 /// from the end of warm-up, except `warmup_steps` itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a key of the configuration that can be switched alone"
-)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
     /// Parallel environments, 1 to 4096.
     pub num_envs: usize,
@@ -24,18 +22,6 @@ pub struct TrainingConfig {
     pub batch_size: usize,
     /// Transitions with uniformly random actions before the first update.
     pub warmup_steps: u64,
-    /// Transitions that the replay buffer holds; the oldest are overwritten.
-    pub replay_capacity: u64,
-    /// Whether the replay buffer is part of checkpoints. Without it a run takes far less disk, but
-    /// going on with it is not exact: see [`refill_target`](crate::replay::refill_target).
-    pub store_replay: bool,
-    /// Steps between two evaluations, at least 1.
-    pub eval_every: u64,
-    /// Episodes per evaluation, 1 to 10,000; each has a column in `eval.csv`.
-    pub eval_episodes: usize,
-    /// Steps after which an evaluation episode is cut off, whatever the task says, 1 to 4294967295:
-    /// without it an evaluation of a task without a time limit might never end.
-    pub eval_max_steps: u64,
     /// Steps between two checkpoints, at least 1.
     pub checkpoint_every: u64,
     /// Steps between two lines of `metrics.jsonl`, at least 1.
@@ -44,8 +30,7 @@ pub struct TrainingConfig {
     /// These then do not see its transitions yet. The result does not depend on which of the two
     /// is done first; it is another than without, where an update waits for the step.
     pub overlap: bool,
-    /// Whether the agent sees observations in standard deviations from their mean; see
-    /// [`Normalizers`](crate::normalize::Normalizers).
+    /// Whether the agent sees observations in standard deviations from their mean.
     pub normalize_observation: bool,
     /// Normalised observations are clipped to plus and minus this, greater than 0; infinity does
     /// not clip.
@@ -64,11 +49,6 @@ impl Default for TrainingConfig {
             updates_per_step: 0.2,
             batch_size: 256,
             warmup_steps: 30_000,
-            replay_capacity: 1_000_000,
-            store_replay: true,
-            eval_every: 50_000,
-            eval_episodes: 20,
-            eval_max_steps: MAX_STEPS.into(),
             checkpoint_every: 10_000,
             log_every: 1_000,
             overlap: false,
@@ -80,13 +60,72 @@ impl Default for TrainingConfig {
     }
 }
 
+/// What is kept of the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// Transitions that the replay buffer holds, at most 4294967295; the oldest are overwritten.
+    pub capacity: u64,
+    /// Whether the replay buffer is part of checkpoints. Without it a run takes far less disk, but
+    /// going on with it is not exact.
+    pub store: bool,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self {
+            capacity: 1_000_000,
+            store: true,
+        }
+    }
+}
+
+/// How the agent is evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Steps between two evaluations, at least 1.
+    pub every: u64,
+    /// Episodes per evaluation, 1 to 10,000; each has a column in `eval.csv`.
+    pub episodes: usize,
+    /// Steps after which an evaluation episode is cut off, whatever the task says, 1 to 4294967295:
+    /// without it an evaluation of a task without a time limit might never end.
+    pub max_steps: u64,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            every: 50_000,
+            episodes: 20,
+            max_steps: MAX_STEPS.into(),
+        }
+    }
+}
+
+/// Checks all ranges of the three tables.
+///
+/// # Errors
+/// Names the first key that is out of its range by its full path.
+pub fn validate(
+    training: &TrainingConfig,
+    replay: &ReplayConfig,
+    evaluation: &EvaluationConfig,
+) -> Result<(), RangeError> {
+    RangeCheck::default()
+        .table("training", |check| training.check(replay, check))
+        .table("replay", |check| {
+            let valid = (1..=u64::from(u32::MAX)).contains(&replay.capacity);
+            let expected = "a whole number from 1 to 4294967295";
+            check.require("capacity", replay.capacity, valid, expected)
+        })
+        .table("evaluation", |check| evaluation.check(check))
+        .finish()
+}
+
 impl TrainingConfig {
-    /// Checks all ranges.
-    ///
-    /// # Errors
-    /// Names the first key that is out of its range.
-    pub fn validate(&self) -> Result<(), RangeError> {
-        RangeCheck::default()
+    fn check(&self, replay: &ReplayConfig, check: RangeCheck) -> RangeCheck {
+        check
             .require(
                 "num_envs",
                 self.num_envs,
@@ -106,29 +145,10 @@ impl TrainingConfig {
                 "a whole number from 1 to 1048576",
             )
             .require(
-                "replay_capacity",
-                self.replay_capacity,
-                (1..=u64::from(u32::MAX)).contains(&self.replay_capacity),
-                "a whole number from 1 to 4294967295",
-            )
-            .require(
                 "warmup_steps",
                 self.warmup_steps,
-                self.warmup_steps <= self.replay_capacity,
-                "at most replay_capacity, because warm-up lasts until the replay buffer holds so many",
-            )
-            .at_least_one("eval_every", self.eval_every)
-            .require(
-                "eval_episodes",
-                self.eval_episodes,
-                (1..=10_000).contains(&self.eval_episodes),
-                "a whole number from 1 to 10000",
-            )
-            .require(
-                "eval_max_steps",
-                self.eval_max_steps,
-                (1..=u64::from(u32::MAX)).contains(&self.eval_max_steps),
-                "a whole number from 1 to 4294967295",
+                self.warmup_steps <= replay.capacity,
+                "at most replay.capacity, because warm-up lasts until the replay buffer holds so many",
             )
             .at_least_one("checkpoint_every", self.checkpoint_every)
             .at_least_one("log_every", self.log_every)
@@ -144,7 +164,25 @@ impl TrainingConfig {
                 self.normalized_return_max > 0.0,
                 "a number greater than 0, or inf",
             )
-            .finish()
+    }
+}
+
+impl EvaluationConfig {
+    fn check(&self, check: RangeCheck) -> RangeCheck {
+        check
+            .at_least_one("every", self.every)
+            .require(
+                "episodes",
+                self.episodes,
+                (1..=10_000).contains(&self.episodes),
+                "a whole number from 1 to 10000",
+            )
+            .require(
+                "max_steps",
+                self.max_steps,
+                (1..=u64::from(u32::MAX)).contains(&self.max_steps),
+                "a whole number from 1 to 4294967295",
+            )
     }
 }
 
@@ -152,29 +190,40 @@ impl TrainingConfig {
 mod tests {
     use super::*;
 
+    fn key_of(training: TrainingConfig, replay: ReplayConfig) -> Option<String> {
+        let checked = validate(&training, &replay, &EvaluationConfig::default());
+        checked.err().map(|error| error.key)
+    }
+
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(TrainingConfig::default().validate(), Ok(()));
+        assert_eq!(
+            key_of(TrainingConfig::default(), ReplayConfig::default()),
+            None
+        );
     }
 
     #[test]
     fn a_warmup_that_the_buffer_cannot_hold_is_refused() {
-        let config = TrainingConfig {
+        let training = TrainingConfig {
             warmup_steps: 11,
-            replay_capacity: 10,
             ..TrainingConfig::default()
         };
-        let error = config.validate().expect_err("11 > 10");
-        assert_eq!(error.key, "warmup_steps");
+        let replay = ReplayConfig {
+            capacity: 10,
+            ..ReplayConfig::default()
+        };
+        let key = key_of(training, replay);
+        assert_eq!(key.as_deref(), Some("training.warmup_steps"));
     }
 
     #[test]
     fn nan_is_not_in_any_range() {
-        let config = TrainingConfig {
+        let training = TrainingConfig {
             updates_per_step: f64::NAN,
             ..TrainingConfig::default()
         };
-        let error = config.validate().expect_err("NaN");
-        assert_eq!(error.key, "updates_per_step");
+        let key = key_of(training, ReplayConfig::default());
+        assert_eq!(key.as_deref(), Some("training.updates_per_step"));
     }
 }

@@ -39,6 +39,16 @@ impl ObservationNormalizer {
         Ok(Self { statistics, clip })
     }
 
+    /// The same for an exported policy.
+    pub fn describe(&self) -> rescore_policy::description::Normalizer {
+        rescore_policy::description::Normalizer {
+            mean: self.statistics.mean().to_vec(),
+            var: self.statistics.variance().to_vec(),
+            epsilon: 1e-6,
+            clip: self.clip.is_finite().then_some(self.clip),
+        }
+    }
+
     /// Normalises raw observations, `[n, observation_dim]`, in place.
     pub fn apply(&self, observations: &mut [f32]) {
         self.statistics.normalize_rows(observations, self.clip);
@@ -144,7 +154,11 @@ impl Normalizers {
     /// The normalisers that `config` asks for, which have seen the first observations of `envs`.
     pub fn new(config: &Config, envs: &VecEnv) -> Self {
         let settings = &config.training;
-        let (dim, count, gamma) = (envs.observation_dim(), envs.count(), config.agent.gamma());
+        let (dim, count, gamma) = (
+            envs.observation_dim(),
+            envs.count(),
+            config.agent.settings.outline().gamma,
+        );
         let mut observation = settings
             .normalize_observation
             .then(|| ObservationNormalizer::new(dim, settings.observation_clip));

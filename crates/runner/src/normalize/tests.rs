@@ -4,7 +4,7 @@ use rescore_envs::{Episode, StateArray};
 
 use super::*;
 use crate::config::{Request, resolve};
-use crate::train::Environments;
+use crate::environments::Environments;
 
 fn environments(set: &[&str]) -> Environments {
     let request = Request {
@@ -20,7 +20,7 @@ const BOTH: &[&str] = &[
     "normalize_observation=true",
     "normalize_reward=true",
     "num_envs=3",
-    "eval_episodes=1",
+    "evaluation.episodes=1",
 ];
 
 #[test]
@@ -124,7 +124,7 @@ fn every_observation_is_learned_from_once() {
 
 #[test]
 fn nothing_is_normalised_unless_asked_for() {
-    let envs = environments(&["eval_episodes=1"]);
+    let envs = environments(&["evaluation.episodes=1"]);
     let stored = Transitions {
         observations: vec![5.0; 3],
         rewards: vec![7.0],
@@ -189,7 +189,7 @@ fn what_was_learned_is_part_of_the_state() {
         let error = others.restore(&damaged).expect_err(name).to_string();
         assert!(error.contains(name), "{error}");
     }
-    let error = environments(&["num_envs=3", "eval_episodes=1"])
+    let error = environments(&["num_envs=3", "evaluation.episodes=1"])
         .restore(&state)
         .expect_err("nothing is normalised");
     assert!(error.to_string().contains("normalizers."), "{error}");

@@ -2,10 +2,12 @@
 
 use rescore_agents::Array;
 use rescore_kernels::RescoreBackend;
+use rescore_store::names::CRASH;
+use rescore_store::run_folder::RunFolder;
+use rescore_store::{durable, fault};
 
 use super::Run;
-use crate::run_folder::RunFolder;
-use crate::{RunError, fault, guard};
+use crate::{RunError, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
     /// Writes `crash.json`: which number is not finite, and what else is known.
@@ -27,12 +29,12 @@ impl<B: RescoreBackend> Run<'_, B> {
             "metrics": self.latest.iter().map(|(name, value)| (name.clone(), value.to_string()))
                 .collect::<Vec<_>>(),
         });
-        if let Err(error) = crate::durable::write_json(&folder.file("crash.json"), &report) {
+        if let Err(error) = durable::write_json(&folder.file(CRASH), &report) {
             tracing::warn!("{error}");
         }
     }
 
-    /// A fault on purpose in the first of `values`; see [`fault`](crate::fault).
+    /// A fault on purpose in the first of `values`; see [`fault`].
     pub(super) fn spoil(&self, what: &str, values: &mut [f32]) {
         if let Some(value) = fault::number(what, self.step) {
             values[0] = value;

@@ -5,9 +5,9 @@ use std::time::Instant;
 use burn::tensor::{Tensor, TensorData};
 use rescore_envs::VecStep;
 use rescore_kernels::{NoiseKey, RescoreBackend};
+use rescore_store::checkpoint::{Due, InfoMeans};
 
 use super::{Run, learn::draw};
-use crate::checkpoint::{Due, InfoMeans};
 use crate::evaluate::to_vec;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -211,13 +211,13 @@ impl<B: RescoreBackend> Run<'_, B> {
         envs.normalizers.learn(&step, envs.training.observations());
         for episode in step.finished.iter().flatten() {
             self.status.episode_return = Some(episode.total_reward);
-            self.episodes.add(episode);
+            self.episodes.add(episode.total_reward, episode.length);
         }
         Ok(())
     }
 
     /// Stores the oldest transition `count` times more, for measurements.
-    pub(crate) fn store_copies(&mut self, count: u64) {
+    pub fn store_copies(&mut self, count: u64) {
         let oldest = self.replay.gather(&[0]);
         for _ in 0..count {
             self.replay.push(Transition {
@@ -239,7 +239,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         let due = |interval| last || crosses(interval, before, self.step);
         self.due = Due {
             log: due(every.log_every),
-            evaluate: due(every.eval_every),
+            evaluate: due(self.config.evaluation.every),
             save: due(every.checkpoint_every),
         };
     }

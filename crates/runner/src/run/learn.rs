@@ -3,11 +3,12 @@
 use burn::tensor::{ElementConversion as _, Tensor, TensorData};
 use rescore_agents::Batch;
 use rescore_kernels::RescoreBackend;
+use rescore_store::fault;
 
 use super::Run;
 use crate::normalize::Normalizers;
 use crate::replay::{Replay, Sampler};
-use crate::{RunError, backend, fault, guard};
+use crate::{RunError, backend, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
     /// Whether there is a transition to learn from. There is none at first without a warm-up, nor
@@ -19,7 +20,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// One gradient update on a uniformly drawn batch.
     ///
     /// # Errors
-    /// When something that was computed is not finite. See [`guard`](crate::guard) for when that
+    /// When something that was computed is not finite. See [`guard`] for when that
     /// is looked at.
     pub fn update(&mut self) -> Result<(), RunError> {
         self.learn()?;
@@ -30,7 +31,10 @@ impl<B: RescoreBackend> Run<'_, B> {
     }
 
     /// [`Run::update`] without looking at the results.
-    pub(crate) fn learn(&mut self) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// When a fault on purpose does not fit the agent.
+    pub fn learn(&mut self) -> Result<(), RunError> {
         let (count, number) = (self.config.training.batch_size, self.agent.updates());
         let (replay, normalizers) = (&self.replay, &self.envs.normalizers);
         let batch = draw::<B>(
@@ -48,14 +52,17 @@ impl<B: RescoreBackend> Run<'_, B> {
 
     /// Reads the metrics since the last time from the device and checks them and the parameters,
     /// so that nothing is evaluated or stored after they have ceased to be finite.
-    pub(crate) fn read_metrics(&mut self) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub fn read_metrics(&mut self) -> Result<(), RunError> {
         for (name, mut value) in std::mem::take(&mut self.metrics).read() {
-            if let Some(spoilt) = fault::number(name, self.step) {
+            if let Some(spoilt) = fault::number(&name, self.step) {
                 value = spoilt;
             }
-            match self.latest.iter_mut().find(|(known, _)| known == name) {
+            match self.latest.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, latest)) => *latest = value,
-                None => self.latest.push((name.to_owned(), value)),
+                None => self.latest.push((name, value)),
             }
         }
         let latest = self.latest.iter();

@@ -1,4 +1,5 @@
-//! What the training loop does, piece by piece.
+//! What the training loop does, piece by piece: [`train`](crate::train::train) is the loop, and
+//! measurements call the pieces one by one.
 
 mod crash;
 mod interact;
@@ -10,21 +11,27 @@ use std::time::Instant;
 
 use rescore_agents::{Agent, Batch, Metrics};
 use rescore_kernels::RescoreBackend;
+use rescore_store::checkpoint::{
+    self, Best, Checkpoints, Due, EndedEpisodes, InfoMeans, SimulatorWarnings,
+};
+use rescore_store::log::{EvalLog, MetricsLog};
+use rescore_store::names::{EVALUATIONS, METRICS, REPLAY};
+use rescore_store::run_folder::RunFolder;
+use rescore_store::segments::{Layout, Segments};
 
-use crate::checkpoint::{Best, Checkpoints, Due, EndedEpisodes, InfoMeans, SimulatorWarnings};
+use crate::RunError;
 use crate::config::Config;
+use crate::environments::Environments;
 use crate::guard::NotFinite;
-use crate::log::{EvalLog, MetricsLog};
-use crate::replay::{Layout, Replay, Sampler, Segments};
-use crate::run_folder::RunFolder;
-use crate::train::Environments;
-use crate::{RunError, checkpoint};
+use crate::replay::{Replay, Sampler};
 
 /// Everything that a run holds while it trains.
 pub struct Run<'a, B: RescoreBackend> {
-    pub(crate) config: &'a Config,
+    /// What is to be done.
+    pub config: &'a Config,
     device: &'a B::Device,
-    pub(crate) agent: Box<dyn Agent<B>>,
+    /// What learns.
+    pub agent: Box<dyn Agent<B>>,
     envs: Environments,
     replay: Replay,
     /// The buffer's files, if it is stored.
@@ -35,7 +42,7 @@ pub struct Run<'a, B: RescoreBackend> {
     /// The batch of the next update, where it was drawn already.
     ahead: Option<Batch<B>>,
     /// Environment steps since the end of warm-up.
-    pub(crate) step: u64,
+    pub step: u64,
     /// What the iteration at hand still has to do.
     due: Due,
     /// Metrics since they were last read.
@@ -90,17 +97,17 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
     /// When the folder cannot be written.
     pub fn new(
         config: &'a Config,
+        agent: Box<dyn Agent<B>>,
         envs: Environments,
         folder: &RunFolder,
         device: &'a B::Device,
     ) -> Result<Self, RunError> {
         let (observation_dim, action_dim) =
             (envs.training.observation_dim(), envs.training.action_dim());
-        let capacity = config.training.replay_capacity as usize;
+        let capacity = config.replay.capacity as usize;
         let layout = Layout::new(capacity, observation_dim, action_dim);
-        let stored = config.training.store_replay;
-        let segments = stored.then(|| Segments::create(folder.file("replay"), layout));
-        let agent = (config.agent).build::<B>(observation_dim, action_dim, config.seed, device);
+        let stored = config.replay.store;
+        let segments = stored.then(|| Segments::create(folder.file(REPLAY), layout));
         let moment = Moment {
             step: 0,
             agent,
@@ -124,9 +131,9 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         device: &'a B::Device,
     ) -> Result<Self, RunError> {
         let progress = moment.progress;
-        let episodes = config.training.eval_episodes;
-        let eval_log = EvalLog::open(&folder.file("eval.csv"), episodes, progress.eval_rows)?;
-        let metrics_log = MetricsLog::open(&folder.file("metrics.jsonl"), progress.metrics_lines)?;
+        let episodes = config.evaluation.episodes;
+        let eval_log = EvalLog::open(&folder.file(EVALUATIONS), episodes, progress.eval_rows)?;
+        let metrics_log = MetricsLog::open(&folder.file(METRICS), progress.metrics_lines)?;
         let latest = progress.metrics.into_iter();
         Ok(Self {
             config,

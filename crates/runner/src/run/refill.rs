@@ -21,13 +21,17 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// # Errors
     /// As [`Run::interact`].
     pub fn refill(&mut self, interrupt: &Interrupt) -> Result<(), RunError> {
-        let target = refill_target(&self.config.training, self.lost);
+        let target = refill_target(
+            &self.config.training,
+            self.config.replay.capacity,
+            self.lost,
+        );
         let held = |run: &Self| run.replay.len() as u64;
         if self.lost == 0 || held(self) >= target {
             return Ok(());
         }
         tracing::warn!(
-            "the replay buffer of {} transitions was not stored (training.store_replay = false): \
+            "the replay buffer of {} transitions was not stored (config.replay.store = false): \
              {target} are collected with the policy before learning goes on, so that the run will \
              not be the same as without the interruption",
             self.lost

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rescore_kernels::RescoreBackend;
+use rescore_store::checkpoint::{self, Best, Contents, MetricValue};
+use rescore_store::log::{EvalRow, MetricsLine};
 
 use super::Run;
-use crate::checkpoint::{Best, Contents, Description, MetricValue};
+use crate::checkpoint::{describe, from_agent, from_environments};
 use crate::interrupt::Interrupt;
-use crate::log::MetricsLine;
-use crate::{RunError, checkpoint, guard};
+use crate::{RunError, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
     /// Does what is due: a line of the log, an evaluation, a checkpoint.
@@ -44,7 +45,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         let (time, step) = std::mem::replace(&mut self.logged, (Instant::now(), self.step));
         let seconds = time.elapsed().as_secs_f64();
         let wall_time_s = self.metrics_log.wall_time_s() + self.started.elapsed().as_secs_f64();
-        self.metrics_log.append(&MetricsLine {
+        Ok(self.metrics_log.append(&MetricsLine {
             step: self.step,
             update: self.agent.updates(),
             wall_time_s,
@@ -55,7 +56,7 @@ impl<B: RescoreBackend> Run<'_, B> {
             simulator_warnings,
             info: info.means().collect(),
             metrics: self.latest.clone(),
-        })
+        })?)
     }
 
     /// Plays the evaluation episodes and writes their row. If the result is the best so far, a
@@ -72,7 +73,12 @@ impl<B: RescoreBackend> Run<'_, B> {
         // Nothing could be better than a best evaluation that is not a number.
         let mean = ("mean evaluation return", mean_return as f32);
         self.require(guard::check_metrics([mean]))?;
-        self.eval_log.append(self.step, &evaluation)?;
+        self.eval_log.append(EvalRow {
+            step: self.step,
+            mean: mean_return,
+            std: evaluation.std(),
+            returns: &evaluation.returns,
+        })?;
         tracing::info!(
             step = self.step,
             mean_return,
@@ -106,8 +112,12 @@ impl<B: RescoreBackend> Run<'_, B> {
         })
     }
 
-    /// Writes a checkpoint, unless the last one is of this very moment.
-    pub(crate) fn checkpoint(&mut self, stopped: bool) -> Result<PathBuf, RunError> {
+    /// Writes a checkpoint, unless the last one is of this very moment; `stopped` if because the run
+    /// was asked to stop.
+    ///
+    /// # Errors
+    /// When the folder cannot be written or a number is not finite.
+    pub fn checkpoint(&mut self, stopped: bool) -> Result<PathBuf, RunError> {
         let update = self.agent.updates();
         let moment = (self.step, update, self.due);
         if self.saved == Some(moment) && self.step > 0 {
@@ -127,7 +137,7 @@ impl<B: RescoreBackend> Run<'_, B> {
             value: f64::from(*value),
         });
         let path = self.checkpoints.save(Contents {
-            description: Description::new(self.config, dims, self.step, update),
+            description: describe(self.config, dims, self.step, update),
             progress: checkpoint::Progress {
                 stopped,
                 due: self.due,
@@ -140,8 +150,8 @@ impl<B: RescoreBackend> Run<'_, B> {
                 metrics: metrics.collect(),
             },
             replay,
-            agent: &agent,
-            environments: &self.envs.state()?,
+            agent: &from_agent(agent),
+            environments: &from_environments(self.envs.state()?),
         })?;
         self.saved = Some(moment);
         self.keep_needed_segments()?;
@@ -155,7 +165,7 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// When the folder cannot be written.
     pub(crate) fn keep_needed_segments(&mut self) -> Result<(), RunError> {
         match (&mut self.segments, self.checkpoints.needed_transitions()) {
-            (Some(segments), Some(needed)) => segments.keep(&needed),
+            (Some(segments), Some(needed)) => Ok(segments.keep(&needed)?),
             _ => Ok(()),
         }
     }

@@ -2,12 +2,11 @@
 
 use mujoco_rs::prelude::MjModel;
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise, body};
 use super::numpy::{control_cost, norm, sum_of_squares};
 use super::planar_walker::pays_health;
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise, body};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `vx + 1 - 0.5 sum a^2`, in version 5 also minus a contact cost and without the 1 on
 /// unhealthy steps; terminates when unhealthy; observes all but the position in the plane, in
@@ -30,7 +29,7 @@ pub(super) struct Ant {
 }
 
 impl Ant {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Result<Self, String> {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Result<Self, String> {
         let (costs, observed_forces) = match version {
             Version::V4 => {
                 let used = options.flag("use_contact_forces");

@@ -1,10 +1,9 @@
 //! `HalfCheetah`: run forward.
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use super::numpy::control_cost;
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `vx - 0.1 sum a^2`, never terminates; observes all but the x position.
 pub(super) struct HalfCheetah {
@@ -16,7 +15,7 @@ pub(super) struct HalfCheetah {
 }
 
 impl HalfCheetah {
-    pub fn new(version: Version, options: &Options) -> Self {
+    pub fn new(version: Version, options: &TaskOptions) -> Self {
         Self {
             version,
             forward_reward_weight: options.number("forward_reward_weight"),

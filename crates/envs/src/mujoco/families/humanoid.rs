@@ -2,12 +2,11 @@
 
 use mujoco_rs::prelude::MjModel;
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use super::numpy::{norm, sum, sum_of_squares};
 use super::planar_walker::pays_health;
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `1.25 vx + 5 - 0.1 sum ctrl^2` with the velocity of the centre of mass, in version 5 also
 /// minus a contact cost and without the 5 on unhealthy steps; terminates when unhealthy. Observes
@@ -46,7 +45,7 @@ enum Quantity {
 }
 
 impl BodyView {
-    pub fn new(version: Version, options: &Options) -> Self {
+    pub fn new(version: Version, options: &TaskOptions) -> Self {
         let v5 = version == Version::V5;
         let quantities = [
             ("include_cinert_in_observation", Quantity::Inertias),
@@ -102,7 +101,7 @@ pub(super) fn contact_cost(weight: f64, [low, high]: [f64; 2], data: &Data) -> f
 }
 
 impl Humanoid {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Self {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Self {
         let masses = model.body_mass().to_vec();
         Self {
             version,

@@ -2,11 +2,10 @@
 
 use mujoco_rs::prelude::MjModel;
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use super::humanoid::{BodyView, contact_cost, control_cost};
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `z / timestep - 0.1 sum ctrl^2 - impact cost + 1` with the height of the torso (of the
 /// simulator's step, not the environment's) and the squared forces on all bodies; never terminates.
@@ -23,7 +22,7 @@ pub(super) struct HumanoidStandup {
 }
 
 impl HumanoidStandup {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Self {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Self {
         Self {
             version,
             ctrl_cost_weight: options.number("ctrl_cost_weight"),

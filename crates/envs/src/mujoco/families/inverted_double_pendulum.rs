@@ -2,10 +2,9 @@
 
 use mujoco_rs::prelude::MjModel;
 
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward 10 (in version 5 not in the terminal step) minus penalties of the tip's place and the
 /// angular velocities; terminates when the tip is at or below height 1. Observes the cart, sines
@@ -18,7 +17,7 @@ pub(super) struct InvertedDoublePendulum {
 }
 
 impl InvertedDoublePendulum {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Result<Self, String> {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Result<Self, String> {
         if model.ffi().nsite < 1 {
             return Err("it has no site that marks the tip".to_owned());
         }

@@ -1,9 +1,8 @@
 //! `InvertedPendulum`: balance a pole on a cart.
 
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward 1 in every step (in version 5 not in the terminal one); terminates when the pole leans
 /// more than 0.2 rad.
@@ -13,7 +12,7 @@ pub(super) struct InvertedPendulum {
 }
 
 impl InvertedPendulum {
-    pub fn new(version: Version, options: &Options) -> Self {
+    pub fn new(version: Version, options: &TaskOptions) -> Self {
         Self {
             version,
             reset_noise_scale: options.number("reset_noise_scale"),

@@ -2,11 +2,10 @@
 
 use mujoco_rs::prelude::MjModel;
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use super::numpy::control_cost;
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::{Family, Version};
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `vx + 1 - 0.001 sum a^2`, where version 5 leaves out the 1 on unhealthy steps;
 /// terminates when unhealthy; observes all but the x position, with velocities clipped to ±10.
@@ -26,7 +25,7 @@ pub(super) struct PlanarWalker {
 }
 
 impl PlanarWalker {
-    pub fn new(family: Family, version: Version, options: &Options, model: &MjModel) -> Self {
+    pub fn new(family: Family, version: Version, options: &TaskOptions, model: &MjModel) -> Self {
         Self {
             version,
             forward_reward_weight: options.number("forward_reward_weight"),

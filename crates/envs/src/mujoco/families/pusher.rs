@@ -3,11 +3,10 @@
 use mujoco_rs::prelude::MjModel;
 use rand::RngExt;
 
+use super::dynamics::{Data, Dynamics, StepView, body, uniform};
 use super::numpy::{control_cost, difference, norm};
-use super::{Data, Dynamics, StepView, body, uniform};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Inverse translational weight of the object as MuJoCo 2 computed it.
 const OLD_INVERSE_WEIGHT: f64 = 16.67;
@@ -39,7 +38,7 @@ pub(in super::super) fn repair(model: &mut MjModel) -> Result<(), String> {
 }
 
 impl Pusher {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Result<Self, String> {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Result<Self, String> {
         Ok(Self {
             version,
             object: body(model, "object")?,

@@ -2,11 +2,10 @@
 
 use mujoco_rs::prelude::MjModel;
 
+use super::dynamics::{Data, Dynamics, StepView, body, uniform};
 use super::numpy::{control_cost, difference, norm};
-use super::{Data, Dynamics, StepView, body, uniform};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward minus the distance of fingertip and target, minus `sum a^2`; version 4 takes the
 /// distance before the step, version 5 after it. Never terminates. Observes cosines and sines of
@@ -21,7 +20,7 @@ pub(super) struct Reacher {
 }
 
 impl Reacher {
-    pub fn new(version: Version, options: &Options, model: &MjModel) -> Result<Self, String> {
+    pub fn new(version: Version, options: &TaskOptions, model: &MjModel) -> Result<Self, String> {
         Ok(Self {
             version,
             fingertip: body(model, "fingertip")?,

@@ -1,10 +1,9 @@
 //! `Swimmer`: swim forward.
 
+use super::dynamics::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use super::numpy::{control_cost, norm};
-use super::{Data, Dynamics, StepView, VelocityNoise, add_noise};
 use crate::mujoco_table::Version;
-use crate::options::Options;
-use crate::{EnvRng, Info, Outcome};
+use crate::{EnvRng, Info, Outcome, TaskOptions};
 
 /// Reward `vx - 0.0001 sum a^2`, never terminates; observes all but the position in the plane.
 pub(super) struct Swimmer {
@@ -16,7 +15,7 @@ pub(super) struct Swimmer {
 }
 
 impl Swimmer {
-    pub fn new(version: Version, options: &Options) -> Self {
+    pub fn new(version: Version, options: &TaskOptions) -> Self {
         Self {
             version,
             forward_reward_weight: options.number("forward_reward_weight"),

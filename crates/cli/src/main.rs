@@ -1,0 +1,7 @@
+//! The program `rescore`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rescore::commands::main()
+}

@@ -1,0 +1,210 @@
+//! `checkpoint.json`: what a checkpoint is of, and every small number that a run needs to go on.
+
+use serde::{Deserialize, Serialize};
+
+use super::statistics::{EndedEpisodes, InfoMeans};
+use crate::segments::ReplayReference;
+
+/// Version of the layout of a checkpoint that this program writes. It reads the one before too;
+/// see `upgrade`.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The oldest version that this program reads.
+pub const OLDEST_VERSION: u32 = 2;
+
+/// Whose checkpoint it is, and of which moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Name of the algorithm.
+    pub algo: String,
+    /// Name of the task.
+    pub env: String,
+    /// Length of an observation.
+    pub observation_dim: usize,
+    /// Length of an action.
+    pub action_dim: usize,
+    /// SHA-256 of the settings that must stay as they are when the run goes on.
+    pub settings: String,
+    /// Environment steps since the end of warm-up.
+    pub step: u64,
+    /// Gradient updates done.
+    pub update: u64,
+}
+
+impl Description {
+    /// The first thing in which this checkpoint does not fit a run, in words.
+    pub fn difference(&self, run: &Self) -> Option<String> {
+        let pairs: [(&str, &dyn std::fmt::Display, &dyn std::fmt::Display); 4] = [
+            ("algorithm", &self.algo, &run.algo),
+            (
+                "observation length",
+                &self.observation_dim,
+                &run.observation_dim,
+            ),
+            ("action length", &self.action_dim, &run.action_dim),
+            ("task", &self.env, &run.env),
+        ];
+        pairs.iter().find_map(|(what, found, needed)| {
+            let (found, needed) = (found.to_string(), needed.to_string());
+            (found != needed).then(|| format!("its {what} is {found}, but the run's is {needed}"))
+        })
+    }
+}
+
+/// What is due in an iteration after its updates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Due {
+    /// A line of the log.
+    pub log: bool,
+    /// An evaluation.
+    pub evaluate: bool,
+    /// A checkpoint.
+    pub save: bool,
+}
+
+impl Due {
+    /// Whether anything is.
+    pub const fn any(self) -> bool {
+        self.log || self.evaluate || self.save
+    }
+}
+
+/// The best evaluation so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Step of the evaluation and of its checkpoint.
+    pub step: u64,
+    /// Mean return of its episodes.
+    #[serde(with = "exact")]
+    pub mean_return: f64,
+}
+
+/// Warnings of the simulator. Each ends its episode, and its transition is not stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulatorWarnings {
+    /// Warnings since the last line of the log.
+    pub since_log: u64,
+    /// Transitions that were not stored, since the run began.
+    pub skipped: u64,
+}
+
+/// The latest value of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricValue {
+    /// Its name in the log.
+    pub name: String,
+    /// An `f32`.
+    #[serde(with = "exact")]
+    pub value: f64,
+}
+
+/// Where the loop and the logs stand.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Whether the checkpoint was written because the run was asked to stop.
+    pub stopped: bool,
+    /// What the iteration at hand still has to do.
+    pub due: Due,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Rows of `eval.csv` below its header.
+    pub eval_rows: u64,
+    /// Lines of `metrics.jsonl`.
+    pub metrics_lines: u64,
+    /// Episodes and named quantities, for the next of them.
+    pub episodes: EndedEpisodes,
+    /// As above.
+    pub info: InfoMeans,
+    /// Warnings of the simulator.
+    pub warnings: SimulatorWarnings,
+    /// The latest value of each metric, in the order of the log.
+    pub metrics: Vec<MetricValue>,
+}
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointFile {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Whose and when.
+    pub checkpoint: Description,
+    /// Loop and logs.
+    pub progress: Progress,
+    /// Which part of which segments the replay buffer is.
+    pub replay: ReplayReference,
+}
+
+/// Brings a file of version 2 into the form of version 3. Version 2 kept sums of the episodes that
+/// had ended since the last line of the log, and no sums of the quantities that a task names: the
+/// next line is of what comes after the checkpoint.
+pub(super) fn upgrade(file: &mut serde_json::Value) {
+    let Some(progress) = file
+        .get_mut("progress")
+        .and_then(serde_json::Value::as_object_mut)
+    else {
+        return;
+    };
+    let count = progress
+        .get("episodes")
+        .and_then(|episodes| episodes.get("count"))
+        .and_then(serde_json::Value::as_u64);
+    if let Some(since_log) = count {
+        let episodes = serde_json::json!({ "since_log": since_log, "latest": [] });
+        progress.insert("episodes".to_owned(), episodes);
+        progress.insert("info".to_owned(), serde_json::json!([]));
+    }
+}
+
+/// The one entry that every version has.
+#[derive(Debug, Deserialize)]
+pub struct VersionOnly {
+    /// See [`FORMAT_VERSION`].
+    pub format_version: u32,
+}
+
+/// Real numbers as texts that give the same bits when they are read: JSON readers, ours included,
+/// may round numbers.
+pub(super) mod exact {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands over a reference"
+    )]
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite())
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a finite number")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back_bit_for_bit(bits: u64) {
+            let mean_return = f64::from_bits(bits);
+            prop_assume!(mean_return.is_finite());
+            let best = Best { step: 1, mean_return };
+            let text = serde_json::to_string(&best).expect("plain");
+            let read: Best = serde_json::from_str(&text).expect("just written");
+            prop_assert_eq!(read.mean_return.to_bits(), bits);
+        }
+    }
+}
