@@ -68,10 +68,10 @@ fn one_changed_number_is_noticed() -> anyhow::Result<()> {
         (pieces, "cat_edge.reward", "cat_edge.out.target"),
         (pieces, "runnorm.obs", "runnorm.out.mean"),
         (pieces, "weights.q", "weights.linear.out.w"),
-        (pieces, "temp.above.q", "temp.above.out.kl"),
-        (pieces, "loss.noise", "loss.simba.out.grad"),
+        (pieces, "temp.above.kl_target", "temp.above.out.grad"),
+        (pieces, "loss.noise", "loss.mlp.out.grad"),
         (pieces, "chain.x_T", "chain.mlp.out.x"),
-        (pieces, "sdac.uniform", "sdac.out.weights"),
+        (pieces, "sdac.noise1", "sdac.out.clean_action"),
     ] {
         let folder = copy_of(DEFAULT, &[file])?;
         change(folder.path(), file, array, -0.01)?;

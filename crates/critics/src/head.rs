@@ -150,8 +150,8 @@ impl Support {
         let place = place.div_scalar(self.spacing()).clamp(0.0, last as f64);
         let floor = place.clone().floor();
         let above = (place - floor.clone()) * probabilities.clone();
-        // What is not a number has no place; its probability is none either.
-        let lower = floor.int().clamp(0, last);
+        // What is not a number has no place, and its shares below are none either.
+        let lower = floor.clone().mask_fill(floor.is_nan(), 0.0).int();
         let upper = lower.clone().add_scalar(1).clamp_max(last);
         let device = probabilities.device();
         Tensor::zeros([batch, self.atoms], &device)

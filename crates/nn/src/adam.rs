@@ -85,6 +85,9 @@ impl<N> Adam<N> {
     }
 
     /// One step: moves the trained leaves of `network` against `gradient`.
+    ///
+    /// # Panics
+    /// If a backend loses an array.
     pub fn step<B: RescoreBackend>(&mut self, network: &mut N, gradient: &N, learning_rate: f64)
     where
         N: Tree<B, On<B> = N>,
@@ -189,6 +192,9 @@ impl<B: RescoreBackend, const D: usize> TensorAdam<B, D> {
     }
 
     /// `parameter` after one step against `gradient`; decay and clipping are not for single tensors.
+    ///
+    /// # Panics
+    /// If a backend loses the array.
     #[must_use]
     pub fn step(
         &mut self,

@@ -86,7 +86,7 @@ impl<B: RescoreBackend> BatchNormMlp<B> {
     /// The outputs `[members, rows, out]` for `x` `[members or 1, rows, in]`, with the running
     /// statistics.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.fold(x, |norm, x| norm.forward(x))
+        self.fold(x, BatchNorm::forward)
     }
 
     /// As [`BatchNormMlp::forward`] with the statistics of the rows of `x`, through which

@@ -49,7 +49,7 @@ pub fn truncated_reverse_samples<B: Backend>(
         .map(|bound| bound.unsqueeze_dim::<3>(1));
     let [actions, noise, rho] =
         [actions, noise, rho].map(|x| x.unsqueeze_dim::<3>(1).expand(shape));
-    let wide = wide_noise([low, high], uniforms.clone());
+    let wide = wide_noise([low, high], &uniforms);
     let of_wide = actions.clone() + (noise.clone() - wide.clone()) / rho.clone();
     let of_narrow = narrow_clean(
         actions.clone() * rho.clone() + noise.clone(),
@@ -68,7 +68,7 @@ pub fn truncated_reverse_samples<B: Backend>(
 
 /// The normal between two bounds where its distribution function has gone `uniforms` of the way
 /// between them. Both tails are sums of positive terms, and the smaller one is inverted.
-fn wide_noise<B: Backend>([low, high]: [Tensor<B, 3>; 2], uniforms: Tensor<B, 3>) -> Tensor<B, 3> {
+fn wide_noise<B: Backend>([low, high]: [Tensor<B, 3>; 2], uniforms: &Tensor<B, 3>) -> Tensor<B, 3> {
     let rest = uniforms.clone().neg().add_scalar(1.0);
     let between = |low: Tensor<B, 3>, high: Tensor<B, 3>| {
         rest.clone() * normal_cdf(low) + uniforms.clone() * normal_cdf(high)

@@ -136,12 +136,16 @@ fn check<B: RescoreBackend>(shape: &Shape, exact: fn(&Leaves, &[f64]) -> Vec<f64
                 })
             };
             let expected: Vec<f64> = (0..found.len()).map(by_entry).collect();
-            if !role.is_trained() {
-                let none = expected.iter().all(|g| g.abs() < 1e-6);
+            if role.is_trained() {
+                // In units of the largest: norms of a few columns amplify roundings of f32.
+                let largest = expected.iter().fold(1.0_f64, |a, b| a.max(b.abs()));
+                let found: Vec<f32> = found.iter().map(|g| g / largest as f32).collect();
+                let expected: Vec<f64> = expected.iter().map(|g| g / largest).collect();
+                assert_close(&found, &expected, 3e-4, &name);
+            } else {
+                let none = expected.iter().all(|g| g.abs() < 1e-5);
                 assert!(none, "{name} has a gradient, but is not trained");
                 assert!(found.iter().all(|g| *g == 0.0), "{name} has a gradient");
-            } else {
-                assert_close(&found, &expected, 3e-5, &name);
             }
         }
     }
@@ -262,7 +266,7 @@ fn residual_weights_start_orthogonal<B: RescoreBackend>() {
         let values = wide(&leaf);
         if role != Role::Weight {
             let start = if role == Role::Scale { 1.0 } else { 0.0 };
-            assert!(values.iter().all(|x| *x == start), "{name}");
+            assert_eq!(values, vec![start; values.len()], "{name}");
             continue;
         }
         let gain = match name.as_str() {
