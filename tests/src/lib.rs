@@ -1,5 +1,6 @@
 //! What the whole-program tests share.
 
+pub mod baselines;
 pub mod fixtures;
 #[cfg(feature = "mujoco")]
 pub mod golden;

@@ -9,12 +9,13 @@ use crate::names::DEVELOPER;
 use crate::program::{self, Physics};
 
 /// Whole-program tests that print a summary line and read a folder named by a variable.
-const SUMMARISED: &[&str] = &["parity", "modern", "golden"];
+const SUMMARISED: &[&str] = &["parity", "modern", "baselines", "golden"];
 
 /// Variables that name folders for the tests.
 const FOLDERS: &[&str] = &[
     "RESCORE_FIXTURES",
     "RESCORE_FIXTURES_MODERN",
+    "RESCORE_FIXTURES_BASELINES",
     "RESCORE_GOLDEN",
 ];
 

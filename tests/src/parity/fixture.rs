@@ -118,6 +118,30 @@ impl Fixture {
         Ok(value as usize)
     }
 
+    /// The value at a path in the file's description.
+    fn described(&self, path: &[&str]) -> Result<&serde_json::Value> {
+        let missing = || format!("meta.{} is missing", path.join("."));
+        let first = self.meta.get(path[0]).with_context(missing)?;
+        let mut rest = path[1..].iter();
+        rest.try_fold(first, |value, key| value.get(key))
+            .with_context(missing)
+    }
+
+    /// The number at a path in the file's description.
+    pub fn setting(&self, path: &[&str]) -> Result<f64> {
+        let value = self.described(path)?.as_f64();
+        value.with_context(|| format!("meta.{} is no number", path.join(".")))
+    }
+
+    /// The sizes at a path in the file's description.
+    pub fn list(&self, path: &[&str]) -> Result<Vec<usize>> {
+        let sizes = self.described(path)?.as_array();
+        let sizes = sizes.and_then(|list| list.iter().map(serde_json::Value::as_u64).collect());
+        let sizes: Option<Vec<u64>> = sizes;
+        let sizes = sizes.with_context(|| format!("meta.{} is no list", path.join(".")))?;
+        Ok(sizes.into_iter().map(|size| size as usize).collect())
+    }
+
     /// `FILE:ARRAY`, for messages.
     pub fn at(&self, array: &str) -> String {
         format!("{}:{array}", self.name)
