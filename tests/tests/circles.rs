@@ -69,7 +69,8 @@ impl Crate {
             // A folder's `mod.rs` and the files in it are one room: it composes them of what it
             // defines for them.
             let inside = |used: &Module| !module.is_empty() && used.starts_with(module);
-            used.filter(|used| !used.is_empty() && !inside(used)).collect()
+            used.filter(|used| !used.is_empty() && !inside(used))
+                .collect()
         };
         self.modules
             .iter()

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use rescore::store::durable::sha256_hex;
 use rescore_tests::program::{are_equal, command, read, rescore, stderr, stdout, tiny, trains};
 use rescore_tests::runs::{assert_same, contents};
 
@@ -122,49 +121,6 @@ fn a_run_that_normalises_goes_on_to_the_bit() {
         trains(folder, &["train", "--resume", "parts", "--steps", "240"]);
         assert_same(&folder.join("1"), &folder.join("parts"));
     }
-}
-
-/// What the program before wrote that knew no normalisers: another version, and a hash of fewer
-/// settings.
-#[test]
-fn a_run_of_the_version_before_goes_on() {
-    let folder = temporary();
-    let folder = folder.path();
-    let common = ["--algo", "sac", "--seed", "4"];
-    let arguments = |out, steps| {
-        let these = ["--out", out, "--steps", steps];
-        tiny(&[&common[..], &these].concat())
-    };
-    trains(folder, &arguments("whole", "240"));
-    trains(folder, &arguments("parts", "120"));
-    let checkpoint = folder.join("parts/checkpoints/120");
-    let file = checkpoint.join("checkpoint.json");
-    let (text, sums) = (read(&file), read(&checkpoint.join("SHA256SUMS")));
-    let mut old: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(old["format_version"], 3);
-    old["format_version"] = 2.into();
-    old["checkpoint"]["settings"] = "0".repeat(64).into();
-    let old = old.to_string();
-    fs::write(&file, &old).expect("writable");
-    let sums = sums.replace(&sha256_hex(text.as_bytes()), &sha256_hex(old.as_bytes()));
-    fs::write(checkpoint.join("SHA256SUMS"), sums).expect("writable");
-    // Its settings did not name what was added since, and one of them elsewhere.
-    let path = folder.join("parts/config.toml");
-    let config = read(&path);
-    let added = |line: &&str| {
-        ["normalize", "observation_clip"]
-            .iter()
-            .any(|k| line.starts_with(k))
-    };
-    let mut lines: Vec<_> = config.lines().filter(|line| !added(line)).collect();
-    assert_eq!(lines.last(), Some(&"time_limit = 200"), "[task] is last");
-    lines.push("normalize_observation = false\n");
-    fs::write(&path, lines.join("\n")).expect("writable");
-
-    let more = ["train", "--resume", "parts", "--strict", "--steps", "240"];
-    let output = trains(folder, &more);
-    assert!(!stderr(&output).contains("changed"), "{}", stderr(&output));
-    assert_same(&folder.join("whole"), &folder.join("parts"));
 }
 
 #[test]

@@ -21,15 +21,6 @@ pub struct Environments {
     pub normalizers: Normalizers,
 }
 
-/// What the environments' state was called that held the statistics of a replay buffer of
-/// normalised observations, up to version 2 of checkpoints.
-const OLD_STATISTICS: &str = "training.statistics.";
-
-/// Where the state of environments for evaluation was, up to version 2 of checkpoints.
-const OLD_EVALUATION: &str = "evaluation.";
-/// The most there could be of them.
-const OLD_EVALUATIONS: usize = 64;
-
 impl Environments {
     /// Makes and seeds the environments that `config` asks for.
     ///
@@ -153,41 +144,12 @@ impl Environments {
         Ok(state)
     }
 
-    /// A state as large as one of these environments in any version of a checkpoint.
-    ///
-    /// # Errors
-    /// As [`Environments::state`].
-    pub fn largest_state(&self) -> Result<EnvState, RunError> {
-        let mut state = self.state()?;
-        let one = state.state("training.env.0");
-        for index in 0..OLD_EVALUATIONS {
-            state.put_state(&format!("{OLD_EVALUATION}env.{index}"), one.clone());
-        }
-        Ok(state)
-    }
-
     /// Takes over a state of environments that were made in the same way.
     ///
     /// # Errors
     /// When it is of another form. Some environments may have taken over theirs then.
     pub fn restore(&mut self, state: &EnvState) -> Result<(), RunError> {
-        if state
-            .arrays()
-            .any(|(name, _)| name.starts_with(OLD_STATISTICS))
-        {
-            return Err(RunError::usage(
-                "its replay buffer holds observations as they were normalised when they were \
-                 stored, which this version cannot learn from; start the run again with \
-                 training.normalize_observation=true",
-                "this version stores raw observations and normalises them when it draws them",
-            ));
-        }
-        let mut known = EnvState::new();
-        let arrays = state.arrays();
-        for (name, array) in arrays.filter(|(name, _)| !name.starts_with(OLD_EVALUATION)) {
-            known.insert(name, array.clone());
-        }
-        known.check_form(&self.state()?).map_err(EnvError::from)?;
+        state.check_form(&self.state()?).map_err(EnvError::from)?;
         self.training.restore(&state.state("training"))?;
         (self.normalizers.restore(&state.state("normalizers"))).map_err(EnvError::from)?;
         Ok(())

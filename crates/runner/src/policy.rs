@@ -57,7 +57,7 @@ pub fn load<B: RescoreBackend>(
             description,
         });
     }
-    let environments = Environments::new(config)?.largest_state()?;
+    let environments = Environments::new(config)?.state()?;
     let limits = Limits::new(&arrays, &from_environments(environments));
     let loaded = checkpoint::load(path, &expected, limits, |arrays| {
         load_agent(agent.as_mut(), arrays)

@@ -86,7 +86,7 @@ fn last_whole<B: RescoreBackend>(
     let dims = (envs.training.observation_dim(), envs.training.action_dim());
     let limits = Limits::new(
         &from_agent(agent.state()),
-        &from_environments(envs.largest_state()?),
+        &from_environments(envs.state()?),
     );
     let mut first_error = None;
     for step in steps.iter().rev() {
@@ -145,9 +145,7 @@ impl<B: RescoreBackend> Parts<'_, B> {
             load_agent(self.agent, arrays)
         })?;
         let description = &loaded.file.checkpoint;
-        // Versions before had fewer settings, so that their hash tells nothing.
-        let comparable = loaded.file.format_version == checkpoint::FORMAT_VERSION;
-        if comparable && description.settings != run.settings {
+        if description.settings != run.settings {
             let message = "config.toml has been changed since it was written";
             if strict {
                 return Err(mismatch(message.into()));

@@ -5,12 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::statistics::{EndedEpisodes, InfoMeans};
 use crate::segments::ReplayReference;
 
-/// Version of the layout of a checkpoint that this program writes. It reads the one before too;
-/// see `upgrade`.
-pub const FORMAT_VERSION: u32 = 3;
-
-/// The oldest version that this program reads.
-pub const OLDEST_VERSION: u32 = 2;
+/// Version of the layout of a checkpoint. No other is read: up to version 3 the arrays of an agent
+/// had other names and shapes.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Whose checkpoint it is, and of which moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,27 +135,6 @@ pub struct CheckpointFile {
     pub progress: Progress,
     /// Which part of which segments the replay buffer is.
     pub replay: ReplayReference,
-}
-
-/// Brings a file of version 2 into the form of version 3. Version 2 kept sums of the episodes that
-/// had ended since the last line of the log, and no sums of the quantities that a task names: the
-/// next line is of what comes after the checkpoint.
-pub(super) fn upgrade(file: &mut serde_json::Value) {
-    let Some(progress) = file
-        .get_mut("progress")
-        .and_then(serde_json::Value::as_object_mut)
-    else {
-        return;
-    };
-    let count = progress
-        .get("episodes")
-        .and_then(|episodes| episodes.get("count"))
-        .and_then(serde_json::Value::as_u64);
-    if let Some(since_log) = count {
-        let episodes = serde_json::json!({ "since_log": since_log, "latest": [] });
-        progress.insert("episodes".to_owned(), episodes);
-        progress.insert("info".to_owned(), serde_json::json!([]));
-    }
 }
 
 /// The one entry that every version has.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use super::description::{OLDEST_VERSION, VersionOnly, upgrade};
+use super::description::VersionOnly;
 use super::{
     AGENT_FILE, CheckpointFile, DESCRIPTION_FILE, Description, ENVIRONMENTS_FILE, FORMAT_VERSION,
     SUMS_FILE,
@@ -142,19 +142,15 @@ fn described(path: &Path, sums: &Sums) -> Result<CheckpointFile, StoreError> {
     let description = verified(path, DESCRIPTION_FILE, DESCRIPTION_LIMIT, sums, |bytes| {
         let version: VersionOnly =
             serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version.format_version) {
+        let found = version.format_version;
+        if found != FORMAT_VERSION {
             return Err(format!(
-                "its format version is {}, but this program reads {OLDEST_VERSION} to \
-                 {FORMAT_VERSION}",
-                version.format_version
+                "its format version is {found}, but this program reads only {FORMAT_VERSION}: go \
+                 on with the program that wrote it, whose version and commit manifest.json in the \
+                 run folder names, or train again with the settings of config.toml"
             ));
         }
-        let mut value: serde_json::Value =
-            parse_json(&file, bytes).map_err(|error| error.to_string())?;
-        if version.format_version < FORMAT_VERSION {
-            upgrade(&mut value);
-        }
-        serde_json::from_value::<CheckpointFile>(value).map_err(|error| error.to_string())
+        parse_json::<CheckpointFile>(&file, bytes).map_err(|error| error.to_string())
     })?;
     let step = description.checkpoint.step.to_string();
     if path.file_name().is_none_or(|name| *name != *step) {

@@ -265,33 +265,18 @@ fn redescribe(path: &Path, edit: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn a_checkpoint_of_another_version_says_so() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = save(&Checkpoints::of(folder.path()), 10, None, false);
-    redescribe(&path, |_| {
-        r#"{"format_version": 1, "sha256": "..."}"#.to_owned()
-    });
-    let error = read(&path).expect_err("version 1").to_string();
-    assert!(error.contains("its format version is 1"), "{error}");
-}
-
-#[test]
-fn a_checkpoint_of_the_version_before_is_read() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = save(&Checkpoints::of(folder.path()), 10, None, false);
-    redescribe(&path, |text| {
-        let now = format!("\"format_version\": {FORMAT_VERSION}");
-        assert!(text.contains(&now), "{text}");
-        let text = text.replace(&now, "\"format_version\": 2");
-        let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let progress = file["progress"].as_object_mut().expect("an object");
-        progress.remove("info");
-        let episodes = serde_json::json!({"count": 3, "total_reward": "1.5", "length": 60});
-        progress.insert("episodes".to_owned(), episodes);
-        file.to_string()
-    });
-    let (loaded, found) = read(&path).expect("version 2");
-    assert_eq!((loaded.file.format_version, found), (2, agent()));
-    let episodes = &loaded.file.progress.episodes;
-    assert_eq!((episodes.since_log, episodes.mean_return()), (3, None));
+fn a_checkpoint_of_another_version_says_so_and_what_to_do() {
+    for version in [1, 2, 3, FORMAT_VERSION + 1] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = save(&Checkpoints::of(folder.path()), 10, None, false);
+        redescribe(&path, |_| {
+            format!(r#"{{"format_version": {version}, "sha256": "..."}}"#)
+        });
+        let error = read(&path).expect_err("another version").to_string();
+        assert!(
+            error.contains(&format!("its format version is {version}")),
+            "{error}"
+        );
+        assert!(error.contains("manifest.json"), "{error}");
+    }
 }
