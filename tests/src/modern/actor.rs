@@ -110,7 +110,7 @@ pub fn chains<B: RescoreBackend>(
         });
         let visited: Tensor<B, 4> = Tensor::stack(visited, 0);
         results.tensor((group, "x"), visited.permute([2, 0, 1, 3]));
-        select(fixture, results, observations.clone(), actions)?;
+        select(fixture, results, &observations, actions)?;
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ pub fn chains<B: RescoreBackend>(
 fn select<B: RescoreBackend>(
     fixture: &mut Fixture,
     results: &mut Results,
-    observations: Tensor<B, 2>,
+    observations: &Tensor<B, 2>,
     actions: Tensor<B, 3>,
 ) -> Result<()> {
     let device = &observations.device();

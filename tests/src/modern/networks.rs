@@ -56,9 +56,11 @@ pub fn batch_norm<B: Backend>(
 
 /// How many of `at0.w`, `at1.w`, ... there are.
 fn count(fixture: &Fixture, at: &str) -> usize {
-    (0..)
-        .take_while(|i| fixture.has(&format!("{at}{i}.w")))
-        .count()
+    let mut count = 0;
+    while fixture.has(&format!("{at}{count}.w")) {
+        count += 1;
+    }
+    count
 }
 
 pub fn residual<B: Backend>(

@@ -7,7 +7,9 @@ use burn::{
 };
 use rescore_envs::RunningStatistics;
 use rescore_kernels::RescoreBackend;
-use rescore_nn::{RmsNorm, Trained, Tree, freeze, input_gradient, leaves, value_and_grad};
+use rescore_nn::{
+    BatchNorm, LayerNorm, RmsNorm, Trained, Tree, freeze, input_gradient, leaves, value_and_grad,
+};
 
 use super::{
     networks::{batch_norm, layer_norm},
@@ -29,9 +31,9 @@ pub fn norms<B: RescoreBackend>(
         scale: of_rows.scale.clone(),
     };
     let mut check = Check { results, x, dy };
-    check.norm("norm.ln", &of_rows, |norm, x| norm.forward(x));
-    check.norm("norm.rms", &root_mean_square, |norm, x| norm.forward(x));
-    check.norm("norm.bn_eval", &over_batch, |norm, x| norm.forward(x));
+    check.norm("norm.ln", &of_rows, LayerNorm::forward);
+    check.norm("norm.rms", &root_mean_square, RmsNorm::forward);
+    check.norm("norm.bn_eval", &over_batch, BatchNorm::forward);
     check.norm("norm.bn_train", &over_batch, |norm, x| {
         norm.forward_training(x).0
     });
@@ -40,6 +42,8 @@ pub fn norms<B: RescoreBackend>(
     results.tensor(("norm.bn_train", "var"), variance);
     Ok(())
 }
+
+type Differentiable<B> = Tensor<Autodiff<B>, 3>;
 
 struct Check<'a, B: Backend> {
     results: &'a mut Results,
@@ -52,7 +56,7 @@ impl<B: RescoreBackend> Check<'_, B> {
         &mut self,
         group: &str,
         norm: &N,
-        forward: fn(&Trained<B, N>, Tensor<Autodiff<B>, 3>) -> Tensor<Autodiff<B>, 3>,
+        forward: impl Fn(&Trained<B, N>, Differentiable<B>) -> Differentiable<B>,
     ) {
         let dy = || Tensor::from_inner(self.dy.clone());
         let (_, gradient, y) = value_and_grad(norm, |norm| {
