@@ -19,11 +19,17 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("rescore-policy", &["rescore-noise"]),
     ("rescore-envs", &[]),
     ("rescore-kernels", &["rescore-noise"]),
-    ("rescore-diffusion", &["rescore-kernels"]),
-    ("rescore-critics", &["rescore-kernels"]),
+    ("rescore-nn", &["rescore-kernels"]),
+    ("rescore-diffusion", &["rescore-nn", "rescore-kernels"]),
+    ("rescore-critics", &["rescore-nn", "rescore-kernels"]),
     (
         "rescore-objectives",
-        &["rescore-diffusion", "rescore-critics", "rescore-kernels"],
+        &[
+            "rescore-diffusion",
+            "rescore-critics",
+            "rescore-nn",
+            "rescore-kernels",
+        ],
     ),
     (
         "rescore-agents",
@@ -31,6 +37,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-objectives",
             "rescore-diffusion",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
         ],
     ),
@@ -40,8 +47,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "rescore-runner",
         &[
             "rescore-agents",
+            "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
+            "rescore-policy",
             "rescore-store",
         ],
     ),
@@ -54,6 +64,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-agents",
             "rescore-objectives",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
         ],
@@ -61,13 +72,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "rescore-tests",
         &[
-            "rescore",
-            "rescore-runner",
-            "rescore-store",
             "rescore-agents",
             "rescore-objectives",
             "rescore-diffusion",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
             "rescore-policy",
@@ -169,6 +178,18 @@ fn packages_depend_on_each_other_only_as_designed() {
     let names: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
     let designed: BTreeSet<&str> = MAY_DEPEND_ON.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, designed);
+    for (name, allowed) in MAY_DEPEND_ON {
+        let package = metadata.packages.iter().find(|p| p.name == *name);
+        let real: BTreeSet<&str> = package
+            .into_iter()
+            .flat_map(|package| &package.dependencies)
+            .filter(|dependency| dependency.kind.is_none())
+            .map(|dependency| dependency.name.as_str())
+            .collect();
+        for to in *allowed {
+            assert!(real.contains(to), "{name} -> {to} is drawn for nothing");
+        }
+    }
 }
 
 /// The real metadata with one more dependency, or package.
@@ -198,6 +219,7 @@ fn with_dependency(from: &str, to: &str, kind: Option<&str>) -> Metadata {
 fn an_arrow_against_the_design_is_named() {
     for (from, to) in [
         ("rescore-kernels", "rescore-diffusion"),
+        ("rescore-nn", "rescore-critics"),
         ("rescore-diffusion", "rescore-critics"),
         ("rescore-agents", "rescore-envs"),
         ("rescore-agents", "rescore-runner"),
@@ -291,6 +313,11 @@ fn files_do_not_use_each_other_in_circles() {
     }
 }
 
+/// Whether `package` is a member of the workspace.
+fn is_ours(package: &str) -> bool {
+    package == "rescore" || package.starts_with("rescore-")
+}
+
 /// What is missing in `rescore-unify`, so that a command for one package would compile Burn with
 /// other features than a command for all of them.
 fn not_unified(metadata: &Metadata) -> Vec<String> {
@@ -301,7 +328,7 @@ fn not_unified(metadata: &Metadata) -> Vec<String> {
         for dependency in &package.dependencies {
             let name = &dependency.name;
             let everywhere = !dependency.optional && dependency.target.is_none();
-            if name.starts_with("rescore-") || !everywhere {
+            if is_ours(name) || !everywhere {
                 continue;
             }
             let unified = unify.dependencies.iter().find(|d| d.name == *name);
@@ -329,7 +356,15 @@ fn one_package_is_built_with_the_features_of_all() {
     }
 }
 
-/// A package that is published, and its dependencies of ours, are known by version.
+/// The first Rust block of a README.
+fn example(readme: &str) -> Option<&str> {
+    let (_, block) = readme.split_once("```rust")?;
+    let (_, code) = block.split_once('\n')?;
+    Some(code.split_once("```")?.0)
+}
+
+/// A package that is published, and its dependencies of ours, are known by version, and the example
+/// of its README is one that is tested.
 #[test]
 fn what_is_published_can_be() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -337,15 +372,27 @@ fn what_is_published_can_be() {
         if package.publish.is_some() {
             continue;
         }
-        let folder = root.join("crates").join(&package.name["rescore-".len()..]);
+        let name = package.name.strip_prefix("rescore-").unwrap_or("cli");
+        let folder = root.join("crates").join(name);
+        let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
         for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-            assert!(text.len() > 100, "{}: {file} is missing", package.name);
+            assert!(text(file).len() > 100, "{name}: {file} is missing");
         }
+        let (readme, library) = (text("README.md"), text("src/lib.rs"));
+        let code = example(&readme).unwrap_or_else(|| panic!("{name}: the README has no example"));
+        let commented: String = code
+            .lines()
+            .map(|line| format!("{}\n", format!("//! {line}").trim_end()))
+            .collect();
+        assert!(
+            library.contains(&commented) || library.contains("include_str!(\"../README.md\")"),
+            "{name}: the example of the README is not that of src/lib.rs"
+        );
         for dependency in &package.dependencies {
-            let ours = dependency.name.starts_with("rescore-");
             assert!(
-                !ours || dependency.name == "rescore-unify" || dependency.req != "*",
+                !is_ours(&dependency.name)
+                    || dependency.name == "rescore-unify"
+                    || dependency.req != "*",
                 "{} -> {} needs a version",
                 package.name,
                 dependency.name
