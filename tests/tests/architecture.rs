@@ -1,5 +1,5 @@
-//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, so do the
-//! files within some of them, and the names that `xtask` knows without linking anything are the real ones.
+//! The packages depend on each other only in the direction that ARCHITECTURE.md draws, and
+//! the names that `xtask` knows without linking anything are the real ones.
 
 #[path = "../../xtask/src/names.rs"]
 mod names;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
-use rescore_tests::sources::{circles, mentioned, sources, uses};
+use rescore_tests::sources::{mentioned, sources};
 use serde::Deserialize;
 
 /// Who may know whom. A package that is not listed may not exist; development dependencies may be
@@ -19,11 +19,17 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("rescore-policy", &["rescore-noise"]),
     ("rescore-envs", &[]),
     ("rescore-kernels", &["rescore-noise"]),
-    ("rescore-diffusion", &["rescore-kernels"]),
-    ("rescore-critics", &["rescore-kernels"]),
+    ("rescore-nn", &["rescore-kernels"]),
+    ("rescore-diffusion", &["rescore-nn", "rescore-kernels"]),
+    ("rescore-critics", &["rescore-nn", "rescore-kernels"]),
     (
         "rescore-objectives",
-        &["rescore-diffusion", "rescore-critics", "rescore-kernels"],
+        &[
+            "rescore-diffusion",
+            "rescore-critics",
+            "rescore-nn",
+            "rescore-kernels",
+        ],
     ),
     (
         "rescore-agents",
@@ -31,6 +37,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-objectives",
             "rescore-diffusion",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
         ],
     ),
@@ -40,8 +47,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "rescore-runner",
         &[
             "rescore-agents",
+            "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
+            "rescore-policy",
             "rescore-store",
         ],
     ),
@@ -54,6 +64,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "rescore-agents",
             "rescore-objectives",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
         ],
@@ -61,13 +72,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "rescore-tests",
         &[
-            "rescore",
-            "rescore-runner",
-            "rescore-store",
             "rescore-agents",
             "rescore-objectives",
             "rescore-diffusion",
             "rescore-critics",
+            "rescore-nn",
             "rescore-kernels",
             "rescore-envs",
             "rescore-policy",
@@ -169,6 +178,18 @@ fn packages_depend_on_each_other_only_as_designed() {
     let names: BTreeSet<&str> = metadata.packages.iter().map(|p| p.name.as_str()).collect();
     let designed: BTreeSet<&str> = MAY_DEPEND_ON.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, designed);
+    for (name, allowed) in MAY_DEPEND_ON {
+        let package = metadata.packages.iter().find(|p| p.name == *name);
+        let real: BTreeSet<&str> = package
+            .into_iter()
+            .flat_map(|package| &package.dependencies)
+            .filter(|dependency| dependency.kind.is_none())
+            .map(|dependency| dependency.name.as_str())
+            .collect();
+        for to in *allowed {
+            assert!(real.contains(to), "{name} -> {to} is drawn for nothing");
+        }
+    }
 }
 
 /// The real metadata with one more dependency, or package.
@@ -198,6 +219,7 @@ fn with_dependency(from: &str, to: &str, kind: Option<&str>) -> Metadata {
 fn an_arrow_against_the_design_is_named() {
     for (from, to) in [
         ("rescore-kernels", "rescore-diffusion"),
+        ("rescore-nn", "rescore-critics"),
         ("rescore-diffusion", "rescore-critics"),
         ("rescore-agents", "rescore-envs"),
         ("rescore-agents", "rescore-runner"),
@@ -246,9 +268,6 @@ const BACKENDS: [&str; 9] = [
     "LibTorch",
 ];
 
-/// Folders of `crates/` whose files do not use each other in circles.
-const WITHOUT_CIRCLES: [&str; 5] = ["envs", "store", "report", "runner", "cli"];
-
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
 }
@@ -279,16 +298,9 @@ fn tensor_code_is_generic_over_the_backend() {
     assert!(found, "the table of backends names none");
 }
 
-#[test]
-fn files_do_not_use_each_other_in_circles() {
-    for name in WITHOUT_CIRCLES {
-        let uses = uses(&sources(&crates().join(name).join("src")));
-        assert!(
-            uses.values().any(|used| !used.is_empty()),
-            "{name}: no file uses another"
-        );
-        assert_eq!(circles(&uses), Vec::<String>::new(), "{name}");
-    }
+/// Whether `package` is a member of the workspace.
+fn is_ours(package: &str) -> bool {
+    package == "rescore" || package.starts_with("rescore-")
 }
 
 /// What is missing in `rescore-unify`, so that a command for one package would compile Burn with
@@ -301,7 +313,7 @@ fn not_unified(metadata: &Metadata) -> Vec<String> {
         for dependency in &package.dependencies {
             let name = &dependency.name;
             let everywhere = !dependency.optional && dependency.target.is_none();
-            if name.starts_with("rescore-") || !everywhere {
+            if is_ours(name) || !everywhere {
                 continue;
             }
             let unified = unify.dependencies.iter().find(|d| d.name == *name);
@@ -348,7 +360,15 @@ fn compiled_in_from_outside(folder: &Path, depth: usize) -> Vec<String> {
     found
 }
 
-/// A published package has its texts, knows ours by version, and needs no file of the workspace.
+/// The first Rust block of a README.
+fn example(readme: &str) -> Option<&str> {
+    let (_, block) = readme.split_once("```rust")?;
+    let (_, code) = block.split_once('\n')?;
+    Some(code.split_once("```")?.0)
+}
+
+/// A package that is published has its texts, compiles nothing in from outside, and knows ours by
+/// version. The example of its README is one that is tested.
 #[test]
 fn what_is_published_can_be() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -356,17 +376,29 @@ fn what_is_published_can_be() {
         if package.publish.is_some() {
             continue;
         }
-        let folder = root.join("crates").join(&package.name["rescore-".len()..]);
+        let name = package.name.strip_prefix("rescore-").unwrap_or("cli");
+        let folder = root.join("crates").join(name);
+        let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
         for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-            assert!(text.len() > 100, "{}: {file} is missing", package.name);
+            assert!(text(file).len() > 100, "{name}: {file} is missing");
         }
         let outside = compiled_in_from_outside(&folder.join("src"), 1);
         assert_eq!(outside, Vec::<String>::new());
+        let (readme, library) = (text("README.md"), text("src/lib.rs"));
+        let code = example(&readme).unwrap_or_else(|| panic!("{name}: the README has no example"));
+        let commented: String = code
+            .lines()
+            .map(|line| format!("{}\n", format!("//! {line}").trim_end()))
+            .collect();
+        assert!(
+            library.contains(&commented) || library.contains("include_str!(\"../README.md\")"),
+            "{name}: the example of the README is not that of src/lib.rs"
+        );
         for dependency in &package.dependencies {
-            let ours = dependency.name.starts_with("rescore-");
             assert!(
-                !ours || dependency.name == "rescore-unify" || dependency.req != "*",
+                !is_ours(&dependency.name)
+                    || dependency.name == "rescore-unify"
+                    || dependency.req != "*",
                 "{} -> {} needs a version",
                 package.name,
                 dependency.name

@@ -19,12 +19,12 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ),
     ("render", "Film a policy, or random actions, as GIF or MP4"),
     (
-        "export",
-        "Write a trained policy as one file that acts without a tensor library",
-    ),
-    (
         "soak",
         "Kill runs again and again, and watch the memory of one for hours",
+    ),
+    (
+        "export",
+        "Write a trained policy as one file that acts without a tensor library",
     ),
     (
         "prune",

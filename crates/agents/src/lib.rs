@@ -8,6 +8,28 @@
 //! An algorithm is composed of [`learners`], each with its table of [`settings`], and implements
 //! [`Agent`]. Its update also exists with explicit random numbers (`update_with`), which is how it
 //! is checked against another implementation. [`Algorithm`] is the list of all by name.
+//!
+//! ```
+//! use burn::{backend::{Flex, flex::FlexDevice}, tensor::Tensor};
+//! use rescore_agents::{Algorithm, Batch, Setup};
+//!
+//! let settings = Algorithm::find("dpmd").ok_or("no such algorithm")?.defaults();
+//! // For observations of 3 numbers and actions of 1.
+//! let setup = Setup { dims: [3, 1], seed: 0, updates: 1000, device: &FlexDevice };
+//! let mut agent = settings.build::<Flex>(&setup).ok_or("not for this backend")?;
+//! let batch = Batch {
+//!     observations: Tensor::zeros([8, 3], &FlexDevice),
+//!     actions: Tensor::zeros([8, 1], &FlexDevice),
+//!     rewards: Tensor::ones([8], &FlexDevice),
+//!     next_observations: Tensor::zeros([8, 3], &FlexDevice),
+//!     terminated: Tensor::ones([8], &FlexDevice),
+//! };
+//! let metrics = agent.update(&batch).read();
+//! assert!(metrics.iter().any(|(name, loss)| name == "q1_loss" && *loss > 0.0));
+//! let action = agent.act_deterministic(Tensor::zeros([1, 3], &FlexDevice));
+//! assert_eq!(action.dims(), [1, 1]);
+//! # Ok::<(), &str>(())
+//! ```
 
 mod agent;
 mod algorithm;

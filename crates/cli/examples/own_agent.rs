@@ -1,13 +1,10 @@
-//! An algorithm of your own, composed of learners: Q-learning that acts with the best of some random
-//! actions. It is trained, resumed and evaluated by its name, as the built-in ones are.
+//! An algorithm of your own, trained by its name: Q-learning that acts with the best random action.
 
-use rescore::agents::{Outline, prelude::*};
-use rescore_kernels::unflatten_particles;
+use rescore::agents::prelude::*;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct RandomSearch {
-    /// The critics.
     critic: CriticSettings,
 }
 
@@ -16,13 +13,11 @@ impl Settings for RandomSearch {
         Outline::of(0.99)
     }
     fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>> {
-        let critics = CriticLearner::new(&self.critic, [0.99, 0.2], setup);
-        let (streams, updates) = (Streams::new(setup.seed), 0);
         Box::new(Searcher {
-            critics,
+            critics: CriticLearner::new(&self.critic, [0.99, 0.2], setup),
             action_dim: setup.dims[1],
-            streams,
-            updates,
+            streams: Streams::new(setup.seed),
+            updates: 0,
         })
     }
 }
@@ -37,10 +32,10 @@ struct Searcher<B: RescoreBackend> {
 impl<B: RescoreBackend> Agent<B> for Searcher<B> {
     parts!(critics, updates);
     fn act(&self, states: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
+        let (rows, dim) = (states.dims()[0], self.action_dim);
         let draws = Draws::acting(self.streams, counter, &states.device());
-        let actions = draws.normals("candidates", [64 * states.dims()[0], self.action_dim]);
-        let actions = unflatten_particles(actions.tanh(), states.dims()[0]);
-        self.critics.best(states, actions)
+        let actions = draws.normals("candidates", [64 * rows, dim]).tanh();
+        self.critics.best(states, actions.reshape([rows, 64, dim]))
     }
     fn act_deterministic(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
         self.act(states, 0)
@@ -59,8 +54,6 @@ impl<B: RescoreBackend> Agent<B> for Searcher<B> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     rescore::register_algorithm::<RandomSearch>("random-search", "Q-learning without an actor")?;
     let folder = rescore::run("random-search", "Pendulum-v1", &["steps=2000"])?;
-    Ok(print!(
-        "{}",
-        std::fs::read_to_string(folder.join("eval.csv"))?
-    ))
+    println!("{}", std::fs::read_to_string(folder.join("eval.csv"))?);
+    Ok(())
 }

@@ -1,4 +1,23 @@
 //! Critics: ensembles of `Q(observation, action)` networks.
+//!
+//! ```
+//! use burn::{backend::{Flex, flex::FlexDevice}, tensor::Tensor};
+//! use rescore_critics::{Critics, Head};
+//! use rescore_kernels::{Activation, Combine, NoiseKey};
+//! use rescore_nn::{Initializer, Shape};
+//!
+//! let (activation, initializer) = (Activation::Mish, Initializer::LecunNormal);
+//! let shape = Shape::Mlp { hidden_dims: vec![32], activation, initializer };
+//! let key = NoiseKey::new(0, "critics");
+//! let twins = Critics::<Flex>::init([3, 1], 2, &shape, Head::Scalar, key, &FlexDevice);
+//! // Of four actions the one that the more cautious of both critics values most.
+//! let observation = Tensor::zeros([1, 3], &FlexDevice);
+//! let actions = Tensor::from_data([[[-1.0], [-0.5], [0.5], [1.0]]], &FlexDevice);
+//! let scores = twins.score(Combine::Min, observation.clone(), actions.clone());
+//! let best = twins.best(Combine::Min, observation, actions.clone());
+//! let chosen = scores.argmax(1).squeeze_dim::<1>(1);
+//! assert_eq!(best.into_scalar(), actions.select(1, chosen).into_scalar());
+//! ```
 
 mod head;
 

@@ -8,6 +8,21 @@
 //!   the next crate's, `rescore-nn`.
 //! * [`noise`]: random tensors from `rescore-noise`, the counter-based generator that every random
 //!   number of training comes from.
+//!
+#![cfg_attr(feature = "flex", doc = "```")]
+#![cfg_attr(not(feature = "flex"), doc = "```ignore")]
+//! use burn::backend::{Flex, flex::FlexDevice};
+//! use rescore_kernels::{Noise, NoiseKey, RescoreBackend as _, unflatten_particles};
+//!
+//! // Sixteen candidate actions for each of two states: the same numbers on every backend.
+//! let noise = Noise { key: NoiseKey::new(7, "act"), counter: 0 };
+//! let candidates = noise.normal::<Flex>([2 * 16, 3], &FlexDevice);
+//! let candidates = unflatten_particles(candidates, 2);
+//! // The one with the best score of each state, here the nearest to the origin.
+//! let scores = candidates.clone().powi_scalar(2).sum_dim(2).squeeze_dim(2).neg();
+//! let best = Flex::best(candidates, scores);
+//! assert_eq!(best.actions.dims(), [2, 3]);
+//! ```
 
 mod activation;
 pub mod adam;

@@ -7,6 +7,27 @@
 //! * [`Mlp`], [`Residual`] and [`BatchNormMlp`], each a kind of [`Network`]; [`Adam`] with an explicit
 //!   state.
 //! * [`value_and_grad`], [`input_gradient`]: derivatives by the parameters and by an input.
+//!
+//! ```
+//! use burn::{backend::{Flex, flex::FlexDevice}, tensor::Tensor};
+//! use rescore_kernels::{Activation, NoiseKey};
+//! use rescore_nn::{Adam, AdamSettings, Initializer, Mlp, value_and_grad};
+//!
+//! let (key, initializer) = (NoiseKey::new(0, "init"), Initializer::LecunNormal);
+//! let mut network = Mlp::<Flex>::init(&[1, 16, 1], Activation::Mish, initializer, &[key], &FlexDevice);
+//! let mut adam = Adam::new(&network, AdamSettings::default());
+//! let x = Tensor::<Flex, 3>::from_data([[[-1.0], [0.0], [1.0]]], &FlexDevice);
+//! let losses = [(); 200].map(|()| {
+//!     let (loss, gradient, ()) = value_and_grad(&network, |network| {
+//!         let x = Tensor::from_inner(x.clone());
+//!         let error = network.forward(x.clone()) - x * 2.0;
+//!         ((error.clone() * error).mean(), ())
+//!     });
+//!     adam.step(&mut network, &gradient, 1e-2); // the gradient is a network, too
+//!     loss.into_scalar()
+//! });
+//! assert!(losses[199] < losses[0] / 10.0);
+//! ```
 
 mod adam;
 mod batch_norm_mlp;

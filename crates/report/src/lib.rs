@@ -1,4 +1,17 @@
 //! Learning curves as SVG and PNG, of run folders and nothing else: no tensor library is linked.
+//!
+//! ```
+//! let run = tempfile::tempdir()?; // in place of the folder of a run
+//! let evaluations = "step,episodes,mean_return,std_return,return_0,return_1\n\
+//!                    1000,2,-300,50,-350,-250\n\
+//!                    2000,2,-150,10,-160,-140\n";
+//! std::fs::write(run.path().join("eval.csv"), evaluations)?;
+//!
+//! let picture = run.path().join("curve.svg");
+//! rescore_report::plot(&[run.path().to_owned()], &picture)?;
+//! assert!(std::fs::read_to_string(picture)?.starts_with("<svg"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod curve;
 mod draw;

@@ -1,4 +1,4 @@
-//! Prints the actions of an exported policy: `act FILE` reads an observation a line from stdin,
+//! Prints the actions of an exported policy: `act_from_file FILE` reads an observation a line from stdin,
 //! numbers apart by spaces or commas.
 
 use std::error::Error;
@@ -8,7 +8,7 @@ use rescore_policy::Policy;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1);
-    let path = path.ok_or("which policy? usage: act FILE < OBSERVATIONS")?;
+    let path = path.ok_or("which policy? usage: act_from_file FILE < OBSERVATIONS")?;
     let policy = Policy::load(path)?;
     let description = policy.description();
     eprintln!(
