@@ -386,10 +386,9 @@ fn what_is_published_can_be() {
         assert_eq!(outside, Vec::<String>::new());
         let (readme, library) = (text("README.md"), text("src/lib.rs"));
         let code = example(&readme).unwrap_or_else(|| panic!("{name}: the README has no example"));
-        let commented: String = code
-            .lines()
-            .map(|line| format!("{}\n", format!("//! {line}").trim_end()))
-            .collect();
+        let commented = code.lines().map(|line| format!("//! {line}"));
+        let commented: Vec<_> = commented.map(|line| line.trim_end().to_owned()).collect();
+        let commented = commented.join("\n");
         assert!(
             library.contains(&commented) || library.contains("include_str!(\"../README.md\")"),
             "{name}: the example of the README is not that of src/lib.rs"

@@ -58,23 +58,23 @@ fn bad_numbers_end_with_2() {
         fails(folder.path(), &arguments, 2, &["--steps"]);
     }
     for (setting, key) in [
-        ("lr=-1e-3", "agent.critic_lr"),
-        ("critic_lr=nan", "agent.critic_lr"),
+        ("lr=-1e-3", "agent.critic.learning_rate"),
+        ("critic.learning_rate=nan", "agent.critic.learning_rate"),
         ("gamma=1.01", "agent.gamma"),
         ("gamma=nan", "agent.gamma"),
-        ("target.tau=-0.1", "agent.tau"),
-        ("particles=0", "agent.particles"),
-        ("particles=-4", "agent.particles"),
-        ("denoising_steps=2.5", "agent.denoising_steps"),
-        ("noise_scale=inf", "agent.noise_scale"),
-        ("hidden_dims=[]", "agent.hidden_dims"),
-        ("schedule=cubic", "agent.schedule"),
+        ("target.tau=-0.1", "agent.target.tau"),
+        ("particles=0", "agent.actor.particles"),
+        ("particles=-4", "agent.actor.particles"),
+        ("denoising_steps=2.5", "agent.actor.denoising_steps"),
+        ("exploration.scale=inf", "agent.exploration.scale"),
+        ("hidden_dims=[]", "agent.critic.network.hidden_dims"),
+        ("schedule=cubic", "agent.actor.schedule"),
         // so long a schedule leaves nothing of the action and overflows
-        ("denoising_steps=400", "agent.denoising_steps"),
+        ("denoising_steps=400", "agent.actor.denoising_steps"),
         ("batch_size=0", "training.batch_size"),
-        ("act_particles=1e9", "agent.act_particles"),
-        ("act_particles=65537", "agent.act_particles"),
-        ("target_delay=0", "agent.target_delay"),
+        ("act_particles=1e9", "agent.actor.act_particles"),
+        ("act_particles=65537", "agent.actor.act_particles"),
+        ("target.every=0", "agent.target.every"),
         ("evaluation.episodes=100000000000000", "evaluation.episodes"),
         ("evaluation.max_steps=0", "evaluation.max_steps"),
         ("updates_per_step=0", "training.updates_per_step"),
@@ -99,7 +99,10 @@ fn bad_numbers_end_with_2() {
 fn networks_that_fit_nowhere_are_refused() {
     let folder = temporary();
     let wide = format!("hidden_dims=[{}]", ["65536"; 64].join(","));
-    let words = ["the networks and an update take", "agent.hidden_dims"];
+    let words = [
+        "the networks and an update take",
+        "agent.critic.network.hidden_dims",
+    ];
     fails(folder.path(), &tiny(&["--set", &wide]), 2, &words);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

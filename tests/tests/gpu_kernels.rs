@@ -6,8 +6,8 @@
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rescore_kernels::{
-    Activation, ChainNetwork, ChainNoise, Initializer, Linear, Mlp, Noise, NoiseKey, Precision,
-    RescoreBackend, Sampled, StepCoefficients,
+    Activation, ChainNetwork, ChainNoise, Combine, Layer, Noise, NoiseKey, Precision,
+    RescoreBackend, Sampled, Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
     chain,
 };
@@ -64,10 +64,8 @@ impl Sizes {
         let [observation_dim, action_dim] = self.dims;
         let first = self.hidden[0];
         let widths = [&self.hidden[..], &[action_dim]].concat();
-        let rest = widths.windows(2).enumerate().map(|(i, pair)| Linear {
-            weight: tensor(&format!("weight {i}"), [pair[0], pair[1]], scale(pair[0])),
-            bias: tensor(&format!("bias {i}"), [pair[1]], 0.3),
-        });
+        let rest = widths.windows(2).enumerate();
+        let rest = rest.map(|(i, pair)| layer(&format!("layer {i}"), [1, pair[0], pair[1]]));
         let fan_in = observation_dim + action_dim;
         ChainNetwork {
             observation_weight: tensor("observation", [observation_dim, first], scale(fan_in)),
@@ -140,6 +138,15 @@ impl Sizes {
             &steps,
             noise,
         ))
+    }
+}
+
+/// A layer of `members` networks.
+fn layer<B: Backend>(name: &str, [members, depth, columns]: [usize; 3]) -> Layer<B> {
+    let scale = 1.0 / (depth as f32).sqrt();
+    Layer {
+        weight: tensor(&format!("{name} weight"), [members, depth, columns], scale),
+        bias: tensor(&format!("{name} bias"), [members, 1, columns], 0.3),
     }
 }
 
@@ -255,11 +262,15 @@ fn a_network_too_wide_for_the_kernel_is_sampled_all_the_same<B: RescoreBackend>(
 
 /// Scores are the processor's, and the best particle by them is taken.
 fn the_best_particles_are_chosen<B: RescoreBackend>() {
-    fn best<B: RescoreBackend>(sizes: &Sizes, hidden: &[usize]) -> Sampled<B> {
-        let [q1, q2] = critics::<B>(sizes, hidden);
+    fn best<B: RescoreBackend>(
+        sizes: &Sizes,
+        hidden: &[usize],
+        (members, combine): (usize, Combine),
+    ) -> Sampled<B> {
         B::denoise_best(
             &sizes.network(Precision::F32),
-            [&q1, &q2],
+            &critics(sizes, hidden, members),
+            combine,
             sizes.observations(),
             sizes.particles,
             &sizes.coefficients(),
@@ -267,20 +278,51 @@ fn the_best_particles_are_chosen<B: RescoreBackend>() {
         )
     }
     let few_steps = |sizes| Sizes { steps: 2, ..sizes };
-    for (sizes, hidden) in [
-        (sizes(40, 8, &[32, 32], [5, 3]), &[32, 32][..]),
+    let twins = (2, Combine::Min);
+    for (sizes, hidden, of) in [
+        (sizes(40, 8, &[32, 32], [5, 3]), &[32, 32][..], twins),
         // An input wider than the hidden layers, and rows that fill no tile.
-        (few_steps(sizes(3, 7, &[16], [90, 17])), &[24, 40]),
+        (few_steps(sizes(3, 7, &[16], [90, 17])), &[24, 40], twins),
+        // Other ensembles.
+        (
+            few_steps(sizes(5, 7, &[16], [9, 4])),
+            &[24, 40],
+            (1, Combine::Min),
+        ),
+        (
+            few_steps(sizes(5, 7, &[16], [9, 4])),
+            &[24, 40],
+            (3, Combine::Min),
+        ),
+        (
+            few_steps(sizes(5, 7, &[16], [9, 4])),
+            &[24, 40],
+            (2, Combine::Mean),
+        ),
+        (
+            few_steps(sizes(5, 7, &[16], [9, 4])),
+            &[24, 40],
+            (5, Combine::Mean),
+        ),
         // Tiles of eight and of sixteen rows; one particle.
-        (few_steps(sizes(1500, 1, &[16], [11, 3])), &[64]),
-        (few_steps(sizes(129, 32, &[16], [17, 6])), &[256, 256, 256]),
+        (few_steps(sizes(1500, 1, &[16], [11, 3])), &[64], twins),
+        (
+            few_steps(sizes(129, 32, &[16], [17, 6])),
+            &[256, 256, 256],
+            twins,
+        ),
         // No hidden layer: the default body.
-        (few_steps(sizes(5, 4, &[16], [3, 2])), &[]),
+        (few_steps(sizes(5, 4, &[16], [3, 2])), &[], twins),
     ] {
-        let sampled = best::<B>(&sizes, hidden);
-        let expected = values(best::<Flex>(&sizes, hidden).scores);
+        let sampled = best::<B>(&sizes, hidden, of);
+        let expected = values(best::<Flex>(&sizes, hidden, of).scores);
         let scores = values(sampled.scores);
-        assert_close(&scores, &expected, 2e-5, &format!("scores, {hidden:?}"));
+        assert_close(
+            &scores,
+            &expected,
+            2e-5,
+            &format!("scores, {hidden:?}, {of:?}"),
+        );
 
         let particles = sizes.sampled::<B>(&counter(), Precision::F32);
         let indices: Vec<_> = sampled.indices.into_data().iter::<i64>().collect();
@@ -301,44 +343,47 @@ fn the_best_particles_are_chosen<B: RescoreBackend>() {
 }
 
 /// Critics for the observations and actions of `sizes`.
-fn critics<B: RescoreBackend>(sizes: &Sizes, hidden: &[usize]) -> [Mlp<B>; 2] {
+fn critics<B: Backend>(sizes: &Sizes, hidden: &[usize], members: usize) -> Stack<B> {
     let mut dims = vec![sizes.dims.iter().sum()];
     dims.extend(hidden);
     dims.push(1);
-    let device = B::Device::default();
-    let init = Initializer::LecunNormal;
-    ["q1", "q2"].map(|name| {
-        Mlp::init(
-            &dims,
-            Activation::Mish,
-            init,
-            NoiseKey::new(0, name),
-            &device,
-        )
-    })
+    let layers = dims.windows(2).enumerate();
+    let layers = layers.map(|(i, pair)| layer(&format!("critic {i}"), [members, pair[0], pair[1]]));
+    Stack {
+        layers: layers.collect(),
+        activation: Activation::Mish,
+    }
 }
 
 /// A score that is not finite shows, and chooses the last particle; equal ones the lowest.
 fn scores_that_are_no_numbers_show<B: RescoreBackend>() {
     let sizes = sizes(5, 3, &[16], [4, 2]);
-    let [q1, mut q2] = critics::<B>(&sizes, &[16]);
+    let mut critics = critics::<B>(&sizes, &[16], 2);
     let device = B::Device::default();
     let mut actions: Vec<f32> = (0..5 * 3 * 2).map(|i| (i as f32).sin()).collect();
     // State 1 cannot be scored with its second particle, state 2 has two equal ones.
     actions[6 + 2] = f32::NAN;
     actions.copy_within(12..14, 14);
     let actions = Tensor::<B, 3>::from_data(TensorData::new(actions, [5, 3, 2]), &device);
-    let scores =
-        |critics: [&Mlp<B>; 2]| values(B::min_q(critics, sizes.observations(), actions.clone()));
-    let found = scores([&q1, &q2]);
+    let scores = |critics: &Stack<B>| {
+        let observations = sizes.observations();
+        values(B::score(
+            critics,
+            Combine::Min,
+            observations,
+            actions.clone(),
+        ))
+    };
+    let found = scores(&critics);
     let unknown: Vec<_> = (0..15).filter(|i| found[*i].is_nan()).collect();
     assert_eq!(unknown, [4]);
     assert_eq!(found[6].to_bits(), found[7].to_bits());
     // Either critic alone can spoil a score.
-    let last = q2.layers.len() - 1;
-    q2.layers[last].bias = Tensor::full([1], f32::NAN, &device);
-    for critics in [[&q1, &q2], [&q2, &q1]] {
-        assert!(scores(critics).iter().all(|score| score.is_nan()));
+    let last = critics.layers.len() - 1;
+    for bias in [[0.3, f32::NAN], [f32::NAN, 0.3]] {
+        let bias = TensorData::new(bias.to_vec(), [2, 1, 1]);
+        critics.layers[last].bias = Tensor::from_data(bias, &device);
+        assert!(scores(&critics).iter().all(|score| score.is_nan()));
     }
 }
 
@@ -356,23 +401,23 @@ fn a_very_long_chain_is_sampled_to_its_end<B: RescoreBackend>() {
 /// Everything that a training step does to every element.
 fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
     fn all<B: RescoreBackend>() -> Vec<Vec<f32>> {
-        let raw = |name: &str, shape: [usize; 2], scale| {
-            tensor::<B, 2>(name, shape, scale).into_primitive().tensor()
+        let raw = |name: &str, shape: [usize; 3], scale| {
+            tensor::<B, 3>(name, shape, scale).into_primitive().tensor()
         };
         let back = |x| {
-            values(Tensor::<B, 2>::from_primitive(
+            values(Tensor::<B, 3>::from_primitive(
                 burn::tensor::TensorPrimitive::Float(x),
             ))
         };
-        let shape = [131, 37];
+        let shape = [2, 131, 37];
         let x = || raw("x", shape, 8.0);
-        let bias = tensor::<B, 1>("bias", [12], 1.0).into_primitive().tensor();
-        let weight = || raw("weight", [37, 12], 0.2);
+        let bias = || raw("bias", [2, 1, 12], 1.0);
+        let weight = || raw("weight", [2, 37, 12], 0.2);
         // Arrays of different lengths, more of them than one launch takes.
-        let shapes: Vec<_> = (0..19).map(|i| [1 + 40 * i, 7]).collect();
+        let shapes: Vec<_> = (0..19).map(|i| [1, 1 + 40 * i, 7]).collect();
         let arrays = |name: &str, scale| {
             let array =
-                |(i, shape): (usize, &[usize; 2])| raw(&format!("{name}{i}"), *shape, scale);
+                |(i, shape): (usize, &[usize; 3])| raw(&format!("{name}{i}"), *shape, scale);
             shapes.iter().enumerate().map(array).collect::<Vec<_>>()
         };
         let moments = arrays("mu", 0.1).into_iter().zip(arrays("nu", 0.0));
@@ -381,7 +426,7 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let stepped = B::adam_step(
             parameters.collect(),
             arrays("gradient", 0.1),
-            AdamStep::new(1e-3, 3),
+            AdamStep::new(1e-3, [0.9, 0.999], 1e-8, 3),
         );
         let stepped = stepped
             .into_iter()
@@ -389,15 +434,23 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let moved = B::lerp(arrays("target", 1.0), arrays("online", 1.0), 0.3);
         // A value that is still needed must not be written to.
         let shared = x();
-        let mut one_by_one = vec![back(B::dense(x(), weight(), bias.clone(), None))];
-        for activation in [Activation::Mish, Activation::Gelu] {
+        let mut one_by_one = vec![back(B::dense(x(), weight(), bias(), None))];
+        // All members have the same input.
+        let shared_input = raw("x", [1, 131, 37], 8.0);
+        one_by_one.push(back(B::dense(shared_input, weight(), bias(), None)));
+        for activation in [
+            Activation::Mish,
+            Activation::Gelu,
+            Activation::Relu,
+            Activation::Tanh,
+        ] {
             let output = B::activate(shared.clone(), activation);
             let grad = raw("grad", shape, 1.0);
-            let both = B::dense_activated(x(), weight(), bias.clone(), activation);
+            let both = B::dense_activated(x(), weight(), bias(), activation);
             one_by_one.extend([
                 back(output),
                 back(B::activate_backward(x(), grad, activation)),
-                back(B::dense(x(), weight(), bias.clone(), Some(activation))),
+                back(B::dense(x(), weight(), bias(), Some(activation))),
             ]);
             one_by_one.extend(both.map(back));
         }

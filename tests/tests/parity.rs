@@ -40,7 +40,7 @@ fn check_on_gpu<B: rescore_kernels::RescoreBackend>(name: &str) -> anyhow::Resul
     ];
     let copy = copy_of("fixtures", &small)?;
     let named = folder();
-    let folder = if named == default_folder("fixtures") {
+    let folder = if named == rescore_tests::fixtures::default_folder("fixtures") {
         copy.path().to_owned()
     } else {
         named

@@ -76,7 +76,7 @@ fn one_command_begins_goes_on_and_says_that_it_is_done() {
     let resumed = manifest["resumed"].as_array().expect("resumed");
     assert_eq!(
         resumed.last().expect("once at least")["changed"][0]["key"],
-        "agent.critic_lr"
+        "agent.actor.learning_rate"
     );
     assert!(folder.join("job/checkpoints/440").exists());
 }

@@ -101,7 +101,7 @@ fn a_replay_buffer_larger_than_the_memory_is_refused() {
         "--out",
         "run",
     ];
-    let complaint = ["13.2 TB of memory", "replay_capacity"];
+    let complaint = ["13.2 TB of memory", "replay.capacity"];
     fails(folder.path(), &tiny(&huge), 2, &complaint);
     assert!(!folder.path().join("run").exists(), "a folder was left");
 }

@@ -43,11 +43,12 @@ pub enum Command {
     /// Run the tests: all, or those named
     #[command(after_help = "\
 `parity` reads the folder named by RESCORE_FIXTURES (default tests/fixtures), `modern` the one
-named by RESCORE_FIXTURES_MODERN (default tests/fixtures_modern), `golden` the one named by
+named by RESCORE_FIXTURES_MODERN (default tests/fixtures_modern), `baselines` the one named by
+RESCORE_FIXTURES_BASELINES (default tests/fixtures_baselines), `golden` the one named by
 RESCORE_GOLDEN (default tests/golden). Any other name is that of a file in tests/tests, or else a
 filter on the names of all tests.")]
     Test {
-        /// `parity`, `modern`, `golden`, another whole-program test, or a filter
+        /// `parity`, `modern`, `baselines`, `golden`, another whole-program test, or a filter
         #[arg(value_name = "NAME", conflicts_with = "backends")]
         names: Vec<String>,
         /// The tests that compute on this GPU backend, instead of all others

@@ -66,8 +66,8 @@ pub enum NetworkSettings {
         /// the denoising chain and of scoring know "mish".
         #[serde(default = "default_activation")]
         activation: ActivationKind,
-        /// Distribution of the initial weights: "truncated_normal" (scale 1/sqrt(fan_in) before
-        /// truncation at two of it) or "lecun_normal" (after truncation).
+        /// Distribution of the initial weights: "`truncated_normal`" (scale
+        /// `1/sqrt(fan_in)` before truncation at two of it) or "`lecun_normal`" (after truncation).
         #[serde(default = "default_initializer")]
         initializer: InitializerKind,
     },

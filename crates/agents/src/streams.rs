@@ -112,7 +112,9 @@ impl<B: RescoreBackend> Draws<B> {
                 assert_eq!(numbers.dims(), shape, "shape of the draw `{name}`");
                 numbers.clone()
             }
-            Err(_) => panic!("the draw `{name}` was not given as numbers"),
+            Err(Given::Integers(_) | Given::Chain(_)) => {
+                panic!("the draw `{name}` was not given as numbers")
+            }
         }
     }
 
@@ -124,7 +126,9 @@ impl<B: RescoreBackend> Draws<B> {
         match self.find(name) {
             Ok(noise) => noise.integers(count, below, &self.device),
             Err(Given::Integers(integers)) => integers.clone(),
-            Err(_) => panic!("the draw `{name}` was not given as integers"),
+            Err(Given::Numbers(_) | Given::Chain(_)) => {
+                panic!("the draw `{name}` was not given as integers")
+            }
         }
     }
 
@@ -136,7 +140,9 @@ impl<B: RescoreBackend> Draws<B> {
         match self.find(name) {
             Ok(noise) => sampler.noise(noise.key, noise.counter),
             Err(Given::Chain(chain)) => chain.clone(),
-            Err(_) => panic!("the draw `{name}` was not given as noise of a chain"),
+            Err(Given::Numbers(_) | Given::Integers(_)) => {
+                panic!("the draw `{name}` was not given as noise of a chain")
+            }
         }
     }
 }

@@ -38,8 +38,8 @@ pub use rescore_envs as envs;
 pub use rescore_kernels::RescoreBackend;
 pub use rescore_report as report;
 pub use rescore_runner::{
-    Begin, Config, Environments, Evaluation, Evaluator, Interrupt, Request, RunError, RunFolder,
-    folder, progress, resolve, train,
+    Begin, Config, Environments, Evaluation, Evaluator, Interrupt, Request, Resumption, RunError,
+    RunFolder, folder, progress, resolve, train,
 };
 pub use rescore_store as store;
 pub use run::{run, run_in};

@@ -11,8 +11,12 @@ use crate::curve::{Curve, Point};
 /// What two runs may differ in, beside the seed, and still be the same experiment: where they were
 /// computed and how far they were meant to go.
 const NOT_COMPARED: [&str; 4] = ["seed", "steps", "backend", "device"];
-/// The same in the table `training`: what is written and how often, which decides nothing.
-const NOT_COMPARED_IN_TRAINING: [&str; 3] = ["checkpoint_every", "log_every", "store_replay"];
+/// The same in tables: what is written and how often, which decides nothing.
+const NOT_COMPARED_IN: [(&str, &str); 3] = [
+    ("training", "checkpoint_every"),
+    ("training", "log_every"),
+    ("replay", "store"),
+];
 
 /// Runs of one experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,9 +203,9 @@ fn settings(run: &Path) -> Result<(toml::Table, i64), ReportError> {
     for key in NOT_COMPARED {
         settings.remove(key);
     }
-    if let Some(toml::Value::Table(training)) = settings.get_mut("training") {
-        for key in NOT_COMPARED_IN_TRAINING {
-            training.remove(key);
+    for (table, key) in NOT_COMPARED_IN {
+        if let Some(toml::Value::Table(table)) = settings.get_mut(table) {
+            table.remove(key);
         }
     }
     Ok((settings, seed))

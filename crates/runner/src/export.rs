@@ -14,6 +14,7 @@ use rescore_policy::description::{
 
 use crate::RunError;
 use crate::config::Config;
+use crate::normalize::ObservationNormalizer;
 use crate::policy::Policy;
 
 /// The bytes of the file from which `policy`, trained as `config` says, acts in tasks with actions
@@ -43,8 +44,7 @@ pub fn export<B: RescoreBackend>(
         action_dim: policy.description.action_dim,
         low: space.low().to_vec(),
         high: space.high().to_vec(),
-        observation_normalizer: (policy.normalizer.as_ref())
-            .map(|normalizer| normalizer.describe()),
+        observation_normalizer: (policy.normalizer.as_ref()).map(ObservationNormalizer::describe),
         policy: kind(&acting, &mut tensors),
     };
     rescore_policy::write(&description, &tensors).map_err(|error| {

@@ -57,4 +57,5 @@ pub use interrupt::Interrupt;
 pub use policy::Policy;
 pub use rescore_agents::Agent;
 pub use rescore_store::run_folder::RunFolder;
+pub use resume::Resumption;
 pub use train::{Begin, train};

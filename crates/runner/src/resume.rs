@@ -17,22 +17,31 @@ use crate::environments::Environments;
 use crate::replay::Replay;
 use crate::run::{Moment, Run};
 
+/// How a run goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resumption {
+    /// Whether a damaged checkpoint is an error even if an older one is whole.
+    pub strict: bool,
+    /// What is another in the configuration than when the run was last written.
+    pub changed: Vec<Change>,
+    /// What the manifest is to say of this process.
+    pub start: Start,
+}
+
 /// The run in `folder` as it was at its last checkpoint that is whole, or before its first step if
 /// it has never come to one. What was written after it is removed, so that nothing is doubled.
-/// What is `changed` in `config` is recorded, and the `start` of this process; `config.toml` is
+/// What has changed in `config` is recorded, and the start of this process; `config.toml` is
 /// replaced once it is known that the run goes on.
 ///
 /// # Errors
-/// When no checkpoint is whole, or (if `strict`) the last is not, or was written with other
+/// When no checkpoint is whole, or (if strict) the last is not, or was written with other
 /// settings than those of `config`; and when the folder cannot be written.
 pub fn resume<'a, B: RescoreBackend>(
     config: &'a Config,
     agent: Box<dyn Agent<B>>,
     envs: Environments,
     folder: &RunFolder,
-    strict: bool,
-    changed: &[Change],
-    start: &Start,
+    how: &Resumption,
     device: &'a B::Device,
 ) -> Result<Run<'a, B>, RunError> {
     let checkpoints = Checkpoints::of(folder.path());
@@ -42,7 +51,7 @@ pub fn resume<'a, B: RescoreBackend>(
         tracing::info!("there is no checkpoint: the run starts again");
         Run::<B>::new(config, agent, envs, folder, device)?
     } else {
-        let moment = last_whole::<B>(config, agent, envs, folder, strict, &steps)?;
+        let moment = last_whole::<B>(config, agent, envs, folder, how.strict, &steps)?;
         // From here on files are changed.
         for bad in steps.into_iter().filter(|step| *step > moment.step) {
             let aside = checkpoints.set_aside(bad)?;
@@ -62,9 +71,9 @@ pub fn resume<'a, B: RescoreBackend>(
     };
     // The record first: a change that is not recorded would be worse than the reverse.
     let to_json = |change: &Change| serde_json::to_value(change).ok();
-    let changes: Vec<_> = changed.iter().filter_map(to_json).collect();
-    folder.note_resumption(start, run.step, changes)?;
-    if !changed.is_empty() {
+    let changes: Vec<_> = how.changed.iter().filter_map(to_json).collect();
+    folder.note_resumption(&how.start, run.step, changes)?;
+    if !how.changed.is_empty() {
         folder.write_config(&config.to_toml())?;
     }
     folder.forget(CRASH)?;

@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use rescore_agents::Agent;
 use rescore_kernels::RescoreBackend;
-use rescore_store::run_folder::{RunFolder, Start};
+use rescore_store::run_folder::RunFolder;
 
 use crate::RunError;
 use crate::announce::announce;
 use crate::checkpoint::from_agent;
-use crate::config::{Change, Config};
+use crate::config::Config;
 use crate::environments::Environments;
 use crate::forecast::Forecast;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::resume::resume;
+use crate::resume::{Resumption, resume};
 use crate::run::Run;
 use crate::schedule::UpdateSchedule;
 
@@ -24,14 +24,7 @@ pub enum Begin {
     /// With its first step.
     Fresh,
     /// With its last checkpoint, if there is one.
-    Resumed {
-        /// Whether a damaged checkpoint is an error even if an older one is whole.
-        strict: bool,
-        /// What is another in the configuration than when the run was last written.
-        changed: Vec<Change>,
-        /// What the manifest is to say of this process.
-        start: Start,
-    },
+    Resumed(Resumption),
 }
 
 /// Trains `agent` in `envs` to the last step of `config` and leaves the results in `folder`. `config`
@@ -64,13 +57,7 @@ pub fn train<B: RescoreBackend>(
     envs.check_saving(begin != Begin::Fresh)?;
     let mut run = match begin {
         Begin::Fresh => Run::<B>::new(config, agent, envs, folder, device)?,
-        Begin::Resumed {
-            strict,
-            changed,
-            start,
-        } => resume::<B>(
-            config, agent, envs, folder, strict, &changed, &start, device,
-        )?,
+        Begin::Resumed(how) => resume::<B>(config, agent, envs, folder, &how, device)?,
     };
     announce(config, folder.path(), dims, &from_agent(run.agent.state()));
     let result = learn(&mut run, interrupt);

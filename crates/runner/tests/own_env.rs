@@ -11,7 +11,8 @@ use rescore_envs::{
     Env, EnvError, EnvRng, NewTask, Outcome, Space, Step, Task, TaskEnv, TaskSettings, TimeLimit,
 };
 use rescore_runner::{
-    Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
+    Begin, Config, Environments, Interrupt, Request, Resumption, RunError, RunFolder, folder,
+    resolve, train,
 };
 use rescore_store::checkpoint::{Checkpoints, Which};
 use rescore_store::run_folder::Start;
@@ -191,11 +192,11 @@ fn a_task_that_cannot_be_saved_is_trained_and_resumed_with_a_warning() {
         );
         drop(folder);
         let folder = RunFolder::open(&path).expect("a run");
-        let resumed = Begin::Resumed {
+        let resumed = Begin::Resumed(Resumption {
             strict: true,
             changed: Vec::new(),
             start: start(&long),
-        };
+        });
         let (result, log) = trains(&long, limited, &folder, resumed, &quiet);
         result.expect("it is resumed");
         assert!(log.contains("have begun new episodes"), "{log}");
@@ -258,11 +259,11 @@ fn an_evaluation_of_such_a_task_can_be_interrupted() {
     );
     drop(folder);
     let folder = RunFolder::open(&path).expect("a run");
-    let resumed = Begin::Resumed {
+    let resumed = Begin::Resumed(Resumption {
         strict: true,
         changed: Vec::new(),
         start: start(&config),
-    };
+    });
     let (result, _) = trains(&config, limited, &folder, resumed, &Interrupt::default());
     result.expect("it is resumed");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 3);
@@ -467,11 +468,11 @@ fn a_registered_task_is_trained_and_resumed_by_its_name_alone() {
     request.steps = Some(100);
     let config = resolve(&request).expect("the name is known");
     let folder = RunFolder::open(&path).expect("a run");
-    let resumed = Begin::Resumed {
+    let resumed = Begin::Resumed(Resumption {
         strict: true,
         changed: Vec::new(),
         start: start(&config),
-    };
+    });
     train(&config, &folder, resumed).expect("it is resumed");
     assert_eq!(read(&path.join("eval.csv")).lines().count(), 1 + 5);
 }

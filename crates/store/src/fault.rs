@@ -14,7 +14,7 @@
 //! ```
 //!
 //! `WHAT` is `observation`, `next_observation`, `reward`, `action`, the name of a metric
-//! (`q1_loss`), or that of an array of the agent's state (`critics.q1.l0.weight`).
+//! (`q1_loss`), or that of an array of the agent's state (`critics.l0.weight`).
 
 use std::io;
 use std::sync::OnceLock;
@@ -150,9 +150,9 @@ mod tests {
     fn faults_are_written_as_documented() {
         assert_eq!(Fault::parse("abort@3"), Some(Fault::Abort { at: 3 }));
         assert_eq!(Fault::parse("full@1"), Some(Fault::Full { from: 1 }));
-        let number = Fault::parse("inf:critics.q1.l0.weight@40");
+        let number = Fault::parse("inf:critics.l0.weight@40");
         let expected = Fault::Number {
-            what: "critics.q1.l0.weight".into(),
+            what: "critics.l0.weight".into(),
             value: f32::INFINITY,
             at: 40,
         };

@@ -104,7 +104,7 @@ impl BenchArgs {
                 hint: None,
             })?;
         }
-        let particles = self.particles.map(|k| format!("agent.particles={k}"));
+        let particles = self.particles.map(|k| format!("agent.actor.particles={k}"));
         self.set.extend(particles);
         let device = self.device.as_ref();
         let device = device.map(|device| format!("device=\"{device}\""));

@@ -8,7 +8,7 @@ use rescore_runner::config::{
     Config, Request, differences, of_names, require_allowed, resolve, smaller_learning_rate,
 };
 use rescore_runner::interrupt::Interrupt;
-use rescore_runner::{Begin, Environments, folder};
+use rescore_runner::{Begin, Environments, Resumption, folder};
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Checkpoints;
 use rescore_store::names::CONFIG;
@@ -208,11 +208,11 @@ impl TrainArgs {
                 "start a new run with more --steps",
             ));
         }
-        Ok(Some(Begin::Resumed {
+        Ok(Some(Begin::Resumed(Resumption {
             strict: self.strict,
             changed,
             start: start(config),
-        }))
+        })))
     }
 }
 

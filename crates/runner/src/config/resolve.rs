@@ -105,7 +105,7 @@ fn kinds_first(mut layer: Vec<Setting>) -> Vec<Setting> {
 }
 
 fn is_kind(key: &str) -> bool {
-    key.ends_with(".kind")
+    key.rsplit('.').next() == Some("kind")
 }
 
 /// Refuses the run folder of a version whose settings were one flat table.
@@ -116,12 +116,12 @@ fn require_nested(run: &Path, settings: &[Setting]) -> Result<(), RunError> {
     }
     Err(RunError::usage(
         format!(
-            "the run in {} was begun before version 0.2: its settings and the arrays of its \
+            "the run in {} was begun by an older program: its settings and the arrays of its \
              checkpoints are laid out otherwise",
             run.display()
         ),
-        "the version that began it, whose commit its manifest.json names, goes on with it and plays \
-         it; this version needs a new run",
+        "the program that began it, whose commit its manifest.json names, goes on with it and plays \
+         it; this one needs a new run",
     ))
 }
 
@@ -130,6 +130,9 @@ fn require_nested(run: &Path, settings: &[Setting]) -> Result<(), RunError> {
 /// # Errors
 /// On unreadable files, text that is not TOML, unknown keys, values of a wrong kind and values out
 /// of their range; nothing has been created or built then.
+///
+/// # Panics
+/// Never: every configuration can be written as TOML.
 pub fn resolve(request: &Request) -> Result<Config, RunError> {
     let user = request.settings()?;
     let algorithm = algorithm(&user)?;
@@ -333,22 +336,19 @@ fn elsewhere(
 /// Puts `value` at the dotted path `key`, which the schema has approved. Another kind replaces its
 /// whole table: the other keys are those of the kind before.
 fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
-    match key.split_once('.') {
-        Some((head, rest)) => {
-            let inner = table
-                .entry(head)
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            if let toml::Value::Table(inner) = inner {
-                put(inner, rest, value);
-            }
+    if let Some((head, rest)) = key.split_once('.') {
+        let inner = table
+            .entry(head)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let toml::Value::Table(inner) = inner {
+            put(inner, rest, value);
         }
-        None => {
-            if key == "kind" && table.get(key) != Some(&value) {
-                table.clear();
-            }
-            table.insert(key.to_owned(), value);
-        }
+        return;
     }
+    if key == "kind" && table.get(key) != Some(&value) {
+        table.clear();
+    }
+    table.insert(key.to_owned(), value);
 }
 
 /// Reads a complete table. The error is the message alone.

@@ -190,15 +190,15 @@ impl EvaluationConfig {
 mod tests {
     use super::*;
 
-    fn key_of(training: TrainingConfig, replay: ReplayConfig) -> Option<String> {
-        let checked = validate(&training, &replay, &EvaluationConfig::default());
+    fn key_of(training: &TrainingConfig, replay: &ReplayConfig) -> Option<String> {
+        let checked = validate(training, replay, &EvaluationConfig::default());
         checked.err().map(|error| error.key)
     }
 
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(
-            key_of(TrainingConfig::default(), ReplayConfig::default()),
+            key_of(&TrainingConfig::default(), &ReplayConfig::default()),
             None
         );
     }
@@ -213,7 +213,7 @@ mod tests {
             capacity: 10,
             ..ReplayConfig::default()
         };
-        let key = key_of(training, replay);
+        let key = key_of(&training, &replay);
         assert_eq!(key.as_deref(), Some("training.warmup_steps"));
     }
 
@@ -223,7 +223,7 @@ mod tests {
             updates_per_step: f64::NAN,
             ..TrainingConfig::default()
         };
-        let key = key_of(training, ReplayConfig::default());
+        let key = key_of(&training, &ReplayConfig::default());
         assert_eq!(key.as_deref(), Some("training.updates_per_step"));
     }
 }

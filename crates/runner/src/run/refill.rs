@@ -31,7 +31,7 @@ impl<B: RescoreBackend> Run<'_, B> {
             return Ok(());
         }
         tracing::warn!(
-            "the replay buffer of {} transitions was not stored (config.replay.store = false): \
+            "the replay buffer of {} transitions was not stored (replay.store = false): \
              {target} are collected with the policy before learning goes on, so that the run will \
              not be the same as without the interruption",
             self.lost
