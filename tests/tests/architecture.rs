@@ -406,6 +406,36 @@ fn what_is_published_can_be() {
     }
 }
 
+/// The gate runs the README's commands; an example that is none of them is run by nobody.
+#[test]
+fn every_example_is_a_command_of_the_readme() {
+    let readme = crates().join("../README.md");
+    let readme = std::fs::read_to_string(readme).expect("a text");
+    let blocks = readme.split("```sh\n").skip(1);
+    let commands: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .flat_map(str::lines)
+        .collect();
+    let mut names = BTreeSet::new();
+    for package in crates().read_dir().expect("the folder exists").flatten() {
+        let examples = package.path().join("examples").read_dir();
+        for example in examples.into_iter().flatten().flatten() {
+            let path = example.path();
+            let name = path.file_stem().and_then(std::ffi::OsStr::to_str);
+            let name = name.expect("a name of letters").to_owned();
+            let words = ["--example", &name];
+            let is_run = |command: &&str| {
+                let command: Vec<&str> = command.split_whitespace().collect();
+                command.windows(2).any(|pair| pair == words)
+            };
+            assert!(commands.iter().any(|command| is_run(&command)), "{name}");
+            // Their programs lie in one folder.
+            assert!(names.insert(name.clone()), "two examples called {name}");
+        }
+    }
+    assert!(names.len() > 1, "{names:?}");
+}
+
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     names.sort();
