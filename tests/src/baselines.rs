@@ -111,7 +111,8 @@ fn updates<B: RescoreBackend>(
         compare("q1_loss", "q{}_loss", Some(0))?;
         compare("q2_loss", "q{}_loss", Some(1))?;
         compare("policy_loss", "policy_loss", None)?;
-        if step == 0 {
+        // After the first update, in files that have more than the last state.
+        if step == 0 && !fixture.names("td3.state1.").is_empty() {
             compare_state(
                 fixture,
                 comparison,

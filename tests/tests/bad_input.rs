@@ -36,7 +36,7 @@ fn bad_names_end_with_2_and_a_suggestion() {
         ),
         (
             ["--set", "preset=refrence"],
-            ["unknown preset `refrence`", "`reference`"],
+            ["`dpmd` has no presets", "leave `preset` away"],
         ),
         (["--set", "gamma"], ["--set gamma", "KEY=VALUE"]),
         (["--stepz", "5"], ["--stepz", "--steps"]),
@@ -66,7 +66,10 @@ fn bad_numbers_end_with_2() {
         ("particles=0", "agent.actor.particles"),
         ("particles=-4", "agent.actor.particles"),
         ("denoising_steps=2.5", "agent.actor.denoising_steps"),
-        ("exploration.scale=inf", "agent.exploration.scale"),
+        (
+            "exploration.noise_scale=inf",
+            "agent.exploration.noise_scale",
+        ),
         ("hidden_dims=[]", "agent.critic.network.hidden_dims"),
         ("schedule=cubic", "agent.actor.schedule"),
         // so long a schedule leaves nothing of the action and overflows
@@ -99,10 +102,7 @@ fn bad_numbers_end_with_2() {
 fn networks_that_fit_nowhere_are_refused() {
     let folder = temporary();
     let wide = format!("hidden_dims=[{}]", ["65536"; 64].join(","));
-    let words = [
-        "the networks and an update take",
-        "agent.critic.network.hidden_dims",
-    ];
+    let words = ["the networks and an update take", "`hidden_dims`"];
     fails(folder.path(), &tiny(&["--set", &wide]), 2, &words);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

@@ -263,7 +263,7 @@ fn eval_repeats_the_evaluation_of_the_log_and_plays_others() {
     assert_eq!(short["lengths"], serde_json::json!([7, 7]));
     for (key, reason) in [
         ("gamma=0.5", "`agent.gamma` decides what the policy is"),
-        ("denoising_steps=3", "`agent.denoising_steps`"),
+        ("denoising_steps=3", "`agent.actor.denoising_steps`"),
         ("batch_size=3", "`training.batch_size`"),
         ("gama=0.5", "agent.gamma"),
     ] {

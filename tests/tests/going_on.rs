@@ -191,7 +191,11 @@ fn other_settings_are_refused_with_the_reason_and_nothing_is_changed() {
         folder,
         &two,
         2,
-        &["agent.gamma", "agent.tau", "what can be changed: steps"],
+        &[
+            "agent.gamma",
+            "agent.target.tau",
+            "what can be changed: steps",
+        ],
     );
     let after = (contents(&folder.join("run")), manifest(&folder.join("run")));
     assert!(before == after, "something was changed");

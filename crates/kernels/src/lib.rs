@@ -24,13 +24,9 @@
 //! assert_eq!(best.actions.dims(), [2, 3]);
 //! ```
 
-mod activation;
-pub mod adam;
 mod backend;
-pub mod chain;
 #[cfg(feature = "flex")]
 mod cpu;
-pub mod dense;
 #[cfg(feature = "flex")]
 mod flex;
 mod gelu;
@@ -39,19 +35,18 @@ mod gpu;
 mod mish;
 #[cfg(feature = "ndarray")]
 mod ndarray;
-pub mod noise;
 pub mod plain;
-mod scoring;
-mod stack;
 
-pub use activation::Activation;
-pub use backend::RescoreBackend;
-pub use chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
+pub use backend::activation::Activation;
+pub use backend::chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
+pub use backend::noise::{Noise, NoiseKey};
+pub use backend::scoring::{
+    Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles,
+};
+pub use backend::stack::{Layer, Stack};
+pub use backend::{RescoreBackend, adam, chain, dense, noise};
 #[cfg(feature = "flex")]
 pub use cpu::peak;
 pub use gelu::normal_tail;
 #[cfg(feature = "gpu")]
 pub use gpu::devices;
-pub use noise::{Noise, NoiseKey};
-pub use scoring::{Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles};
-pub use stack::{Layer, Stack};

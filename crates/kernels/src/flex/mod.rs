@@ -15,10 +15,10 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Precision, RescoreBackend, Sampled, Stack,
     StepCoefficients,
     adam::{AdamStep, Optimized},
+    backend::scoring,
     chain,
     cpu::{InstructionSet, layer, network::LayerView},
     dense::{DenseGradients, Wanted},
-    scoring,
 };
 use elementwise::{adam_in_place, lerp_in_place};
 use sampling::{best_of, can_score, denoise_fused, score_fused, tensor};

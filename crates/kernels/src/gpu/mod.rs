@@ -47,7 +47,7 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, RescoreBackend, Sampled,
     Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
-    scoring,
+    backend::scoring,
 };
 
 /// Threads of a cube (a workgroup, a block): the most that WebGPU promises.

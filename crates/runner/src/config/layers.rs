@@ -4,8 +4,6 @@ use std::fmt;
 
 use toml_edit::{Document, Item, TableLike};
 
-use super::ConfigError;
-
 /// Where a setting was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -159,6 +157,40 @@ pub fn parse_assignment(text: &str) -> Result<Setting, ConfigError> {
     let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
     Ok(Setting::option(key, value, option))
 }
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigError {
+    /// Where the mistake stands.
+    pub origin: Origin,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right, where that is known.
+    pub hint: Option<String>,
+}
+
+impl ConfigError {
+    pub(super) fn new(setting: &Setting, message: impl Into<String>) -> Self {
+        Self {
+            origin: setting.origin.clone(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {

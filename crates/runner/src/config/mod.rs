@@ -18,8 +18,6 @@ mod task;
 mod tests;
 mod training;
 
-use std::fmt;
-
 use rescore_agents::{AgentSettings, Setup};
 use rescore_envs::TaskSettings;
 use rescore_kernels::RescoreBackend;
@@ -31,7 +29,7 @@ pub use changes::{
 };
 pub use document::document;
 pub use embedded::TASK_FILES;
-pub use layers::{Origin, Setting};
+pub use layers::{ConfigError, Origin, Setting};
 pub use resolve::{Request, resolve};
 pub use schema::nearest_name;
 pub use training::{EvaluationConfig, MAX_STEPS, ReplayConfig, TrainingConfig};
@@ -129,37 +127,3 @@ impl Config {
         (self.steps as f64 * self.training.updates_per_step) as u64
     }
 }
-
-/// What is wrong with the configuration, and where.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConfigError {
-    /// Where the mistake stands.
-    pub origin: Origin,
-    /// What is wrong.
-    pub message: String,
-    /// What would be right, where that is known.
-    pub hint: Option<String>,
-}
-
-impl ConfigError {
-    fn new(setting: &Setting, message: impl Into<String>) -> Self {
-        Self {
-            origin: setting.origin.clone(),
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.message)
-    }
-}
-
-impl std::error::Error for ConfigError {}

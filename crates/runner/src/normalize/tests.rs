@@ -194,13 +194,3 @@ fn what_was_learned_is_part_of_the_state() {
         .expect_err("nothing is normalised");
     assert!(error.to_string().contains("normalizers."), "{error}");
 }
-
-#[test]
-fn a_state_of_a_buffer_of_normalised_observations_is_refused() {
-    let mut envs = environments(BOTH);
-    let mut state = envs.state().expect("it can be saved");
-    state.put_f64("training.statistics.mean", &[0.0; 3]);
-    let error = envs.restore(&state).expect_err("another meaning");
-    let text = error.to_string();
-    assert!(text.contains("start the run again"), "{text}");
-}

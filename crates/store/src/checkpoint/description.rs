@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::exact;
 use super::statistics::{EndedEpisodes, InfoMeans};
 use crate::segments::ReplayReference;
 
@@ -142,28 +143,6 @@ pub struct CheckpointFile {
 pub struct VersionOnly {
     /// See [`FORMAT_VERSION`].
     pub format_version: u32,
-}
-
-/// Real numbers as texts that give the same bits when they are read: JSON readers, ours included,
-/// may round numbers.
-pub(super) mod exact {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands over a reference"
-    )]
-    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse()
-            .ok()
-            .filter(|value: &f64| value.is_finite())
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a finite number")))
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! links are not followed, and what does not have the recorded hash is not used.
 
 mod description;
+mod exact;
 mod read;
 mod statistics;
 #[cfg(test)]

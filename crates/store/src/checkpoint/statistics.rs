@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::description::exact;
+use super::exact;
 
 /// `episode_return` and `episode_length` are means over so many episodes, the last that ended.
 pub const EPISODES: usize = 20;

@@ -1,4 +1,12 @@
-//! The backend trait of the project.
+//! The backend trait of the project, and beside it the default bodies of its operations.
+
+pub(crate) mod activation;
+pub mod adam;
+pub mod chain;
+pub mod dense;
+pub mod noise;
+pub(crate) mod scoring;
+pub(crate) mod stack;
 
 use burn::{
     backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
@@ -7,12 +15,10 @@ use burn::{
 
 use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, Sampled, Stack,
-    StepCoefficients, activation,
-    adam::{self, AdamStep, Optimized},
-    chain,
-    dense::{self, DenseGradients, Wanted},
-    scoring,
+    StepCoefficients,
 };
+use adam::{AdamStep, Optimized};
+use dense::{DenseGradients, Wanted};
 
 /// A Burn backend with the operations that this project adds.
 ///
