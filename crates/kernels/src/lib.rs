@@ -39,11 +39,12 @@ pub mod plain;
 
 pub use backend::activation::Activation;
 pub use backend::chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
+pub use backend::dense::Layer;
 pub use backend::noise::{Noise, NoiseKey};
 pub use backend::scoring::{
     Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles,
 };
-pub use backend::stack::{Layer, Stack};
+pub use backend::stack::Stack;
 pub use backend::{RescoreBackend, adam, chain, dense, noise};
 #[cfg(feature = "flex")]
 pub use cpu::peak;

@@ -10,7 +10,17 @@ use burn::{
     tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
-use crate::{Activation, Layer, RescoreBackend};
+use crate::{Activation, RescoreBackend};
+
+/// The weights of a fully connected layer `y = x W + b`, of one network or of several members of an
+/// ensemble side by side.
+#[derive(Debug, Clone)]
+pub struct Layer<B: Backend> {
+    /// `W`, `[members, in, out]`.
+    pub weight: Tensor<B, 3>,
+    /// `b`, `[members, 1, out]`.
+    pub bias: Tensor<B, 3>,
+}
 
 /// The product of `[rows, inner]` and `[inner, columns]`, in `f32` throughout.
 pub fn matmul<B: RescoreBackend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {

@@ -2,17 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::{Activation, RescoreBackend, dense::dense};
-
-/// The weights of a fully connected layer `y = x W + b`, of one network or of several members of an
-/// ensemble side by side.
-#[derive(Debug, Clone)]
-pub struct Layer<B: Backend> {
-    /// `W`, `[members, in, out]`.
-    pub weight: Tensor<B, 3>,
-    /// `b`, `[members, 1, out]`.
-    pub bias: Tensor<B, 3>,
-}
+use crate::{Activation, Layer, RescoreBackend, dense::dense};
 
 /// Layers with an activation between them (none after the last).
 #[derive(Debug, Clone)]
