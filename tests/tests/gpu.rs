@@ -1,7 +1,7 @@
 //! The program on GPU backends: what it does with a device, and what it says without.
 #![cfg(any(feature = "cuda", feature = "wgpu"))]
 
-use rescore_tests::program::{command, read, rescore, stderr, stdout, tiny, trains};
+use rescore_tests::program::{read, rescore, stderr, stdout, tiny, trains};
 use rescore_tests::runs::assert_same;
 
 fn temporary() -> tempfile::TempDir {
