@@ -192,7 +192,8 @@ mod wgpu {
     #[cfg(target_os = "linux")]
     fn a_missing_driver_is_named() {
         let folder = temporary();
-        let mut command = command(folder.path(), &arguments(backend(), "run", &[]));
+        let mut command =
+            rescore_tests::program::command(folder.path(), &arguments(backend(), "run", &[]));
         for variable in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
             command.env(variable, folder.path().join("none.json"));
         }
