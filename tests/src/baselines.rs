@@ -78,6 +78,7 @@ fn updates<B: RescoreBackend>(
         dims: [fixture.size("O")?, fixture.size("A")?],
         seed: 0,
         updates: 1000,
+        pace: rescore_agents::Pace::default(),
         device,
     };
     let mut agent = Td3::<B>::new(&settings(fixture)?, &setup);

@@ -101,6 +101,7 @@ fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learn
         dims,
         seed: config.seed,
         updates: 1,
+        pace: rescore_agents::Pace::default(),
         device: &DEVICE,
     };
     let alone = alone.expect("a key that there is").build(&setup);

@@ -10,7 +10,7 @@ use crate::{Batch, Metrics, Stateful};
 /// What the actions that evaluation plays are computed from.
 #[derive(Debug, Clone, Copy)]
 pub enum Acting<'a, B: RescoreBackend> {
-    /// Of the particles of the policy's average the one that the trained critics value most.
+    /// Of the particles of the policy, or its average, the one that the trained critics value most.
     Diffusion(&'a DiffusionActor<B>, &'a CriticLearner<B>),
     /// The squashed mean.
     Gaussian(&'a GaussianActor<B>),
@@ -76,6 +76,11 @@ pub trait Agent<B: RescoreBackend>: Send {
             .filter_map(Stateful::parameter_sum)
             .reduce(|sum, part| sum + part)
             .expect("an agent has parameters")
+    }
+
+    /// Norms of all parts, see [`Stateful::norms`].
+    fn norms(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        self.parts().into_iter().flat_map(Stateful::norms).collect()
     }
 
     /// Everything that is learned or counted, by name: networks, targets, optimiser moments,

@@ -26,4 +26,16 @@ impl<B: Backend> Batch<B> {
     pub fn size(&self) -> usize {
         self.rewards.dims()[0]
     }
+
+    /// The first `count` observations, or all where there are fewer.
+    pub fn first_observations(&self, count: usize) -> Tensor<B, 2> {
+        self.observations
+            .clone()
+            .narrow(0, 0, count.min(self.size()))
+    }
+
+    /// The first `count` actions, or all where there are fewer.
+    pub fn first_actions(&self, count: usize) -> Tensor<B, 2> {
+        self.actions.clone().narrow(0, 0, count.min(self.size()))
+    }
 }

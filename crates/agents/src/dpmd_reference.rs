@@ -2,8 +2,8 @@
 //!
 //! Every update draws next actions from the current policy, moves the critics towards the TD target,
 //! and regresses the policy on those same actions, each weighted by `exp(Q / lambda)`: the result of
-//! policy mirror descent, reached by a reweighted denoising loss. `dpmd-reference` has the settings
-//! of the reference implementation with its quirks, `dpmd` settings that learn more.
+//! policy mirror descent, reached by a reweighted denoising loss. Settings and quirks are those of the
+//! reference implementation.
 
 use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics};
 
@@ -41,16 +41,6 @@ impl Default for DpmdSettings {
     }
 }
 
-impl DpmdSettings {
-    /// The settings of `dpmd`; see [`DiffusionSettings::fast`].
-    pub fn fast() -> Self {
-        Self {
-            base: DiffusionSettings::fast(),
-            ..Self::default()
-        }
-    }
-}
-
 impl Settings for DpmdSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
         let steps = matches!(self.critic_steps, 1 | 2);
@@ -61,7 +51,7 @@ impl Settings for DpmdSettings {
     }
 
     fn outline(&self) -> Outline {
-        self.base.outline(self.base.actor.particles)
+        self.base.outline(self.base.particles)
     }
 
     fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>> {
@@ -77,6 +67,7 @@ pub struct Dpmd<B: RescoreBackend> {
     pub actor: DiffusionActor<B>,
     pub exploration: Exploration<B>,
     pub q_statistics: QStatistics<B>,
+    target: MovingAverage,
     settings: DpmdSettings,
     streams: Streams,
     updates: u64,
@@ -88,9 +79,11 @@ impl<B: RescoreBackend> Dpmd<B> {
         let base = &settings.base;
         Self {
             critics: CriticLearner::new(&base.critic, [base.gamma, base.reward_scale], setup),
-            actor: DiffusionActor::new(&base.actor, setup),
+            actor: DiffusionActor::new(&base.actor, [base.particles; 2], base.policy_delay, setup)
+                .averaged(),
             exploration: Exploration::new(&base.exploration, &base.temperature, setup),
             q_statistics: QStatistics::new(setup.device),
+            target: base.target.average(base.gamma, setup.pace),
             settings: settings.clone(),
             streams: Streams::new(setup.seed),
             updates: 0,
@@ -108,7 +101,12 @@ impl<B: RescoreBackend> Dpmd<B> {
         // Next actions, of targets and policy loss: the particle with the largest Q, noisy.
         let states = batch.next_observations.clone();
         let chain = draws.chain("next/chain", &actor.sampler);
-        let particles = actor.particles(&actor.policy, states.clone(), &chain);
+        let particles = actor.sample(
+            &actor.policy,
+            states.clone(),
+            settings.base.particles,
+            &chain,
+        );
         let noise = (draws, "next/exploration");
         let actions = (self.exploration).choose(critics, states.clone(), particles, noise);
         metrics.record("next_actions", actions.clone());
@@ -122,7 +120,7 @@ impl<B: RescoreBackend> Dpmd<B> {
         // Policy: denoising loss on those actions, weighted by exp(Q / lambda).
         let q = critics.values(states.clone(), actions.clone());
         metrics.push_mean("q_min_mean", q.clone());
-        if updates.is_multiple_of(settings.base.actor.policy_delay) {
+        if updates.is_multiple_of(settings.base.policy_delay) {
             let (how, limit) = (settings.q_normalization, settings.q_clip);
             let (statistics, lambda) = (&self.q_statistics, temperature.clone());
             let weights = rsm::mirror_descent_weights(q.clone(), how, statistics, limit, lambda);
@@ -148,9 +146,9 @@ impl<B: RescoreBackend> Dpmd<B> {
         if updates.is_multiple_of(settings.base.temperature_every) {
             self.exploration.step_temperature();
         }
-        if updates.is_multiple_of(settings.base.target.every) {
-            critics.track(settings.base.target.tau);
-            actor.track(settings.base.target.tau);
+        if updates.is_multiple_of(self.target.every) {
+            critics.track(self.target.tau);
+            actor.track(self.target.tau);
         }
         self.q_statistics = self.q_statistics.updated(q, settings.q_statistics_rate);
         self.updates += 1;
@@ -169,8 +167,8 @@ impl<B: RescoreBackend> Agent<B> for Dpmd<B> {
     }
 
     fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
-        let particles = (self.actor).particles_to_evaluate(observations.clone(), self.streams);
-        self.critics.best(observations, particles)
+        self.actor
+            .evaluate(&self.critics, observations, self.streams)
     }
 
     fn update(&mut self, batch: &Batch<B>) -> Metrics<B> {

@@ -1,7 +1,8 @@
 //! The algorithms, one file each: settings, state, acting, update.
 //!
-//! * [`dpmd_reference`]: diffusion policy mirror descent.
-//! * [`sdac_reference`]: soft diffusion actor-critic.
+//! * [`dpmd`]: diffusion policy mirror descent on modern critics.
+//! * [`sdac`]: soft diffusion actor-critic on modern critics.
+//! * [`dpmd_reference`], [`sdac_reference`]: both as published.
 //! * [`sac`]: soft actor-critic, the Gaussian baseline.
 //! * [`td3`]: twin delayed deterministic policy gradient, the deterministic baseline.
 //!
@@ -11,11 +12,11 @@
 //!
 //! ```
 //! use burn::{backend::{Flex, flex::FlexDevice}, tensor::Tensor};
-//! use rescore_agents::{Algorithm, Batch, Setup};
+//! use rescore_agents::{Algorithm, Batch, Pace, Setup};
 //!
 //! let settings = Algorithm::find("dpmd").ok_or("no such algorithm")?.defaults();
 //! // For observations of 3 numbers and actions of 1.
-//! let setup = Setup { dims: [3, 1], seed: 0, updates: 1000, device: &FlexDevice };
+//! let setup = Setup { dims: [3, 1], seed: 0, updates: 1000, pace: Pace::default(), device: &FlexDevice };
 //! let mut agent = settings.build::<Flex>(&setup).ok_or("not for this backend")?;
 //! let batch = Batch {
 //!     observations: Tensor::zeros([8, 3], &FlexDevice),
@@ -34,6 +35,8 @@
 mod agent;
 mod algorithm;
 mod batch;
+mod diagnostics;
+pub mod dpmd;
 pub mod dpmd_reference;
 pub mod learners;
 mod metrics;
@@ -41,6 +44,7 @@ pub mod prelude;
 mod range;
 mod registry;
 pub mod sac;
+pub mod sdac;
 pub mod sdac_reference;
 pub mod settings;
 mod setup;
@@ -53,7 +57,7 @@ pub use agent::{Acting, Agent};
 pub use algorithm::Settings;
 pub use batch::Batch;
 pub use metrics::Metrics;
-pub use range::{RangeCheck, RangeError};
+pub use range::{Pace, RangeCheck, RangeError};
 pub use registry::{AgentSettings, Algorithm, Registered};
 pub use rescore_nn::{Array, StateDict, StateError};
 pub use setup::Setup;

@@ -1,5 +1,8 @@
 //! What an update reports.
 
+use std::fmt;
+use std::sync::Arc;
+
 use burn::tensor::{ElementConversion as _, Tensor, backend::Backend};
 
 /// Named results of one update, still on the device.
@@ -10,6 +13,20 @@ use burn::tensor::{ElementConversion as _, Tensor, backend::Backend};
 #[derive(Debug, Clone)]
 pub struct Metrics<B: Backend> {
     entries: Vec<Entry<B>>,
+    details: Vec<Detail<B>>,
+}
+
+/// A number that is computed when the log is written, of arrays that it holds.
+#[derive(Clone)]
+struct Detail<B: Backend> {
+    name: String,
+    compute: Arc<dyn Fn() -> Tensor<B, 1> + Send + Sync>,
+}
+
+impl<B: Backend> fmt::Debug for Detail<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +81,7 @@ impl<B: Backend> Default for Metrics<B> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
+            details: Vec::new(),
         }
     }
 }
@@ -88,6 +106,19 @@ impl<B: Backend> Metrics<B> {
     /// Adds each of `values` `[members]` under `name` with its number, from 1, in the place of `{}`.
     pub fn push_members(&mut self, name: &str, values: Tensor<B, 1>) {
         self.add(name, values, Read::Members);
+    }
+
+    /// Adds the diagnosis `name`, `[1]`, which is computed where the log is written and in no other
+    /// update.
+    pub fn push_detail(
+        &mut self,
+        name: &str,
+        compute: impl Fn() -> Tensor<B, 1> + Send + Sync + 'static,
+    ) {
+        self.details.push(Detail {
+            name: name.to_owned(),
+            compute: Arc::new(compute),
+        });
     }
 
     /// Adds an array that is not logged, for whoever examines an update.
@@ -117,15 +148,35 @@ impl<B: Backend> Metrics<B> {
                 None => self.entries.push(entry),
             }
         }
+        for detail in newer.details {
+            match self.details.iter_mut().find(|old| old.name == detail.name) {
+                Some(old) => *old = detail,
+                None => self.details.push(detail),
+            }
+        }
     }
 
-    /// Reads all logged values back from the device, in the order in which they were added.
+    /// Reads the values that every update is watched by back from the device, in the order in which
+    /// they were added.
     pub fn read(&self) -> Vec<(String, f32)> {
-        // All are computed before the first is waited for.
-        let numbers: Vec<_> = self.entries.iter().flat_map(Entry::numbers).collect();
-        numbers
-            .into_iter()
-            .map(|(name, value)| (name, value.into_scalar().elem()))
-            .collect()
+        read(self.entries.iter().flat_map(Entry::numbers).collect())
     }
+
+    /// Computes and reads the diagnoses.
+    pub fn read_details(&self) -> Vec<(String, f32)> {
+        let details = self.details.iter();
+        read(
+            details
+                .map(|detail| (detail.name.clone(), (detail.compute)()))
+                .collect(),
+        )
+    }
+}
+
+/// All are computed before the first is waited for.
+fn read<B: Backend>(numbers: Vec<(String, Tensor<B, 1>)>) -> Vec<(String, f32)> {
+    numbers
+        .into_iter()
+        .map(|(name, value)| (name, value.into_scalar().elem()))
+        .collect()
 }

@@ -8,11 +8,13 @@ pub use serde::{Deserialize, Serialize};
 pub use crate::{
     Agent, Batch, Draws, Metrics, Outline, PolicyKind, RangeCheck, Settings, Setup, Sizes, Streams,
     learners::{
-        CriticLearner, DeterministicActor, DiffusionActor, Exploration, GaussianActor, Temperature,
+        CriticLearner, DeterministicActor, DiffusionActor, Exploration, GaussianActor, OldPolicy,
+        Temperature, WeightTemperature,
     },
     parts,
     settings::{
         ActivationKind, ActorSettings, CriticSettings, DiffusionSettings, InitializerKind,
-        NetworkSettings, TargetSettings, TemperatureSettings,
+        MovingAverage, NetworkSettings, OldPolicySettings, RecipeSettings, RegressionSettings,
+        TargetSettings, TemperatureSettings,
     },
 };

@@ -14,14 +14,47 @@ pub struct RangeError {
     pub expected: String,
 }
 
+/// What the training loop does around an agent, as far as settings depend on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Updates an environment step.
+    pub updates_per_step: f64,
+    /// Transitions an update.
+    pub batch_size: usize,
+}
+
+impl Default for Pace {
+    /// One update of 256 transitions a step.
+    fn default() -> Self {
+        Self {
+            updates_per_step: 1.0,
+            batch_size: 256,
+        }
+    }
+}
+
 /// Checks ranges one after the other; the first violation is kept.
 #[derive(Debug, Default)]
 pub struct RangeCheck {
     path: String,
+    pace: Pace,
     error: Option<RangeError>,
 }
 
 impl RangeCheck {
+    /// For a training loop of this pace.
+    pub fn at(pace: Pace) -> Self {
+        Self {
+            pace,
+            ..Self::default()
+        }
+    }
+
+    /// What the training loop does.
+    pub const fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// Checks the keys of the table `name`.
     #[must_use]
     pub fn table(mut self, name: &str, check: impl FnOnce(Self) -> Self) -> Self {

@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::{
-    Agent, Outline, RangeCheck, RangeError, Settings, Setup, dpmd_reference::DpmdSettings,
-    sac::SacSettings, sdac_reference::SdacSettings, td3::Td3Settings,
+    Agent, Outline, Pace, RangeCheck, RangeError, Settings, Setup, dpmd::DpmdSettings,
+    dpmd_reference, sac::SacSettings, sdac::SdacSettings, sdac_reference, td3::Td3Settings,
 };
 
 /// [`Settings`] of any algorithm.
@@ -105,16 +105,21 @@ macro_rules! algorithms {
 }
 
 algorithms! {
-    "dpmd", "Diffusion policy mirror descent, with settings that learn from few updates",
-        DpmdSettings, ["fast": DpmdSettings::fast];
-    "sdac", "Soft diffusion actor-critic, with settings that learn from few updates",
-        SdacSettings, ["fast": SdacSettings::fast];
-    "dpmd-reference", "Diffusion policy mirror descent as published",
-        DpmdSettings, ["reference": DpmdSettings::default];
-    "sdac-reference", "Soft diffusion actor-critic as published",
-        SdacSettings, ["reference": SdacSettings::default];
+    "dpmd", "Diffusion policy mirror descent on modern critics",
+        DpmdSettings, ["small": DpmdSettings::default, "full": DpmdSettings::full];
+    "sdac", "Soft diffusion actor-critic on modern critics",
+        SdacSettings, ["small": SdacSettings::default, "full": SdacSettings::full];
     "sac", "Soft actor-critic, the Gaussian baseline",
-        SacSettings, ["textbook": SacSettings::default, "reference": SacSettings::reference];
+        SacSettings, [
+            "small": SacSettings::small,
+            "full": SacSettings::full,
+            "textbook": SacSettings::default,
+            "reference": SacSettings::reference,
+        ];
+    "dpmd-reference", "Diffusion policy mirror descent as published",
+        dpmd_reference::DpmdSettings, ["reference": dpmd_reference::DpmdSettings::default];
+    "sdac-reference", "Soft diffusion actor-critic as published",
+        sdac_reference::SdacSettings, ["reference": sdac_reference::SdacSettings::default];
     "td3", "Twin delayed deterministic policy gradient, the deterministic baseline",
         Td3Settings, ["default": Td3Settings::default];
 }
@@ -259,12 +264,12 @@ impl AgentSettings {
         self.settings.outline()
     }
 
-    /// Checks that every value is in its range.
+    /// Checks that every value is in its range, for a training loop of this pace.
     ///
     /// # Errors
     /// The first key that is not.
-    pub fn validate(&self) -> Result<(), RangeError> {
-        self.settings.check(RangeCheck::default()).finish()
+    pub fn validate(&self, pace: Pace) -> Result<(), RangeError> {
+        self.settings.check(RangeCheck::at(pace)).finish()
     }
 
     /// A fresh agent; none where a registered algorithm was not registered for this backend. The

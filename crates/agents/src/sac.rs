@@ -1,13 +1,15 @@
 //! SAC: soft actor-critic (Haarnoja et al. 2018), the Gaussian baseline.
 //!
-//! Two presets: `textbook`, with the log-probability of the squashed action, and `reference`, the
+//! Its presets `small` and `full` have the critics, normalisers and time constants of those of DPMD,
+//! so that the two differ in the actor alone; `textbook` is SAC as published; `reference` is the
 //! variant that the reference implementation of DPMD compares itself to (no tanh Jacobian, initial
 //! temperature e, scaled rewards).
 
 use burn::backend::Autodiff;
 use rescore_kernels::Precision;
 use rescore_nn::freeze;
-use rescore_objectives::{entropy, gaussian::SquashedSample};
+use rescore_objectives::entropy;
+use rescore_objectives::gaussian::{LogStd, SquashedSample};
 
 use crate::prelude::*;
 
@@ -21,8 +23,12 @@ pub struct SacSettings {
     pub reward_scale: f64,
     /// Whether log-probabilities contain the Jacobian of tanh. Set by the preset.
     pub tanh_correction: bool,
-    /// Upper bound of the log standard deviation, in [-20, 20]. Set by the preset.
+    /// Lower bound of the log standard deviation, in [-20, 20]. Set by the preset.
+    pub log_std_min: f64,
+    /// Upper bound of the log standard deviation, above the lower one. Set by the preset.
     pub log_std_max: f64,
+    /// Whether it approaches its bounds by a tanh instead of being clipped. Set by the preset.
+    pub squash_log_std: bool,
     /// The critics.
     pub critic: CriticSettings,
     /// The Gaussian policy.
@@ -47,7 +53,9 @@ impl SacSettings {
             gamma: 0.99,
             reward_scale: 1.0,
             tanh_correction: true,
+            log_std_min: -20.0,
             log_std_max: 2.0,
+            squash_log_std: false,
             critic: CriticSettings {
                 network: network.clone(),
                 ..CriticSettings::default()
@@ -58,6 +66,41 @@ impl SacSettings {
             },
             target: TargetSettings::default(),
             temperature: TemperatureSettings::default(),
+        }
+    }
+
+    /// For a quarter of an update an environment step, on a processor.
+    pub fn small() -> Self {
+        Self {
+            log_std_min: -10.0,
+            squash_log_std: true,
+            critic: CriticSettings::small(),
+            actor: ActorSettings::small(),
+            target: TargetSettings::TimeConstant {
+                environment_steps: 8000.0,
+            },
+            temperature: TemperatureSettings {
+                initial: 0.01,
+                learning_rate: 1e-3,
+                target_entropy_scale: 0.5,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// For one update an environment step, on a GPU.
+    pub fn full() -> Self {
+        Self {
+            critic: CriticSettings::full(),
+            actor: ActorSettings::full(),
+            target: TargetSettings::TimeConstant {
+                environment_steps: 10_000.0,
+            },
+            temperature: TemperatureSettings {
+                learning_rate: 3e-4,
+                ..Self::small().temperature
+            },
+            ..Self::small()
         }
     }
 
@@ -78,15 +121,17 @@ impl SacSettings {
 
 impl Settings for SacSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
-        let bound = self.log_std_max;
-        let in_range = (-20.0..=20.0).contains(&bound);
+        let [low, high] = [self.log_std_min, self.log_std_max];
+        let in_range = |bound: f64| (-20.0..=20.0).contains(&bound);
         check
             .fraction("gamma", self.gamma)
             .positive("reward_scale", self.reward_scale)
-            .require("log_std_max", bound, in_range, "in [-20, 20]")
+            .require("log_std_min", low, in_range(low), "in [-20, 20]")
+            .require("log_std_max", high, in_range(high), "in [-20, 20]")
+            .require("log_std_max", high, low < high, "above log_std_min")
             .table("critic", |check| self.critic.check(check))
             .table("actor", |check| self.actor.check(check))
-            .table("target", |check| self.target.check(check))
+            .table("target", |check| self.target.check(self.gamma, check))
             .table("temperature", |check| self.temperature.check(check))
     }
 
@@ -116,6 +161,7 @@ pub struct Sac<B: RescoreBackend> {
     pub critics: CriticLearner<B>,
     pub actor: GaussianActor<B>,
     pub temperature: Temperature<B>,
+    pub target: MovingAverage,
     settings: SacSettings,
     streams: Streams,
     updates: u64,
@@ -124,12 +170,18 @@ pub struct Sac<B: RescoreBackend> {
 impl<B: RescoreBackend> Sac<B> {
     /// A fresh agent.
     pub fn new(settings: &SacSettings, setup: &Setup<'_, B>) -> Self {
-        let (log_std_max, correction) = (settings.log_std_max, settings.tanh_correction);
+        let bounds = [settings.log_std_min, settings.log_std_max];
+        let log_std = match settings.squash_log_std {
+            true => LogStd::Squashed(bounds),
+            false => LogStd::Clipped(bounds),
+        };
+        let correction = settings.tanh_correction;
         let td = [settings.gamma, settings.reward_scale];
         Self {
             critics: CriticLearner::new(&settings.critic, td, setup),
-            actor: GaussianActor::new(&settings.actor, log_std_max, correction, setup),
+            actor: GaussianActor::new(&settings.actor, log_std, correction, setup),
             temperature: Temperature::new(&settings.temperature, setup.device),
+            target: settings.target.average(settings.gamma, setup.pace),
             settings: settings.clone(),
             streams: Streams::new(setup.seed),
             updates: 0,
@@ -152,12 +204,8 @@ impl<B: RescoreBackend> Sac<B> {
             draws.normals("next", shape),
         );
         let penalty = temperature.clone() * next.log_probabilities.clone();
-        let target = critics.soft_targets(batch, next.actions.clone(), Some(penalty));
-        metrics.record("next_actions", next.actions.clone());
         metrics.record("next_log_probabilities", next.log_probabilities);
-        let values = critics.target_values(&target);
-        metrics.push_members("q{}_loss", critics.learn(batch, next.actions, &target));
-        metrics.push_mean("target_mean", values);
+        critics.update(batch, next.actions, Some(penalty), &mut metrics);
 
         // Policy: alpha log pi - min Q with the critics that have just stepped.
         let noise = Tensor::from_inner(draws.normals("present", shape));
@@ -177,9 +225,7 @@ impl<B: RescoreBackend> Sac<B> {
         self.temperature.step(&gradient);
         metrics.record("temperature_gradient", gradient);
 
-        if self.updates.is_multiple_of(self.settings.target.every) {
-            critics.track(self.settings.target.tau);
-        }
+        critics.follow(self.target, self.updates);
         self.updates += 1;
         metrics
     }

@@ -33,16 +33,6 @@ impl Default for SdacSettings {
     }
 }
 
-impl SdacSettings {
-    /// The settings of `sdac`; see [`DiffusionSettings::fast`].
-    pub fn fast() -> Self {
-        Self {
-            base: DiffusionSettings::fast(),
-            ..Self::default()
-        }
-    }
-}
-
 impl Settings for SdacSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
         (self.base.check(check))
@@ -51,7 +41,7 @@ impl Settings for SdacSettings {
     }
 
     fn outline(&self) -> Outline {
-        (self.base).outline(self.base.actor.particles.max(self.reverse_samples))
+        (self.base).outline(self.base.particles.max(self.reverse_samples))
     }
 
     fn build<B: RescoreBackend>(&self, setup: &Setup<'_, B>) -> Box<dyn Agent<B>> {
@@ -66,6 +56,7 @@ pub struct Sdac<B: RescoreBackend> {
     pub critics: CriticLearner<B>,
     pub actor: DiffusionActor<B>,
     pub exploration: Exploration<B>,
+    target: MovingAverage,
     settings: SdacSettings,
     streams: Streams,
     updates: u64,
@@ -77,8 +68,10 @@ impl<B: RescoreBackend> Sdac<B> {
         let base = &settings.base;
         Self {
             critics: CriticLearner::new(&base.critic, [base.gamma, base.reward_scale], setup),
-            actor: DiffusionActor::new(&base.actor, setup),
+            actor: DiffusionActor::new(&base.actor, [base.particles; 2], base.policy_delay, setup)
+                .averaged(),
             exploration: Exploration::new(&base.exploration, &base.temperature, setup),
+            target: base.target.average(base.gamma, setup.pace),
             settings: settings.clone(),
             streams: Streams::new(setup.seed),
             updates: 0,
@@ -88,8 +81,10 @@ impl<B: RescoreBackend> Sdac<B> {
     /// Of the particles of the current policy the one with the largest Q, noisy, `[batch, action_dim]`.
     fn sample(&self, observations: Tensor<B, 2>, draws: &Draws<B>, name: &str) -> Tensor<B, 2> {
         let chain = draws.chain(&format!("{name}/chain"), &self.actor.sampler);
-        let policy = &self.actor.policy;
-        let particles = self.actor.particles(policy, observations.clone(), &chain);
+        let (policy, count) = (&self.actor.policy, self.settings.base.particles);
+        let particles = self
+            .actor
+            .sample(policy, observations.clone(), count, &chain);
         let noise = (draws, &*format!("{name}/exploration"));
         (self.exploration).choose(&self.critics, observations, particles, noise)
     }
@@ -110,7 +105,7 @@ impl<B: RescoreBackend> Sdac<B> {
 
         // Policy: reweighted score matching, with the critics from before their step.
         let temperature = self.exploration.temperature.value();
-        if updates.is_multiple_of(settings.base.actor.policy_delay) {
+        if updates.is_multiple_of(settings.base.policy_delay) {
             let states = batch.observations.clone();
 
             // A noisy action x_t, clean actions that it may have come from, and how good they are.
@@ -149,9 +144,9 @@ impl<B: RescoreBackend> Sdac<B> {
         if updates.is_multiple_of(settings.base.temperature_every) {
             self.exploration.step_temperature();
         }
-        if updates.is_multiple_of(settings.base.target.every) {
-            self.critics.track(settings.base.target.tau);
-            self.actor.track(settings.base.target.tau);
+        if updates.is_multiple_of(self.target.every) {
+            self.critics.track(self.target.tau);
+            self.actor.track(self.target.tau);
         }
         self.updates += 1;
         metrics
@@ -169,8 +164,8 @@ impl<B: RescoreBackend> Agent<B> for Sdac<B> {
     }
 
     fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
-        let particles = (self.actor).particles_to_evaluate(observations.clone(), self.streams);
-        self.critics.best(observations, particles)
+        self.actor
+            .evaluate(&self.critics, observations, self.streams)
     }
 
     fn update(&mut self, batch: &Batch<B>) -> Metrics<B> {

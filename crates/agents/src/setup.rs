@@ -2,6 +2,8 @@
 
 use burn::tensor::backend::Backend;
 
+use crate::Pace;
+
 /// What an agent is built for.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a, B: Backend> {
@@ -11,6 +13,8 @@ pub struct Setup<'a, B: Backend> {
     pub seed: u64,
     /// Updates of the whole run, of which schedules are fractions.
     pub updates: u64,
+    /// What the training loop does, from which time constants in environment steps are derived.
+    pub pace: Pace,
     /// Where the tensors live.
     pub device: &'a B::Device,
 }

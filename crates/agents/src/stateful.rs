@@ -20,6 +20,12 @@ pub trait Stateful<B: RescoreBackend> {
     fn parameter_sum(&self) -> Option<Tensor<B, 1>> {
         None
     }
+
+    /// Euclidean norms of trained parameters and of the gradient of the last step, by the names they
+    /// are logged under, `[1]` each.
+    fn norms(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        Vec::new()
+    }
 }
 
 /// The number of updates done.

@@ -118,6 +118,24 @@ impl<B: RescoreBackend> Draws<B> {
         }
     }
 
+    /// Uniform numbers in (0, 1), `[rows, columns]`: odd multiples of 2^-24, which 32 bits hold
+    /// exactly and which are never 0 or 1.
+    ///
+    /// # Panics
+    /// As [`Draws::normals`].
+    pub fn uniforms(&self, name: &str, shape: [usize; 2]) -> Tensor<B, 2> {
+        match self.find(name) {
+            Ok(noise) => {
+                let odd = noise
+                    .integers(shape[0] * shape[1], 1 << 23, &self.device)
+                    .float();
+                let odd = odd.mul_scalar(2.0).add_scalar(1.0);
+                odd.div_scalar(f64::from(1 << 24)).reshape(shape)
+            }
+            Err(_) => self.normals(name, shape),
+        }
+    }
+
     /// Integers in `0..below`, `[count]`.
     ///
     /// # Panics

@@ -60,6 +60,7 @@ fn build(settings: &AgentSettings, seed: u64) -> Boxed {
         dims: [OBSERVATION_DIM, ACTION_DIM],
         seed,
         updates: 100,
+        pace: rescore_agents::Pace::default(),
         device: &DEVICE,
     };
     settings.build(&setup).expect("a built-in algorithm")

@@ -34,6 +34,7 @@ fn agent(settings: &DpmdSettings) -> Dpmd<Flex> {
         dims: DIMS,
         seed: 1,
         updates: 100,
+        pace: rescore_agents::Pace::default(),
         device: &DEVICE,
     };
     Dpmd::new(settings, &setup)

@@ -17,9 +17,9 @@
 //! let policy = Denoiser::<Flex>::init(&shape, initializer, key, &FlexDevice);
 //! // Four candidate actions for one observation, each denoised in twenty steps.
 //! let schedule = NoiseSchedule::new(ScheduleKind::Cosine, 20, 1.0);
-//! let sampler = Sampler::new(&schedule, 4, 1.0, Precision::F32);
+//! let sampler = Sampler::new(&schedule, 1.0, Precision::F32);
 //! let noise = sampler.noise(NoiseKey::new(0, "act"), 0);
-//! let actions = sampler.all(&policy, Tensor::zeros([1, 3], &FlexDevice), &noise);
+//! let actions = sampler.sample(&policy, Tensor::zeros([1, 3], &FlexDevice), 4, &noise);
 //! assert_eq!(actions.dims(), [1, 4, 2]);
 //! ```
 

@@ -7,27 +7,20 @@ use rescore_kernels::{
 
 use crate::{Denoiser, NoiseSchedule};
 
-/// How a policy is sampled: schedule, number of particles, start of the chain.
+/// How a policy is sampled: schedule, start of the chain, precision.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     steps: Vec<StepCoefficients>,
-    particles: usize,
     start_scale: f32,
     precision: Precision,
 }
 
 impl Sampler {
-    /// `particles` candidate actions an observation; the chain starts from normals with standard
-    /// deviation `start_scale` and is computed in `precision`.
-    pub fn new(
-        schedule: &NoiseSchedule,
-        particles: usize,
-        start_scale: f32,
-        precision: Precision,
-    ) -> Self {
+    /// The chain starts from normals with standard deviation `start_scale` and is computed in
+    /// `precision`.
+    pub fn new(schedule: &NoiseSchedule, start_scale: f32, precision: Precision) -> Self {
         Self {
             steps: schedule.chain_coefficients(),
-            particles,
             start_scale,
             precision,
         }
@@ -36,11 +29,6 @@ impl Sampler {
     /// Standard deviation of the start of the chain.
     pub fn start_scale(&self) -> f32 {
         self.start_scale
-    }
-
-    /// Candidate actions an observation.
-    pub fn particles(&self) -> usize {
-        self.particles
     }
 
     /// The chain's noise at `counter` of the stream `key`.
@@ -68,31 +56,33 @@ impl Sampler {
         }
     }
 
-    /// All particles, `[states, particles, action_dim]`.
-    pub fn all<B: RescoreBackend>(
+    /// `particles` candidate actions an observation, `[states, particles, action_dim]`.
+    pub fn sample<B: RescoreBackend>(
         &self,
         policy: &Denoiser<B>,
         observations: Tensor<B, 2>,
+        particles: usize,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
         match policy.chain_network(self.steps.len(), self.precision) {
             Some(network) => {
-                B::denoise_chain(&network, observations, self.particles, &self.steps, noise)
+                B::denoise_chain(&network, observations, particles, &self.steps, noise)
             }
-            None => self.plain(policy, observations, noise),
+            None => self.plain(policy, observations, particles, noise),
         }
     }
 
-    /// [`Sampler::all`] by the forward pass of a network that the fused chain cannot run.
+    /// [`Sampler::sample`] by the forward pass of a network that the fused chain cannot run.
     fn plain<B: RescoreBackend>(
         &self,
         policy: &Denoiser<B>,
         observations: Tensor<B, 2>,
+        particles: usize,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
         let device = observations.device();
         let [states, dim] = observations.dims();
-        let (particles, num_steps) = (self.particles, self.steps.len());
+        let num_steps = self.steps.len();
         let rows = states * particles;
         let observations = observations
             .unsqueeze_dim::<3>(1)

@@ -49,4 +49,4 @@ pub use network::{Network, Shape};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use residual::{Block, Residual};
 pub use state::{Array, StateDict, StateError};
-pub use tree::{Leaf, Role, Trained, Tree, leaves, parameter_sum, polyak, project_columns};
+pub use tree::{Leaf, Role, Trained, Tree, leaves, norm, parameter_sum, polyak, project_columns};

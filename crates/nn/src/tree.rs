@@ -131,6 +131,20 @@ pub fn parameter_sum<B: Backend, N: Tree<B>>(tree: &N) -> Tensor<B, 1> {
         .expect("a network has leaves")
 }
 
+/// Euclidean norm of all trained leaves of `tree`, `[1]`.
+///
+/// # Panics
+/// For a tree without trained leaves.
+pub fn norm<B: Backend, N: Tree<B>>(tree: &N) -> Tensor<B, 1> {
+    leaves(tree)
+        .into_iter()
+        .filter(|(_, role, _)| role.is_trained())
+        .map(|(_, _, tensor)| (tensor.clone() * tensor).sum())
+        .reduce(|sum, leaf| sum + leaf)
+        .expect("a network has trained leaves")
+        .sqrt()
+}
+
 /// Divides every column of every weight (the weights of one output unit) by its Euclidean norm, as
 /// networks with a norm before each activation allow: their output does not depend on the scale of
 /// the weights (Palenicek et al. 2025, XQC). Biases, scales and statistics stay.

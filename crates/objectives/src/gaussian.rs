@@ -11,13 +11,30 @@ pub struct SquashedSample<B: Backend> {
     pub log_probabilities: Tensor<B, 1>,
 }
 
+/// Bounds of the log standard deviation, and how a network's output is brought between them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LogStd {
+    /// Clipped: no derivative beyond a bound.
+    Clipped([f64; 2]),
+    /// `low + (high - low) (tanh(x) + 1) / 2`, which has one everywhere.
+    Squashed([f64; 2]),
+}
+
 /// Mean and log standard deviation, `[batch, action_dim]` each, from a network's output `[batch, 2
-/// action_dim]`; the log standard deviation is clipped to `[-20, log_std_max]`.
-pub fn split_mean_log_std<B: Backend>(output: Tensor<B, 2>, log_std_max: f64) -> [Tensor<B, 2>; 2] {
+/// action_dim]`.
+pub fn split_mean_log_std<B: Backend>(output: Tensor<B, 2>, log_std: LogStd) -> [Tensor<B, 2>; 2] {
     let [_, twice] = output.dims();
     let dim = twice / 2;
     let mean = output.clone().narrow(1, 0, dim);
-    let log_std = output.narrow(1, dim, dim).clamp(-20.0, log_std_max);
+    let output = output.narrow(1, dim, dim);
+    let log_std = match log_std {
+        LogStd::Clipped([low, high]) => output.clamp(low, high),
+        LogStd::Squashed([low, high]) => output
+            .tanh()
+            .add_scalar(1.0)
+            .mul_scalar(0.5 * (high - low))
+            .add_scalar(low),
+    };
     [mean, log_std]
 }
 

@@ -2,7 +2,9 @@
 //! their own (noise is an argument), no hidden state.
 //!
 //! * [`rsm`]: reweighted score matching (Ma et al. 2025), DPMD's and SDAC's.
-//! * [`particles`]: weights of particles, and their temperature.
+//! * [`ascent`]: particles that climb the critics.
+//! * [`particles`]: weights of particles, and the step of their temperature.
+//! * [`temperature`]: the temperature at which they have a given divergence.
 //! * [`reverse`]: samples of the reverse kernel within the action bounds.
 //! * [`td`]: temporal-difference targets and critic losses.
 //! * [`entropy`]: what the temperature is driven by.
@@ -27,9 +29,11 @@
 //! # Ok::<(), burn::tensor::DataError>(())
 //! ```
 
+pub mod ascent;
 pub mod entropy;
 pub mod gaussian;
 pub mod particles;
 pub mod reverse;
 pub mod rsm;
 pub mod td;
+pub mod temperature;

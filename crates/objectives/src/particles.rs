@@ -6,9 +6,37 @@ use burn::tensor::{
     activation::{log_softmax, relu},
     backend::Backend,
 };
+use serde::{Deserialize, Serialize};
 
 /// Temperatures do not fall below it.
 pub const TEMPERATURE_FLOOR: f64 = 1e-4;
+
+/// How the scores of a state's particles become weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightRule {
+    /// See [`ParticleWeights::softmax`].
+    Softmax,
+    /// See [`ParticleWeights::linear`].
+    Linear,
+    /// See [`ParticleWeights::advantage`].
+    Advantage,
+}
+
+impl WeightRule {
+    /// Weights of `scores` `[states, particles]` at `temperature` `[1]`.
+    pub fn weights<B: Backend>(
+        self,
+        scores: Tensor<B, 2>,
+        temperature: Tensor<B, 1>,
+    ) -> ParticleWeights<B> {
+        match self {
+            Self::Softmax => ParticleWeights::softmax(scores, temperature),
+            Self::Linear => ParticleWeights::linear(scores, temperature).0,
+            Self::Advantage => ParticleWeights::advantage(scores),
+        }
+    }
+}
 
 /// Weights of the particles of each state.
 #[derive(Debug, Clone)]

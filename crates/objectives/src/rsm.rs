@@ -227,6 +227,42 @@ impl<B: Backend> ReverseRows<B> {
     }
 }
 
+/// What the loss of a policy that predicts a mean noise is taken over; all of it is constant.
+#[derive(Debug, Clone)]
+pub struct NoiseRows<B: Backend> {
+    /// Observations, `[batch, observation_dim]`.
+    pub observations: Tensor<B, 2>,
+    /// Noisy actions `x_t`, `[batch, action_dim]`.
+    pub noisy: Tensor<B, 2>,
+    /// Denoising steps, `[batch]`.
+    pub times: Tensor<B, 1, Int>,
+    /// The noise to predict, `[batch, action_dim]`; see [`mean_noise`].
+    pub noise: Tensor<B, 2>,
+}
+
+impl<B: Backend> NoiseRows<B> {
+    /// The same on the autodiff backend.
+    pub fn lifted(self) -> NoiseRows<Autodiff<B>> {
+        NoiseRows {
+            observations: Tensor::from_inner(self.observations),
+            noisy: Tensor::from_inner(self.noisy),
+            times: Tensor::from_inner(self.times),
+            noise: Tensor::from_inner(self.noise),
+        }
+    }
+}
+
+/// [`regression_loss`] of the network's prediction for `rows`.
+pub fn noise_regression_loss<B: RescoreBackend>(
+    policy: &Denoiser<B>,
+    schedule: &NoiseSchedule,
+    rows: NoiseRows<B>,
+) -> Tensor<B, 1> {
+    let steps = schedule.num_steps();
+    let noise_pred = policy.forward(rows.observations, rows.noisy, rows.times, steps);
+    regression_loss(noise_pred, rows.noise)
+}
+
 /// SDAC's policy loss at the network's prediction for `rows`; see [`noise_error`].
 pub fn reverse_sampling_loss<B: RescoreBackend>(
     policy: &Denoiser<B>,

@@ -4,7 +4,7 @@ use burn::{
     backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
-use rescore_objectives::gaussian::{split_mean_log_std, squashed_sample};
+use rescore_objectives::gaussian::{LogStd, split_mean_log_std, squashed_sample};
 
 const MEAN: f32 = 0.4;
 const LOG_STD: f32 = -0.3;
@@ -143,7 +143,7 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
 #[test]
 fn the_network_output_splits_into_mean_and_clipped_log_std() {
     let output = Tensor::<Flex, 2>::from_floats([[1.0, 2.0, 9.0, -30.0]], &FlexDevice);
-    let [mean, log_std] = split_mean_log_std(output, 0.5);
+    let [mean, log_std] = split_mean_log_std(output, LogStd::Clipped([-20.0, 0.5]));
     assert_eq!(values(&mean), [1.0, 2.0]);
     assert_eq!(values(&log_std), [0.5, -20.0]);
 }

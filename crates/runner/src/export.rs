@@ -62,9 +62,9 @@ fn kind<B: RescoreBackend>(
 ) -> PolicyKind {
     match acting {
         Acting::Diffusion(actor, critics) => {
-            put(tensors, "policy", &actor.average);
+            put(tensors, "policy", actor.acting());
             put(tensors, "critics", &critics.online);
-            let steps = actor.act_sampler.steps();
+            let steps = actor.sampler.steps();
             let rows = steps.iter().flat_map(|step| {
                 [
                     step.sqrt_recip_alpha_bar,
@@ -80,9 +80,9 @@ fn kind<B: RescoreBackend>(
             };
             tensors.insert("steps".to_owned(), steps);
             PolicyKind::Diffusion {
-                network: network(&actor.average.trunk),
-                particles: actor.act_sampler.particles(),
-                start_scale: f64::from(actor.act_sampler.start_scale()),
+                network: network(&actor.acting().trunk),
+                particles: actor.particles[1],
+                start_scale: f64::from(actor.sampler.start_scale()),
                 critics: Some(Critics {
                     members: critics.online.network.members(),
                     network: network(&critics.online.network),

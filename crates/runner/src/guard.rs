@@ -187,7 +187,7 @@ mod tests {
         use rescore_agents::learners::CriticGradient;
         use rescore_agents::sac::{Sac, SacSettings};
         use rescore_agents::settings::NetworkSettings;
-        use rescore_agents::{Agent, Batch, Setup};
+        use rescore_agents::{Agent, Batch, Pace, Setup};
         use rescore_nn::Tree;
 
         use super::*;
@@ -196,6 +196,10 @@ mod tests {
             dims: [3, 2],
             seed: 0,
             updates: 10,
+            pace: Pace {
+                updates_per_step: 1.0,
+                batch_size: 256,
+            },
             device: &FlexDevice,
         };
 

@@ -89,11 +89,11 @@ pub fn chains<B: RescoreBackend>(
     let noise: ChainNoise<B> = given_noise(fixture, "chain.x_T", "chain.step_noise", device)?;
     let shape = fixture.array("chain.step_noise")?.shape.clone();
     let (particles, steps) = (shape[0], shape[1]);
-    let sampler = Sampler::new(&cosine(steps), particles, 1.0, Precision::F32);
+    let sampler = Sampler::new(&cosine(steps), 1.0, Precision::F32);
     for kind in ["mlp", "simba"] {
         let policy = denoiser::<B>(fixture, kind, device)?;
         let group = &format!("chain.{kind}");
-        let actions = sampler.all(&policy, observations.clone(), &noise);
+        let actions = sampler.sample(&policy, observations.clone(), particles, &noise);
         let actions = actions.clamp(-1.0, 1.0);
         results.tensor((group, "final"), swapped(actions.clone()));
         let Some(network) = policy.chain_network(steps, Precision::F32) else {

@@ -104,6 +104,7 @@ fn published<B: RescoreBackend>(action_dim: usize, device: &B::Device) -> Dpmd<B
         dims: [1, action_dim],
         seed: 0,
         updates: 200_000,
+        pace: rescore_agents::Pace::default(),
         device,
     };
     Dpmd::new(&DpmdSettings::default(), &setup)

@@ -92,7 +92,7 @@ fn read<B: RescoreBackend>(fixture: &mut Fixture, device: &B::Device) -> Result<
 
     let mut settings = settings(fixture.size("H")?, depth);
     let particles = fixture.size("K")?;
-    settings.base.actor.particles = particles;
+    settings.base.particles = particles;
     settings.base.actor.denoising_steps = fixture.size("T")?;
     settings.base.exploration.noise_scale = fixture.number("noise_scale").unwrap_or(0.1);
     let dims = [fixture.size("O")?, fixture.size("A")?];
@@ -104,6 +104,7 @@ fn read<B: RescoreBackend>(fixture: &mut Fixture, device: &B::Device) -> Result<
         dims,
         seed: 0,
         updates: 1,
+        pace: rescore_agents::Pace::default(),
         device,
     };
     let mut agent = Dpmd::new(&settings, &setup);
@@ -235,7 +236,12 @@ fn sampling<B: RescoreBackend>(
     computed.insert("chain_eps".into(), particles_first(predictions));
 
     // The operation itself, which a backend may replace, must give what the steps gave.
-    let all = actor.particles(&actor.policy, observations.clone(), &inputs.chain);
+    let all = actor.sample(
+        &actor.policy,
+        observations.clone(),
+        particles,
+        &inputs.chain,
+    );
     for (a, b) in values(all.clone()).iter().zip(values(last.clone())) {
         ensure!(
             (a - b).abs() <= tolerances.single * b.abs().max(1.0),

@@ -78,13 +78,14 @@ fn build<B: RescoreBackend>(
     let depth = fixture.names(&policy).len() / 2;
     ensure!(depth > 1, "{algorithm}: state0 holds no policy");
     let mut base = settings(sizes.hidden, depth - 1).base;
-    base.actor.particles = sizes.particles;
+    base.particles = sizes.particles;
     base.actor.denoising_steps = sizes.steps;
     let setup = &Setup {
         dims: sizes.dims,
         seed: 0,
         // As published: a million steps.
         updates: 200_000,
+        pace: rescore_agents::Pace::default(),
         device,
     };
     Ok(match algorithm {

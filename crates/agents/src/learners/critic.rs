@@ -4,11 +4,14 @@ use burn::tensor::Tensor;
 use rescore_critics::{Critics, Head, Pairs};
 use rescore_kernels::{Combine, NoiseKey, RescoreBackend};
 use rescore_nn::{
-    Adam, StateDict, StateError, Statistics, parameter_sum, polyak, project_columns, value_and_grad,
+    Adam, StateDict, StateError, Statistics, norm, parameter_sum, polyak, project_columns,
+    value_and_grad,
 };
 use rescore_objectives::td::{self, Step, Target};
 
-use crate::{Batch, Setup, Stateful, settings::CriticSettings};
+use super::LearningRate;
+use crate::settings::{CriticSettings, MovingAverage};
+use crate::{Batch, Metrics, Setup, Stateful, diagnostics};
 
 /// Critics that learn from temporal differences.
 #[derive(Debug, Clone)]
@@ -21,7 +24,9 @@ pub struct CriticLearner<B: RescoreBackend> {
     pub optimizer: Adam<Critics<B>>,
     /// How the values of the members become one.
     pub combine: Combine,
-    learning_rate: f64,
+    /// The gradient of the last step, for diagnosis.
+    latest: Option<Critics<B>>,
+    learning_rate: LearningRate,
     gamma: f64,
     reward_scale: f64,
 }
@@ -56,10 +61,25 @@ impl<B: RescoreBackend> CriticLearner<B> {
             optimizer: Adam::new(&online, settings.optimizer),
             online,
             combine: settings.combine.into(),
-            learning_rate: settings.learning_rate,
+            latest: None,
+            learning_rate: LearningRate::falling(
+                settings.learning_rate,
+                settings.final_fraction,
+                setup.updates as f64,
+            ),
             gamma,
             reward_scale,
         }
+    }
+
+    /// The discount.
+    pub const fn gamma(&self) -> f64 {
+        self.gamma
+    }
+
+    /// The rewards that are learned from, `[batch]`.
+    pub fn scaled_rewards(&self, batch: &Batch<B>) -> Tensor<B, 1> {
+        batch.rewards.clone().mul_scalar(self.reward_scale)
     }
 
     /// The target of all critics from the target critics at `next_actions` `[batch, action_dim]`:
@@ -75,7 +95,7 @@ impl<B: RescoreBackend> CriticLearner<B> {
         next_actions: Tensor<B, 2>,
         penalty: Option<Tensor<B, 1>>,
     ) -> Target<B> {
-        let rewards = batch.rewards.clone().mul_scalar(self.reward_scale);
+        let rewards = self.scaled_rewards(batch);
         let (terminated, gamma) = (batch.terminated.clone(), self.gamma);
         let target = &self.target;
         if target.head == Head::Scalar && !target.network.has_batch_statistics() {
@@ -136,8 +156,9 @@ impl<B: RescoreBackend> CriticLearner<B> {
     /// Moves the critics against a gradient. Weights before a norm over the batch, whose scale does
     /// not matter, return to columns of length 1.
     pub fn step(&mut self, step: &CriticGradient<B>) {
-        self.optimizer
-            .step(&mut self.online, &step.gradient, self.learning_rate);
+        let rate = self.learning_rate.at(self.optimizer.count);
+        self.optimizer.step(&mut self.online, &step.gradient, rate);
+        self.latest = Some(step.gradient.clone());
         if self.online.network.has_batch_statistics() {
             project_columns(&mut self.online);
             step.statistics.clone().put_into(&mut self.online);
@@ -154,6 +175,33 @@ impl<B: RescoreBackend> CriticLearner<B> {
         let gradient = self.gradient(batch, next_actions, target);
         self.step(&gradient);
         gradient.losses
+    }
+
+    /// One step towards the soft targets at `next_actions`, see [`CriticLearner::soft_targets`], with
+    /// what it says of critics and values in `metrics`.
+    pub fn update(
+        &mut self,
+        batch: &Batch<B>,
+        next_actions: Tensor<B, 2>,
+        penalty: Option<Tensor<B, 1>>,
+        metrics: &mut Metrics<B>,
+    ) {
+        metrics.record("next_actions", next_actions.clone());
+        let target = self.soft_targets(batch, next_actions.clone(), penalty);
+        let losses = self.learn(batch, next_actions.clone(), &target);
+        metrics.push_members("q{}_loss", losses.clone());
+        metrics.push_mean("target_mean", self.target_values(&target));
+        if let Target::Distributions(distributions) = &target {
+            metrics.record("target_distribution", distributions.clone());
+        }
+        diagnostics::values(metrics, self, batch, next_actions, (&target, losses));
+    }
+
+    /// Moves the targets to the moving average where that is due in the update numbered `updates`.
+    pub fn follow(&mut self, average: MovingAverage, updates: u64) {
+        if updates.is_multiple_of(average.every) {
+            self.track(average.tau);
+        }
     }
 
     /// Moves the targets to the moving average.
@@ -202,5 +250,12 @@ impl<B: RescoreBackend> Stateful<B> for CriticLearner<B> {
 
     fn parameter_sum(&self) -> Option<Tensor<B, 1>> {
         Some(parameter_sum(&self.online) + parameter_sum(&self.target))
+    }
+
+    fn norms(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        let gradient = self.latest.as_ref().map(norm);
+        let gradient = gradient.map(|norm| ("critic_gradient_norm", norm));
+        let weights = ("critic_weight_norm", norm(&self.online));
+        gradient.into_iter().chain([weights]).collect()
     }
 }

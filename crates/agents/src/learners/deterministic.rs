@@ -6,7 +6,7 @@ use rescore_nn::{
     Adam, Network, StateDict, StateError, freeze, parameter_sum, polyak, value_and_grad,
 };
 
-use super::CriticLearner;
+use super::{CriticLearner, LearningRate, policy_norms};
 use crate::{Batch, Setup, Stateful, settings::ActorSettings};
 
 /// A policy `tanh(network(observation))`.
@@ -18,7 +18,9 @@ pub struct DeterministicActor<B: RescoreBackend> {
     pub target: Network<B>,
     /// The optimiser of `policy`.
     pub optimizer: Adam<Network<B>>,
-    learning_rate: f64,
+    /// The gradient of the last step, for diagnosis.
+    latest: Option<Network<B>>,
+    learning_rate: LearningRate,
 }
 
 impl<B: RescoreBackend> DeterministicActor<B> {
@@ -35,7 +37,12 @@ impl<B: RescoreBackend> DeterministicActor<B> {
             target: policy.clone(),
             optimizer: Adam::new(&policy, settings.optimizer),
             policy,
-            learning_rate: settings.learning_rate,
+            latest: None,
+            learning_rate: LearningRate::falling(
+                settings.learning_rate,
+                settings.final_fraction,
+                setup.updates as f64,
+            ),
         }
     }
 
@@ -51,8 +58,9 @@ impl<B: RescoreBackend> DeterministicActor<B> {
         loss: impl FnOnce(&Network<Autodiff<B>>) -> Tensor<Autodiff<B>, 1>,
     ) -> Tensor<B, 1> {
         let (loss, gradient, ()) = value_and_grad(&self.policy, |policy| (loss(policy), ()));
-        self.optimizer
-            .step(&mut self.policy, &gradient, self.learning_rate);
+        let rate = self.learning_rate.at(self.optimizer.count);
+        self.optimizer.step(&mut self.policy, &gradient, rate);
+        self.latest = Some(gradient);
         loss
     }
 
@@ -90,5 +98,9 @@ impl<B: RescoreBackend> Stateful<B> for DeterministicActor<B> {
 
     fn parameter_sum(&self) -> Option<Tensor<B, 1>> {
         Some(parameter_sum(&self.policy) + parameter_sum(&self.target))
+    }
+
+    fn norms(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        policy_norms(&self.policy, self.latest.as_ref())
     }
 }

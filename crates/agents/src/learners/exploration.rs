@@ -38,9 +38,8 @@ impl<B: RescoreBackend> Exploration<B> {
     }
 
     /// One action an observation, `[states, action_dim]`, from `particles` `[states, particles,
-    /// action_dim]`: the one that `critics` value most, with noise. The noise is added to it (and
-    /// the sum is not clipped), or, with `noise_before_choice`, to every particle before the
-    /// critics see it, clipped to [-1, 1]. Its unit normals are the draw called `name`.
+    /// action_dim]`: the one that `critics` value most, with noise; the sum is not clipped. Its unit
+    /// normals are the draw called `name`.
     pub fn choose(
         &self,
         critics: &CriticLearner<B>,
@@ -48,19 +47,13 @@ impl<B: RescoreBackend> Exploration<B> {
         particles: Tensor<B, 3>,
         (draws, name): (&Draws<B>, &str),
     ) -> Tensor<B, 2> {
-        let [states, count, dim] = particles.dims();
+        let [states, _, dim] = particles.dims();
         let sigma = self
             .temperature
             .value()
             .mul_scalar(self.settings.noise_scale);
-        if self.settings.noise_before_choice {
-            let noise = draws.normals(name, [states * count, dim]) * sigma.unsqueeze();
-            let noisy = (particles + noise.reshape([states, count, dim])).clamp(-1.0, 1.0);
-            critics.best(observations, noisy)
-        } else {
-            let noise = draws.normals(name, [states, dim]) * sigma.unsqueeze();
-            critics.best(observations, particles) + noise
-        }
+        let noise = draws.normals(name, [states, dim]) * sigma.unsqueeze();
+        critics.best(observations, particles) + noise
     }
 
     /// Moves the temperature: down while the entropy of the noise, which depends on no data, is above

@@ -3,8 +3,9 @@
 use burn::{backend::Autodiff, tensor::Tensor};
 use rescore_kernels::{NoiseKey, RescoreBackend};
 use rescore_nn::{Adam, Network, StateDict, StateError, parameter_sum, value_and_grad};
-use rescore_objectives::gaussian::{SquashedSample, split_mean_log_std, squashed_sample};
+use rescore_objectives::gaussian::{LogStd, SquashedSample, split_mean_log_std, squashed_sample};
 
+use super::{LearningRate, policy_norms};
 use crate::{Setup, Stateful, settings::ActorSettings};
 
 /// A policy `tanh(N(mean, std))`: the network gives mean and log standard deviation side by side.
@@ -14,18 +15,20 @@ pub struct GaussianActor<B: RescoreBackend> {
     pub policy: Network<B>,
     /// Its optimiser.
     pub optimizer: Adam<Network<B>>,
-    /// Upper bound of the log standard deviation.
-    log_std_max: f64,
+    /// The gradient of the last step, for diagnosis.
+    latest: Option<Network<B>>,
+    /// Bounds of the log standard deviation.
+    log_std: LogStd,
     /// Whether log-probabilities contain the Jacobian of tanh.
     tanh_correction: bool,
-    learning_rate: f64,
+    learning_rate: LearningRate,
 }
 
 impl<B: RescoreBackend> GaussianActor<B> {
     /// A policy with random weights from the stream `init/policy` of the run.
     pub fn new(
         settings: &ActorSettings,
-        log_std_max: f64,
+        log_std: LogStd,
         tanh_correction: bool,
         setup: &Setup<'_, B>,
     ) -> Self {
@@ -36,9 +39,14 @@ impl<B: RescoreBackend> GaussianActor<B> {
         Self {
             optimizer: Adam::new(&policy, settings.optimizer),
             policy,
-            log_std_max,
+            latest: None,
+            log_std,
             tanh_correction,
-            learning_rate: settings.learning_rate,
+            learning_rate: LearningRate::falling(
+                settings.learning_rate,
+                settings.final_fraction,
+                setup.updates as f64,
+            ),
         }
     }
 
@@ -56,14 +64,14 @@ impl<B: RescoreBackend> GaussianActor<B> {
         noise: Tensor<C, 2>,
     ) -> SquashedSample<C> {
         let output = policy.forward_rows(observations);
-        let parameters = split_mean_log_std(output, self.log_std_max);
+        let parameters = split_mean_log_std(output, self.log_std);
         squashed_sample(parameters, noise, self.tanh_correction)
     }
 
     /// `tanh(mean)`, `[batch, action_dim]`.
     pub fn mode(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
         let output = self.policy.forward_rows(observations);
-        let [mean, _] = split_mean_log_std(output, self.log_std_max);
+        let [mean, _] = split_mean_log_std(output, self.log_std);
         mean.tanh()
     }
 
@@ -74,8 +82,9 @@ impl<B: RescoreBackend> GaussianActor<B> {
         loss: impl FnOnce(&Self, &Network<Autodiff<B>>) -> (Tensor<Autodiff<B>, 1>, R),
     ) -> (Tensor<B, 1>, R) {
         let (loss, gradient, rest) = value_and_grad(&self.policy, |policy| loss(self, policy));
-        self.optimizer
-            .step(&mut self.policy, &gradient, self.learning_rate);
+        let rate = self.learning_rate.at(self.optimizer.count);
+        self.optimizer.step(&mut self.policy, &gradient, rate);
+        self.latest = Some(gradient);
         (loss, rest)
     }
 }
@@ -94,5 +103,9 @@ impl<B: RescoreBackend> Stateful<B> for GaussianActor<B> {
 
     fn parameter_sum(&self) -> Option<Tensor<B, 1>> {
         Some(parameter_sum(&self.policy))
+    }
+
+    fn norms(&self) -> Vec<(&'static str, Tensor<B, 1>)> {
+        policy_norms(&self.policy, self.latest.as_ref())
     }
 }

@@ -7,7 +7,7 @@ use rescore_runner::RunError;
 use rescore_runner::config::Config;
 use rescore_runner::evaluate::to_vec;
 
-use super::{Times, diffusion, dims, flops::Counts, precision, random, repeat, variant_of};
+use super::{Times, dims, flops::Counts, precision, random, repeat, variant_of};
 
 /// Milliseconds per update; each repetition is an even and an odd one, halved.
 pub fn measure_update<B: RescoreBackend>(
@@ -50,10 +50,7 @@ pub fn measure_act<B: RescoreBackend>(
         counter += 1;
     });
     let counts = Counts::new(config, dims)?;
-    let flops = diffusion(config).map(|of| {
-        let actor = &of.actor;
-        counts.act(rows, actor.particles_to_act(), actor.denoising_steps)
-    });
+    let flops = Some(counts.act(rows));
     Ok(Times {
         variant: variant_of(config),
         precision: precision(config),

@@ -20,15 +20,16 @@ pub fn measure<B: RescoreBackend>(
     };
     let dims = dims(config)?;
     let states = config.training.batch_size;
-    let settings = &diffusion(config).ok_or_else(no_chain)?.actor;
+    let (settings, particles) = diffusion(config).ok_or_else(no_chain)?;
     let setup = Setup {
         dims,
         seed: config.seed,
         updates: config.updates(),
+        pace: config.pace(),
         device,
     };
-    let actor = DiffusionActor::<B>::new(settings, &setup);
-    let (particles, steps) = (settings.particles, actor.sampler.steps());
+    let actor = DiffusionActor::<B>::new(settings, [particles; 2], 1, &setup);
+    let steps = actor.sampler.steps();
     let rows = states * particles;
     let flops = Counts::new(config, dims)?.chain(rows, steps.len());
     let observations = random::<B>([states, dims[0]], 0, device);

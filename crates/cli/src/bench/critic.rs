@@ -21,8 +21,10 @@ pub fn measure<B: RescoreBackend>(
     let dims = dims(config)?;
     let rows = config.training.batch_size;
     let counts = Counts::new(config, dims)?;
+    let sizes = config.agent.settings.outline().sizes;
+    let sizes = sizes.expect("operations are counted for built-in algorithms, which have sizes");
     let shape = Shape::Mlp {
-        hidden_dims: counts.hidden().to_vec(),
+        hidden_dims: sizes.critic_widths,
         activation: Activation::Mish,
         initializer: Initializer::TruncatedNormal,
     };

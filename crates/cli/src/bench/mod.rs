@@ -21,9 +21,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Tensor, TensorData};
-use rescore_agents::dpmd_reference::DpmdSettings;
-use rescore_agents::sdac_reference::SdacSettings;
-use rescore_agents::settings::DiffusionSettings;
+use rescore_agents::settings::DiffusionActorSettings;
+use rescore_agents::{dpmd, dpmd_reference, sdac, sdac_reference};
 use rescore_kernels::{NoiseKey, Precision, RescoreBackend};
 use rescore_runner::config::{Config, Request, resolve};
 use rescore_runner::{RunError, backend::computes_at_once};
@@ -193,18 +192,10 @@ impl Bench {
     }
 }
 
-/// What the algorithms with the published settings are called after those whose rules they have.
-const PUBLISHED: &str = "-reference";
-
-/// The configuration of a benchmark: of a diffusion policy the published one, so that figures of
-/// different times and programs are of the same work; `set` wins over it.
+/// The configuration of a benchmark; `set` wins over the defaults.
 pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[String]) -> Request {
-    let published = match algo {
-        "dpmd" | "sdac" => format!("{algo}{PUBLISHED}"),
-        other => other.to_owned(),
-    };
     Request {
-        algo: Some(published),
+        algo: Some(algo.to_owned()),
         env: Some(task.to_owned()),
         backend: backend.map(str::to_owned),
         set: set.to_vec(),
@@ -258,11 +249,11 @@ impl Work for Timing<'_> {
             Measurement {
                 bench: self.subject.name(),
                 variant: times.variant,
-                algo: config.algo.trim_end_matches(PUBLISHED).to_owned(),
+                algo: config.algo.clone(),
                 backend: config.backend.clone(),
                 task: config.env.clone(),
                 rows: times.rows,
-                particles: diffusion(config).map(|of| of.actor.particles),
+                particles: diffusion(config).map(|(_, particles)| particles),
                 precision: times.precision.name(),
                 threads: rayon::current_num_threads(),
                 cpu: machine::cpu_name(),
@@ -282,13 +273,21 @@ impl Work for Timing<'_> {
     }
 }
 
-/// The keys of a diffusion policy, if the algorithm has one.
-fn diffusion(config: &Config) -> Option<&DiffusionSettings> {
+/// The settings of a diffusion policy and the particles of an update's chain, if the algorithm has
+/// one.
+fn diffusion(config: &Config) -> Option<(&DiffusionActorSettings, usize)> {
     let settings = &config.agent.settings;
-    let dpmd = settings
-        .get::<DpmdSettings>()
-        .map(|settings| &settings.base);
-    dpmd.or_else(|| Some(&settings.get::<SdacSettings>()?.base))
+    let dpmd = settings.get::<dpmd::DpmdSettings>();
+    let dpmd = dpmd.map(|of| (&of.recipe.actor, of.regression.particles));
+    let sdac = settings.get::<sdac::SdacSettings>();
+    let sdac = sdac.map(|of| (&of.recipe.actor, of.recipe.acting.bootstrap_particles));
+    let published = settings.get::<dpmd_reference::DpmdSettings>();
+    let published = published.map(|of| &of.base).or_else(|| {
+        let sdac = settings.get::<sdac_reference::SdacSettings>()?;
+        Some(&sdac.base)
+    });
+    let published = published.map(|base| (&base.actor, base.particles));
+    dpmd.or(sdac).or(published)
 }
 
 /// The precision in which the policy is sampled.

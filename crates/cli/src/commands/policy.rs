@@ -13,10 +13,11 @@ use crate::backend;
 
 /// Keys of `[agent]` that decide how a trained policy is sampled, not what it is.
 const SAMPLING: &[&str] = &[
-    "actor.particles",
-    "actor.act_particles",
+    "particles",
+    "acting.particles",
+    "acting.evaluation_particles",
+    "acting.noise",
     "actor.precision",
-    "exploration.noise_before_choice",
     "exploration.noise_scale",
 ];
 
@@ -34,7 +35,7 @@ pub(super) struct PolicyArgs {
     /// Seed of other episodes [default: that of the run, which repeats its evaluation]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
-    /// Change the task (`task.KEY`) or how the policy is sampled (`particles`, `precision`, ...)
+    /// Change the task (`task.KEY`) or how the policy is sampled (`evaluation_particles`, `precision`, ...)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Act as in training, with exploration
@@ -58,9 +59,8 @@ impl PolicyArgs {
             ..Request::of_run(run)
         };
         request.set.extend(more);
-        let mut config = resolve(&request)?;
+        let config = resolve(&request)?;
         let changes = differences(&before, &config);
-        let changed = |key: &str| changes.iter().any(|change| change.key == key);
         for change in &changes {
             let key = change.key.as_str();
             let (table, name) = key.split_once('.').unwrap_or(("", key));
@@ -76,11 +76,6 @@ impl PolicyArgs {
                     format!("keys that may change: task.KEY, {}", SAMPLING.join(", ")),
                 ));
             }
-        }
-        if changed("agent.actor.particles") && !changed("agent.actor.act_particles") {
-            // Who asks for particles here means those of acting.
-            request.set.push("agent.actor.act_particles=0".to_owned());
-            config = resolve(&request)?;
         }
         backend::check_config(&config)?;
         Ok(config)

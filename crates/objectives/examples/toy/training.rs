@@ -164,8 +164,8 @@ fn gradient(
 
 /// `count` samples of the trained model: the denoising chain from unit normals.
 pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
-    let sampler = Sampler::new(&schedule(), 1, 1.0, Precision::F32);
-    let chain = sampler.all(policy, observations(count), &sampler.noise(key, 0));
+    let sampler = Sampler::new(&schedule(), 1.0, Precision::F32);
+    let chain = sampler.sample(policy, observations(count), 1, &sampler.noise(key, 0));
     let values: Vec<f32> = chain.to_data().iter::<f32>().collect();
     values.chunks_exact(2).map(|p| [p[0], p[1]]).collect()
 }

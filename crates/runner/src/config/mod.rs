@@ -18,7 +18,7 @@ mod task;
 mod tests;
 mod training;
 
-use rescore_agents::{AgentSettings, Setup};
+use rescore_agents::{AgentSettings, Pace, Setup};
 use rescore_envs::TaskSettings;
 use rescore_kernels::RescoreBackend;
 use serde::{Serialize, Serializer};
@@ -111,6 +111,7 @@ impl Config {
             dims: dims.into(),
             seed: self.seed,
             updates: self.updates(),
+            pace: self.pace(),
             device,
         };
         self.agent.settings.build(&setup).ok_or_else(|| {
@@ -120,6 +121,14 @@ impl Config {
                 "register it for that backend, or choose another with --backend",
             )
         })
+    }
+
+    /// What the training loop does, as far as settings of the agent depend on it.
+    pub const fn pace(&self) -> Pace {
+        Pace {
+            updates_per_step: self.training.updates_per_step,
+            batch_size: self.training.batch_size,
+        }
     }
 
     /// Updates of the whole run, of which schedules are fractions.

@@ -8,7 +8,18 @@ const MOVED: &[(&str, &str)] = &[
     ("agent.target_delay", "`agent.target.every`"),
     ("agent.critic_lr", "`agent.critic.learning_rate`"),
     ("agent.policy_lr", "`agent.actor.learning_rate`"),
-    ("agent.policy_lr_end", "`agent.actor.learning_rate_end`"),
+    (
+        "agent.policy_lr_end",
+        "`agent.actor.final_fraction`, a fraction of the learning rate",
+    ),
+    (
+        "agent.actor.learning_rate_end",
+        "`agent.actor.final_fraction`, a fraction of the learning rate",
+    ),
+    (
+        "agent.actor.act_particles",
+        "`agent.acting.particles` of `dpmd` and `sdac`",
+    ),
     (
         "agent.policy_lr_begin",
         "`agent.actor.decay_begin`, a fraction of the run",
@@ -38,7 +49,7 @@ const MOVED: &[(&str, &str)] = &[
 const GONE: &[(&str, &str)] = &[
     (
         "agent.clip_exploration",
-        "noise before the choice (`agent.exploration.noise_before_choice = true`) is clipped",
+        "`dpmd` and `sdac` clip actions with noise; the references do not",
     ),
     (
         "agent.target_exploration",
@@ -47,6 +58,10 @@ const GONE: &[(&str, &str)] = &[
     (
         "agent.behaviour_policy",
         "the moving average of the policy acts; `agent.target.tau = 1.0` makes it the policy",
+    ),
+    (
+        "agent.exploration.noise_before_choice",
+        "`dpmd` adds `agent.regression.noise` to particles before they are scored",
     ),
     (
         "agent.skip_unused",
@@ -83,7 +98,7 @@ pub fn preset(algo: &str, name: &str) -> Option<String> {
         return None;
     }
     match name {
-        "fast" => Some(format!("`--algo {base}` has these settings")),
+        "fast" => Some(format!("`--algo {base}` learns faster than it did")),
         "reference" => Some(format!("it is the algorithm `{base}-reference` now")),
         "corrected" => {
             let own = if base == "dpmd" {
@@ -92,8 +107,7 @@ pub fn preset(algo: &str, name: &str) -> Option<String> {
                 "q_scale=1.0"
             };
             Some(format!(
-                "`--algo {base}-reference` with {own}, start_scale=1.0 and \
-                 noise_before_choice=true comes nearest: actions stay in bounds and the chain \
+                "`--algo {base}-reference` with {own} and start_scale=1.0 comes nearest: the chain \
                  starts where the forward process ends"
             ))
         }

@@ -408,8 +408,12 @@ fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), C
         return Err(of("device", format!("\"{}\"", config.device), expected));
     }
     training::validate(&config.training, &config.replay, &config.evaluation).map_err(wrong)?;
-    config.agent.settings.validate().map_err(|mut error| {
-        error.key.insert_str(0, "agent.");
-        wrong(error)
-    })
+    config
+        .agent
+        .settings
+        .validate(config.pace())
+        .map_err(|mut error| {
+            error.key.insert_str(0, "agent.");
+            wrong(error)
+        })
 }

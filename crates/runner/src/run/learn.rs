@@ -56,14 +56,11 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// # Errors
     /// When one is not finite.
     pub fn read_metrics(&mut self) -> Result<(), RunError> {
-        for (name, mut value) in std::mem::take(&mut self.metrics).read() {
+        for (name, mut value) in self.metrics.read() {
             if let Some(spoilt) = fault::number(&name, self.step) {
                 value = spoilt;
             }
-            match self.latest.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, latest)) => *latest = value,
-                None => self.latest.push((name, value)),
-            }
+            self.note(name, value);
         }
         let latest = self.latest.iter();
         let metrics = guard::check_metrics(latest.map(|(name, value)| (name.as_str(), *value)));
@@ -73,6 +70,24 @@ impl<B: RescoreBackend> Run<'_, B> {
             self.require(guard::check_state(&self.agent.state()))?;
         }
         self.require(metrics)
+    }
+
+    /// Reads what no update is watched by: diagnoses and norms. Checkpoints hold them as well, so
+    /// that a run which goes on logs the same.
+    pub(super) fn read_details(&mut self) {
+        let norms = self.agent.norms().into_iter();
+        let norms = norms.map(|(name, norm)| (name.to_owned(), norm.into_scalar().elem()));
+        let details = self.metrics.read_details();
+        for (name, value) in details.into_iter().chain(norms.collect::<Vec<_>>()) {
+            self.note(name, value);
+        }
+    }
+
+    fn note(&mut self, name: String, value: f32) {
+        match self.latest.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, latest)) => *latest = value,
+            None => self.latest.push((name, value)),
+        }
     }
 }
 

@@ -1,0 +1,106 @@
+//! What tells a run that learns from one that does not, beside its returns.
+//!
+//! All of it is computed where the log is written, not in every update.
+
+use burn::tensor::{Tensor, backend::Backend};
+use rescore_kernels::RescoreBackend;
+use rescore_objectives::{particles::ParticleWeights, td::Target};
+
+use crate::{Batch, Metrics, learners::CriticLearner};
+
+/// Action components beyond this, in units of the action bounds, count as saturated.
+const SATURATED: f64 = 0.99;
+
+/// Population standard deviation along `axis`, which stays with length 1.
+fn std<B: Backend, const D: usize>(x: Tensor<B, D>, axis: usize) -> Tensor<B, D> {
+    let deviation = x.clone() - x.mean_dim(axis);
+    (deviation.clone() * deviation).mean_dim(axis).sqrt()
+}
+
+/// Adds what says how far the values have come:
+///
+/// * `value_age`: mean target over mean reward / (1 - gamma), the value of a policy that earns this
+///   reward forever. 0 at the start, 1 where values have arrived.
+/// * `critic_excess`: mean over the critics of the cross entropy less the entropy of its target,
+///   which no critic can go below.
+/// * `action_saturation`: share of the components of `next_actions` `[batch, action_dim]` whose size
+///   exceeds 0.99.
+pub fn values<B: RescoreBackend>(
+    metrics: &mut Metrics<B>,
+    critics: &CriticLearner<B>,
+    batch: &Batch<B>,
+    next_actions: Tensor<B, 2>,
+    (target, losses): (&Target<B>, Tensor<B, 1>),
+) {
+    let values = critics.target_values(target);
+    let rewards = critics.scaled_rewards(batch);
+    let horizon = 1.0 / (1.0 - critics.gamma()).max(f64::MIN_POSITIVE);
+    metrics.push_detail("value_age", move || {
+        values.clone().mean() / rewards.clone().mean().mul_scalar(horizon)
+    });
+    if let Target::Distributions(target) = target.clone() {
+        metrics.push_detail("critic_excess", move || {
+            let logarithms = target.clone().clamp_min(f32::MIN_POSITIVE).log();
+            let entropy = (target.clone() * logarithms).sum_dim(1).mean().neg();
+            losses.clone().mean() - entropy
+        });
+    }
+    metrics.push_detail("action_saturation", move || {
+        let saturated = next_actions.clone().abs().greater_elem(SATURATED);
+        saturated.float().mean()
+    });
+}
+
+/// Adds what says how the particles of a policy step differ, `particles` `[states, count,
+/// action_dim]`, `scores` `[states, count]`:
+///
+/// * `q_std_within`: standard deviation of Q over the particles of a state, mean over states: what
+///   the actor learns from.
+/// * `q_std_between`: standard deviation between states of the particles' mean Q.
+/// * `particle_spread`: standard deviation over the particles of a state, mean over states and
+///   action dimensions.
+/// * `weight_kl` and `weight_effective`: divergence of the weights from equal ones, and their
+///   effective number.
+pub fn particles<B: Backend>(
+    metrics: &mut Metrics<B>,
+    particles: Tensor<B, 3>,
+    scores: Tensor<B, 2>,
+    weights: &ParticleWeights<B>,
+) {
+    let within = scores.clone();
+    metrics.push_detail("q_std_within", move || std(within.clone(), 1).mean());
+    metrics.push_detail("q_std_between", move || {
+        std(scores.clone().mean_dim(1), 0).reshape([1])
+    });
+    metrics.push_detail("particle_spread", move || std(particles.clone(), 1).mean());
+    metrics.push_mean("weight_kl", weights.kl.clone());
+    metrics.push_mean("weight_effective", weights.effective.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Flex, flex::FlexDevice};
+
+    use super::*;
+
+    #[test]
+    fn spreads_are_those_of_the_definitions() {
+        let scores = Tensor::<Flex, 2>::from_data([[0.0, 2.0], [4.0, 8.0]], &FlexDevice);
+        let of = Tensor::from_data([[[0.0], [1.0]], [[0.0], [0.0]]], &FlexDevice);
+        let temperature = Tensor::from_data([1.0], &FlexDevice);
+        let weights = ParticleWeights::softmax(scores.clone(), temperature);
+        let mut metrics = Metrics::default();
+        particles(&mut metrics, of, scores, &weights);
+        let found = metrics.read_details();
+        // Within: 1 and 2; between: means 1 and 6; spreads 0.5 and 0.
+        let expected = [
+            ("q_std_within", 1.5),
+            ("q_std_between", 2.5),
+            ("particle_spread", 0.25),
+        ];
+        for ((name, value), (expected_name, expected)) in found.iter().zip(expected) {
+            assert_eq!(name, expected_name);
+            assert!((value - expected).abs() < 1e-6, "{name}: {value}");
+        }
+    }
+}
