@@ -1,9 +1,8 @@
 //! What a critic's outputs say of the return: its expectation, or its distribution over atoms.
 
-use burn::tensor::{
-    IndexingUpdateOp, Int, Tensor, TensorData, activation::softmax, backend::Backend,
-};
-use rescore_kernels::{Combine, argmax_lowest};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, backend::Backend};
+use rescore_kernels::categorical::{Atoms, expectation};
+use rescore_kernels::{Combine, RescoreBackend, argmax_lowest};
 use thiserror::Error;
 
 /// Why critics cannot be as asked for.
@@ -47,10 +46,10 @@ impl Head {
     }
 
     /// Values `[members, batch]` of outputs `[members, batch, outputs]`; differentiable.
-    pub fn values<B: Backend>(self, outputs: Tensor<B, 3>) -> Tensor<B, 2> {
+    pub fn values<B: RescoreBackend>(self, outputs: Tensor<B, 3>) -> Tensor<B, 2> {
         match self {
             Self::Scalar => outputs.squeeze_dim(2),
-            Self::Categorical(support) => support.expectation(softmax(outputs, 2)),
+            Self::Categorical(support) => expectation(outputs, support.places()),
         }
     }
 }
@@ -94,9 +93,17 @@ impl Support {
         (self.high - self.low) / (self.atoms - 1) as f64
     }
 
+    /// Where the atoms are, as kernels take it.
+    fn places(self) -> Atoms {
+        Atoms {
+            low: self.low,
+            spacing: self.spacing(),
+        }
+    }
+
     /// Where the atoms are, `[atoms]`.
     pub fn locations<B: Backend>(self, device: &B::Device) -> Tensor<B, 1> {
-        let location = |atom| (self.low + atom as f64 * self.spacing()) as f32;
+        let location = |atom| self.places().location(atom);
         let locations: Vec<f32> = (0..self.atoms).map(location).collect();
         Tensor::from_data(TensorData::new(locations, [self.atoms]), device)
     }

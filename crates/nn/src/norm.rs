@@ -2,6 +2,7 @@
 //! parameters. All variances are those of the population: divided by the count.
 
 use burn::tensor::{Tensor, backend::Backend};
+use rescore_kernels::{RescoreBackend, layer_norm::layer_norm};
 
 use crate::{Leaf, Role, Tree};
 
@@ -70,13 +71,13 @@ impl<B: Backend> LayerNorm<B> {
             shift: zeros(dims, device),
         }
     }
+}
 
+impl<B: RescoreBackend> LayerNorm<B> {
     /// `(x - mean) / sqrt(variance + 1e-6) scale + shift` of every row of `x` `[members or 1, rows,
     /// width]`; result `[members, rows, width]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [_, variance, deviation] = moments(x, COLUMNS);
-        let normal = divide_by_root(deviation, variance, ROW_EPSILON);
-        normal * self.scale.clone() + self.shift.clone()
+        layer_norm(x, self.scale.clone(), self.shift.clone(), ROW_EPSILON)
     }
 }
 

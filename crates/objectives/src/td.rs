@@ -2,13 +2,10 @@
 
 use burn::{
     backend::Autodiff,
-    tensor::{
-        Tensor,
-        activation::{log_softmax, softmax},
-        backend::Backend,
-    },
+    tensor::{Tensor, activation::softmax, backend::Backend},
 };
 use rescore_critics::{Critics, Head, Support};
+use rescore_kernels::categorical::cross_entropy;
 use rescore_kernels::{Combine, RescoreBackend};
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
@@ -59,7 +56,7 @@ impl<B: Backend> Target<B> {
 /// `r + gamma (1 - terminated) (next - penalty)`, where `next` is the combined value, or the
 /// distribution that is moved so and projected onto the atoms (see
 /// [`rescore_critics::Support::project`]).
-pub fn target<B: Backend>(
+pub fn target<B: RescoreBackend>(
     head: Head,
     combine: Combine,
     outputs: Tensor<B, 3>,
@@ -104,7 +101,7 @@ pub fn target_distribution<B: Backend>(
 ///
 /// # Panics
 /// When the target is of values and the outputs are not.
-pub fn losses<B: Backend>(outputs: Tensor<B, 3>, target: Target<B>) -> Tensor<B, 1> {
+pub fn losses<B: RescoreBackend>(outputs: Tensor<B, 3>, target: Target<B>) -> Tensor<B, 1> {
     match target {
         Target::Values(values) => squared_errors(outputs.squeeze_dim(2), values),
         Target::Distributions(probabilities) => cross_entropies(outputs, probabilities),
@@ -113,10 +110,9 @@ pub fn losses<B: Backend>(outputs: Tensor<B, 3>, target: Target<B>) -> Tensor<B,
 
 /// `mean over the batch of - sum_k target_k log softmax(logits)_k` of every member, `[members]`
 /// (Bellemare, Dabney and Munos 2017): logits `[members, batch, atoms]`, targets `[batch, atoms]`.
-fn cross_entropies<B: Backend>(logits: Tensor<B, 3>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
-    let products = log_softmax(logits, 2) * targets.unsqueeze_dim(0);
-    let rows = products.sum_dim(2).squeeze_dim::<2>(2);
-    rows.mean_dim(1).squeeze_dim::<1>(1).neg()
+fn cross_entropies<B: RescoreBackend>(logits: Tensor<B, 3>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
+    let rows = cross_entropy(logits, targets);
+    rows.mean_dim(1).squeeze_dim::<1>(1)
 }
 
 /// Mean over the batch of every member, `[members]`: values `[members, batch]`, targets `[batch]`.

@@ -2,8 +2,10 @@
 
 pub(crate) mod activation;
 pub mod adam;
+pub mod categorical;
 pub mod chain;
 pub mod dense;
+pub mod layer_norm;
 pub mod noise;
 pub(crate) mod scoring;
 pub(crate) mod stack;
@@ -18,12 +20,15 @@ use crate::{
     StepCoefficients,
 };
 use adam::{AdamStep, Optimized};
+use categorical::Atoms;
 use dense::{DenseGradients, Wanted};
+use layer_norm::NormGradients;
 
 /// A Burn backend with the operations that this project adds.
 ///
 /// The default bodies are plain tensor code, run on any backend, and are what a replacement is
-/// checked against. Activations and the linear layer have derivatives; sampling is never differentiated.
+/// checked against. Activations, the linear layer, the norm of rows and distributions over atoms have
+/// derivatives; sampling is never differentiated.
 pub trait RescoreBackend: Backend {
     /// Whether `device` samples the chain in this precision for networks with hidden layers of
     /// these widths; every one does in `f32`.
@@ -100,6 +105,56 @@ pub trait RescoreBackend: Backend {
         wanted: Wanted,
     ) -> DenseGradients<Self> {
         dense::backward::<Self>(x, weight, grad, wanted)
+    }
+
+    /// See [`layer_norm::layer_norm`].
+    fn norm_rows(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::forward::<Self>(x, scale, shift, epsilon)
+    }
+
+    /// Derivatives of [`RescoreBackend::norm_rows`] for `grad` `[members, rows, width]`.
+    fn norm_rows_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> NormGradients<Self> {
+        layer_norm::backward::<Self>(x, scale, grad, epsilon)
+    }
+
+    /// See [`categorical::expectation`]; the result is `[members, rows, 1]`.
+    fn expectation(logits: FloatTensor<Self>, atoms: Atoms) -> FloatTensor<Self> {
+        categorical::expectation_forward::<Self>(logits, atoms)
+    }
+
+    /// The derivative of [`RescoreBackend::expectation`] by the logits for `grad` `[members, rows,
+    /// 1]`.
+    fn expectation_backward(
+        logits: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        atoms: Atoms,
+    ) -> FloatTensor<Self> {
+        categorical::expectation_backward::<Self>(logits, grad, atoms)
+    }
+
+    /// See [`categorical::cross_entropy`]; the result is `[members, rows, 1]`.
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        categorical::cross_entropy_forward::<Self>(logits, targets)
+    }
+
+    /// The derivative of [`RescoreBackend::cross_entropy`] by the logits for `grad` `[members, rows,
+    /// 1]`.
+    fn cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        categorical::cross_entropy_backward::<Self>(logits, targets, grad)
     }
 
     /// Samples `particles` actions for each of the `observations` (`[states, observation_dim]`) by
@@ -199,5 +254,22 @@ impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C>
         activation: Option<Activation>,
     ) -> FloatTensor<Self> {
         dense::differentiable::<B, C>(x, weight, bias, activation)
+    }
+
+    fn norm_rows(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::differentiable::<B, C>(x, scale, shift, epsilon)
+    }
+
+    fn expectation(logits: FloatTensor<Self>, atoms: Atoms) -> FloatTensor<Self> {
+        categorical::differentiable_expectation::<B, C>(logits, atoms)
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        categorical::differentiable_cross_entropy::<B, C>(logits, targets)
     }
 }

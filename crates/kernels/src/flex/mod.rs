@@ -2,6 +2,7 @@
 //! in one pass over memory.
 
 mod elementwise;
+mod rows;
 mod sampling;
 
 use burn::{
@@ -15,16 +16,21 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Precision, RescoreBackend, Sampled, Stack,
     StepCoefficients,
     adam::{AdamStep, Optimized},
-    backend::scoring,
+    backend::{layer_norm, scoring},
+    categorical::Atoms,
     chain,
     cpu::{InstructionSet, layer, network::LayerView},
     dense::{DenseGradients, Wanted},
+    layer_norm::NormGradients,
 };
 use elementwise::{adam_in_place, lerp_in_place};
 use sampling::{best_of, can_score, denoise_fused, score_fused, tensor};
 
 /// Elements a task: large enough to hide the cost of handing it out, small enough for L1.
 const CHUNK: usize = 8192;
+
+/// Rows a task, of those that are hundreds of values wide.
+const ROWS: usize = 64;
 
 impl RescoreBackend for Flex {
     fn supports(precision: Precision, _: &[usize], _: usize, _: &Self::Device) -> bool {
@@ -196,6 +202,138 @@ impl RescoreBackend for Flex {
                 flex_tensor(values, [members, 1, columns])
             }),
         }
+    }
+
+    fn norm_rows(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let [members, rows, width] = x.shape().dims();
+        if scale.shape()[0] != members || width == 0 {
+            return layer_norm::forward::<Self>(x, scale, shift, epsilon);
+        }
+        let (x, scale, shift) = (contiguous(x), contiguous(scale), contiguous(shift));
+        let mut output = vec![0.0; members * rows * width];
+        for member in 0..members {
+            let [scale, shift] = [&scale, &shift].map(|of| part(of.storage(), member, width));
+            let x = part::<f32>(x.storage(), member, rows * width);
+            let output = part_mut(&mut output, member, rows * width);
+            let tasks = output.par_chunks_mut(ROWS * width);
+            tasks
+                .zip(x.par_chunks(ROWS * width))
+                .for_each(|(output, x)| rows::layer_norm(x, scale, shift, epsilon as f32, output));
+        }
+        flex_tensor(output, [members, rows, width])
+    }
+
+    fn norm_rows_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> NormGradients<Self> {
+        let [members, rows, width] = x.shape().dims();
+        if scale.shape()[0] != members || width == 0 {
+            return layer_norm::backward::<Self>(x, scale, grad, epsilon);
+        }
+        let (x, scale, mut grad) = (contiguous(x), contiguous(scale), contiguous(grad));
+        let [mut of_scale, mut of_shift] = [(); 2].map(|()| vec![0.0; members * width]);
+        let grads: &mut [f32] = grad.storage_mut();
+        // One task a member, so that the sums over rows have an order.
+        grads
+            .par_chunks_mut((rows * width).max(1))
+            .zip(
+                of_scale
+                    .par_chunks_mut(width)
+                    .zip(of_shift.par_chunks_mut(width)),
+            )
+            .enumerate()
+            .for_each(|(member, (grad, (of_scale, of_shift)))| {
+                let x = part(x.storage(), member, rows * width);
+                let scale = part(scale.storage(), member, width);
+                rows::layer_norm_backward(x, scale, epsilon as f32, grad, of_scale, of_shift);
+            });
+        let sums = |values| flex_tensor(values, [members, 1, width]);
+        NormGradients {
+            x: grad,
+            scale: sums(of_scale),
+            shift: sums(of_shift),
+        }
+    }
+
+    fn expectation(logits: FloatTensor<Self>, atoms: Atoms) -> FloatTensor<Self> {
+        let logits = contiguous(logits);
+        let [members, rows, width] = logits.shape().dims();
+        let mut output = vec![0.0; members * rows];
+        let (low, spacing) = (atoms.low as f32, atoms.spacing as f32);
+        output
+            .par_chunks_mut(ROWS)
+            .zip(logits.storage::<f32>().par_chunks(ROWS * width))
+            .for_each(|(output, logits)| {
+                let mut work = vec![0.0; width];
+                rows::expectations(logits, low, spacing, width, &mut work, output);
+            });
+        flex_tensor(output, [members, rows, 1])
+    }
+
+    fn expectation_backward(
+        logits: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        atoms: Atoms,
+    ) -> FloatTensor<Self> {
+        let (logits, grad) = (contiguous(logits), contiguous(grad));
+        let [members, rows, width] = logits.shape().dims();
+        let mut output = vec![0.0; members * rows * width];
+        output
+            .par_chunks_mut(ROWS * width)
+            .zip(logits.storage::<f32>().par_chunks(ROWS * width))
+            .zip(grad.storage::<f32>().par_chunks(ROWS))
+            .for_each(|((output, logits), grad)| {
+                rows::expectation_slopes(logits, atoms.spacing as f32, grad, width, output);
+            });
+        flex_tensor(output, [members, rows, width])
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (logits, targets) = (contiguous(logits), contiguous(targets));
+        let [members, rows, width] = logits.shape().dims();
+        let mut output = vec![0.0; members * rows];
+        for member in 0..members {
+            let logits = part::<f32>(logits.storage(), member, rows * width);
+            part_mut(&mut output, member, rows)
+                .par_chunks_mut(ROWS)
+                .zip(logits.par_chunks(ROWS * width))
+                .zip(targets.storage::<f32>().par_chunks(ROWS * width))
+                .for_each(|((output, logits), targets)| {
+                    rows::cross_entropies(logits, targets, width, output);
+                });
+        }
+        flex_tensor(output, [members, rows, 1])
+    }
+
+    fn cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (logits, targets, grad) = (contiguous(logits), contiguous(targets), contiguous(grad));
+        let [members, rows, width] = logits.shape().dims();
+        let mut output = vec![0.0; members * rows * width];
+        for member in 0..members {
+            let logits = part::<f32>(logits.storage(), member, rows * width);
+            let grad = part::<f32>(grad.storage(), member, rows);
+            part_mut(&mut output, member, rows * width)
+                .par_chunks_mut(ROWS * width)
+                .zip(logits.par_chunks(ROWS * width))
+                .zip(targets.storage::<f32>().par_chunks(ROWS * width))
+                .zip(grad.par_chunks(ROWS))
+                .for_each(|(((output, logits), targets), grad)| {
+                    rows::cross_entropy_slopes(logits, targets, grad, width, output);
+                });
+        }
+        flex_tensor(output, [members, rows, width])
     }
 
     fn lerp(
