@@ -197,10 +197,14 @@ impl Bench {
 const PUBLISHED: &str = "-reference";
 
 /// The configuration of a benchmark: of a diffusion policy the published one, so that figures of
-/// different times and programs are of the same work; `set` wins over it.
+/// different times and programs are of the same work, unless `set` names a preset; `set` wins over it.
 pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[String]) -> Request {
+    let is_preset = |text: &String| {
+        let key = text.split('=').next().unwrap_or_default().trim();
+        ["agent.preset", "preset"].contains(&key)
+    };
     let published = match algo {
-        "dpmd" | "sdac" => format!("{algo}{PUBLISHED}"),
+        "dpmd" | "sdac" if !set.iter().any(is_preset) => format!("{algo}{PUBLISHED}"),
         other => other.to_owned(),
     };
     Request {
@@ -208,7 +212,7 @@ pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[Stri
         env: Some(task.to_owned()),
         backend: backend.map(str::to_owned),
         set: set.to_vec(),
-        ..Request::default()
+        ..crate::backend::request()
     }
 }
 
