@@ -12,7 +12,7 @@ const TASKS: [(&str, &str, bool); 2] = [
 /// Instruction sets that results were recorded for.
 const SETS: [&str; 3] = ["avx512bf16", "avx2", "portable"];
 /// What the recorded runs have in common.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 6] = [
     "hidden_dims=[32, 32]",
     "batch_size=64",
     "warmup_steps=100",

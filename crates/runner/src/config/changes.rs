@@ -212,7 +212,7 @@ mod tests {
         }
         let before = config("dpmd", &[]);
         for set in [
-            "steps=7",
+            "steps=7000",
             "device=\"0\"",
             "lr=0.5",
             "learning_rate_end=1e-9",
