@@ -110,6 +110,8 @@ const TINY: &[&str] = &[
     "--set",
     "warmup_steps=50",
     "--set",
+    "count_warmup=false",
+    "--set",
     "evaluation.every=40",
     "--set",
     "evaluation.episodes=2",

@@ -94,7 +94,38 @@ fn bad_numbers_end_with_2() {
             &[&option, key],
         );
     }
+    let counted = tiny(&["--set", "count_warmup=true", "--steps", "50"]);
+    let message = [
+        "--steps 50: `steps` is 50",
+        "the first 50",
+        "hint: ",
+        "count_warmup=false",
+    ];
+    fails(folder.path(), &counted, 2, &message);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn bad_presets_end_with_2() {
+    let folder = temporary();
+    let folder = folder.path();
+    let train = ["train", "--algo", "sac", "--preset", "refrence"];
+    let message = [
+        "--preset refrence: unknown preset",
+        "did you mean `reference`?",
+    ];
+    fails(folder, &train, 2, &message);
+    fails(
+        folder,
+        &["config", "sac", "--preset", "refrence"],
+        2,
+        &message,
+    );
+    let none = ["config", "dpmd-reference", "--preset", "reference"];
+    fails(folder, &none, 2, &["`dpmd-reference`", "preset"]);
+    let resume = ["train", "--resume", "run", "--preset", "reference"];
+    fails(folder, &resume, 2, &["--resume", "--preset"]);
+    assert_eq!(fs::read_dir(folder).expect("a folder").count(), 0);
 }
 
 /// Within all ranges, and far larger than any memory: refused before an allocation can fail.

@@ -119,6 +119,18 @@ fn a_run_can_be_repeated_bit_for_bit() {
 }
 
 #[test]
+fn the_option_for_a_preset_is_the_setting() {
+    let folder = temporary();
+    let folder = folder.path();
+    let config =
+        |options: &[&str]| stdout(&trains(folder, &[&["config", "sac"], options].concat()));
+    let named = config(&["--preset", "reference"]);
+    assert_eq!(named, config(&["--set", "agent.preset=reference"]));
+    assert_ne!(named, config(&["--preset", "textbook"]));
+    assert!(named.contains("preset = \"reference\""), "{named}");
+}
+
+#[test]
 fn runs_without_a_folder_are_named_and_numbered() {
     let folder = temporary();
     let mut names = Vec::new();

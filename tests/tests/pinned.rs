@@ -12,10 +12,11 @@ const TASKS: [(&str, &str, bool); 2] = [
 /// Instruction sets that results were recorded for.
 const SETS: [&str; 3] = ["avx512bf16", "avx2", "portable"];
 /// What the recorded runs have in common.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 6] = [
     "hidden_dims=[32, 32]",
     "batch_size=64",
     "warmup_steps=100",
+    "count_warmup=false",
     "checkpoint_every=1000000",
     "evaluation.every=200",
 ];
@@ -37,11 +38,11 @@ fn evaluations(algo: &str, env: &str, set: &str) -> String {
         ],
         _ => &["updates_per_step=0.5", "episodes=4"],
     };
-    let chain: &[&str] = match algo {
-        "sac" => &[],
+    let agent: &[&str] = match algo {
+        "sac" => &["preset=textbook"],
         _ => &["denoising_steps=5"],
     };
-    for setting in own.iter().chain(chain).chain(&SETTINGS) {
+    for setting in own.iter().chain(agent).chain(&SETTINGS) {
         arguments.extend(["--set", setting]);
     }
     let output = command(folder.path(), &[&arguments[..], &["--out", "run"]].concat())

@@ -81,6 +81,34 @@ fn one_command_begins_goes_on_and_says_that_it_is_done() {
     assert!(folder.join("job/checkpoints/440").exists());
 }
 
+/// The preset that a job does not name is that with which its run was begun: the default follows the
+/// device, which may be another one this time.
+#[test]
+fn a_job_that_names_no_preset_goes_on_with_that_of_its_run() {
+    let folder = temporary();
+    let folder = folder.path();
+    let begun = sac(&["--preset", "reference", "--out", "job", "--continue"]);
+    let output = command(folder, &begun)
+        .env("RUST_LOG", "rescore=info")
+        .output()
+        .expect("it starts");
+    let said = stderr(&output);
+    assert!(
+        said.contains("preset `reference`, named by --preset reference"),
+        "{said}"
+    );
+    let longer = sac(&["--steps", "140", "--out", "job", "--continue"]);
+    trains(folder, &longer);
+    assert!(read(&folder.join("job/config.toml")).contains("preset = \"reference\""));
+    let other = sac(&["--preset", "textbook", "--out", "job", "--continue"]);
+    fails(
+        folder,
+        &other,
+        2,
+        &["`agent.preset` is \"reference\" in the run"],
+    );
+}
+
 #[test]
 fn a_folder_with_something_else_is_refused() {
     let folder = temporary();

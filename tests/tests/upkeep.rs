@@ -239,6 +239,66 @@ fn a_warm_up_that_was_interrupted_is_made_anew_without_a_stored_buffer() {
     assert_eq!(log(&folder.join("run")).len(), 10);
 }
 
+/// The step is 0 until warm-up has ended, and its end afterwards, whenever the run was interrupted.
+#[cfg(unix)]
+#[test]
+fn a_warm_up_that_counts_and_was_interrupted_goes_on_to_the_same_bytes() {
+    use rescore_tests::program::signal;
+    let folder = temporary();
+    let folder = folder.path();
+    let arguments = |out: &'static str| {
+        let mut arguments = tiny(&["--algo", "sac", "--steps", "200100", "--out", out]);
+        for setting in [
+            "count_warmup=true",
+            "warmup_steps=200000",
+            "replay.capacity=200000",
+        ] {
+            arguments.extend(["--set", setting]);
+        }
+        arguments
+    };
+    trains(folder, &arguments("whole"));
+    let mut child = command(folder, &arguments("run"))
+        .spawn()
+        .expect("the program starts");
+    let started = || folder.join("run/metrics.jsonl").exists();
+    let mut stopped = 0;
+    loop {
+        while !started() {
+            assert!(matches!(child.try_wait(), Ok(None)), "it has ended");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // In warm-up at first, later at any moment.
+        std::thread::sleep(std::time::Duration::from_millis(150 * stopped));
+        signal(&child.id().to_string(), &["-TERM"]);
+        match child.wait().expect("our own child").code() {
+            Some(0) => break,
+            // It had no time to heed signals.
+            None => {}
+            code => assert_eq!(code, Some(75)),
+        }
+        if stopped == 0 {
+            assert_eq!(checkpoints(&folder.join("run")), [0], "in its warm-up");
+        }
+        stopped += 1;
+        assert!(stopped < 40, "it does not get on");
+        child = command(folder, &["train", "--resume", "run"])
+            .spawn()
+            .expect("the program starts");
+    }
+    assert!(stopped > 0);
+    assert_same(&folder.join("whole"), &folder.join("run"));
+    let lines = log(&folder.join("run"));
+    let of = |key: &str| -> Vec<_> { lines.iter().map(|line| line[key].as_u64()).collect() };
+    let steps: Vec<_> = (1..=10).map(|n| Some(200_000 + 10 * n)).collect();
+    assert_eq!(of("step"), steps);
+    let updates: Vec<_> = (1..=10).map(|n| Some(2 * n)).collect();
+    assert_eq!(of("update"), updates);
+    // Its end moves the number of updates, of which schedules are fractions, and nothing else.
+    trains(folder, &["train", "--resume", "run", "--steps", "200120"]);
+    assert_eq!(log(&folder.join("run")).len(), 12);
+}
+
 #[test]
 fn a_pruned_run_can_be_used_but_not_made_longer() {
     let folder = temporary();

@@ -4,7 +4,7 @@ use rescore_agents::{Algorithm, Registered, Settings, Sizes};
 use rescore_kernels::RescoreBackend;
 use rescore_runner::RunError;
 use rescore_runner::backend::AUTO;
-use rescore_runner::config::Config;
+use rescore_runner::config::{Config, Request};
 use rescore_store::machine;
 
 /// Backends that this program was compiled with.
@@ -75,6 +75,26 @@ pub fn device_name(config: &Config) -> Result<String, RunError> {
             choose(config, rescore_kernels::devices::wgpu()).map(|found| found.name)
         }
         _ => Ok(machine::cpu_name()),
+    }
+}
+
+/// A request for the defaults on the devices of this machine: whether such a device is a GPU decides
+/// which preset is the default.
+pub fn request() -> Request {
+    Request {
+        on_processor: Some(is_software),
+        ..Request::default()
+    }
+}
+
+/// Whether that device of a GPU backend is a driver that computes on the processor. The device
+/// "auto" never is; see [`choose`].
+fn is_software(backend: &str, device: &str) -> bool {
+    match (backend, device.parse::<usize>()) {
+        #[cfg(feature = "wgpu")]
+        ("wgpu" | "vulkan" | "metal", Ok(index)) => rescore_kernels::devices::wgpu()
+            .is_ok_and(|found| found.get(index).is_some_and(|found| found.software)),
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ use rescore_runner::{
     Begin, Config, Environments, Interrupt, Request, RunError, RunFolder, folder, resolve, train,
 };
 
-use crate::backend::{Work, check_config, dispatch};
+use crate::backend::{Work, check_config, dispatch, request};
 use crate::start;
 
 /// Trains the algorithm `algo` on the task `env`, with `KEY=VALUE` settings as `train --set` takes
@@ -26,7 +26,7 @@ pub fn run(algo: &str, env: &str, set: &[&str]) -> Result<PathBuf, RunError> {
         algo: Some(algo.to_owned()),
         env: Some(env.to_owned()),
         set: set.iter().map(ToString::to_string).collect(),
-        ..Request::default()
+        ..request()
     })?;
     run_in(&config, None)
 }

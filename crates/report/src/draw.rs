@@ -14,6 +14,9 @@ const SIZE: (u32, u32) = (880, 520);
 /// Pixels of a PNG file per point.
 const PIXELS: u32 = 2;
 const FONT: &str = "sans-serif";
+/// Of what is no curve.
+const GREY: RGBColor = RGBColor(110, 110, 110);
+const WARMUP_ENDS: &str = "warm-up ends";
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), without yellow.
 const PALETTE: [RGBColor; 7] = [
@@ -98,6 +101,25 @@ where
         .y_label_formatter(&|y| short(*y))
         .label_style(font())
         .draw()?;
+    // Below the curves.
+    let last = chart.x_range().end;
+    let ends = warmup_ends(curves).into_iter().filter(|end| *end < last);
+    for (row, end) in ends.enumerate() {
+        let foot = chart.y_range().start;
+        let line = [(end, foot), (end, chart.y_range().end)];
+        let (dash, gap) = (5 * scale, 4 * scale);
+        chart.draw_series(DashedLineSeries::new(
+            line,
+            dash,
+            gap,
+            GREY.stroke_width(scale),
+        ))?;
+        let font = (FONT, 11 * scale).into_font().color(&GREY);
+        // One above the other, where there are several.
+        let above = 16 * scale as i32 * (row as i32 + 1);
+        let label = Text::new(WARMUP_ENDS, (4 * scale as i32, -above), font);
+        chart.draw_series([EmptyElement::at((end, foot)) + label])?;
+    }
     for (curve, color) in curves.iter().zip(PALETTE.iter().cycle()) {
         for (points, complete) in parts(curve) {
             let upper = points
@@ -149,6 +171,14 @@ where
         .draw()?;
     root.present()?;
     Ok(())
+}
+
+/// The steps at which warm-ups ended that are counted, each once, ascending.
+fn warmup_ends(curves: &[Curve]) -> Vec<f64> {
+    let mut ends: Vec<_> = curves.iter().filter_map(|curve| curve.warmup_end).collect();
+    ends.sort_unstable_by(f64::total_cmp);
+    ends.dedup();
+    ends
 }
 
 /// The curve in parts that share their ends, and whether all runs are in each. A part is complete
@@ -209,6 +239,7 @@ mod tests {
         Curve {
             name: name.into(),
             points: points.iter().map(point).collect(),
+            warmup_end: None,
             runs: 2,
         }
     }
@@ -247,6 +278,41 @@ mod tests {
             [(vec![1.0, 2.0], true), (vec![2.0, 3.0, 4.0], false)]
         );
         assert_eq!(parts(&curve("b", &[(1.0, 0.0, 1)])).len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_counted_warm_up_is_marked_once() {
+        let marked = |ends: &[Option<f64>]| {
+            let with = |end: &Option<f64>| Curve {
+                warmup_end: *end,
+                ..curve("a", &[(10.0, -5.0, 2), (20.0, 7.0, 2)])
+            };
+            let curves: Vec<_> = ends.iter().map(with).collect();
+            let svg = String::from_utf8(svg(&curves, "seeds").expect("drawn")).expect("text");
+            let grey = "stroke=\"#6E6E6E\"";
+            (svg.matches(WARMUP_ENDS).count(), svg.matches(grey).count())
+        };
+        assert_eq!(marked(&[None, None]), (0, 0));
+        let (labels, dashes) = marked(&[Some(5.0), None, Some(5.0)]);
+        assert_eq!(labels, 1, "shared by two");
+        assert!(dashes > 10, "{dashes}");
+        assert_eq!(marked(&[Some(5.0), Some(8.0)]).0, 2);
+        // Beyond the last evaluation there is nothing to mark.
+        assert_eq!(marked(&[Some(5000.0)]).0, 0);
+        let plain = curve("a", &[(10.0, -5.0, 2), (20.0, 7.0, 2)]);
+        let counted = Curve {
+            warmup_end: Some(5.0),
+            ..plain.clone()
+        };
+        let grey = |curve| {
+            let (_, _, pixels) = decode(&png(&[curve], "seeds").expect("drawn"));
+            pixels.iter().filter(|pixel| **pixel == [110; 3]).count()
+        };
+        let (without, with) = (grey(plain), grey(counted));
+        assert!(
+            with > without + 200,
+            "{with} grey pixels, {without} without"
+        );
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub use error::ReportError;
 pub use seeds::Group;
 
 /// Draws the curves of `runs` over each other into `out`: mean return of the evaluations against
-/// environment steps, with a band of one standard deviation over the episodes. Runs without an
+/// environment steps, with a band of one standard deviation over the episodes. A dashed line marks
+/// where random warm-up ended in runs whose steps count it. Runs without an
 /// evaluation are left out with a warning.
 ///
 /// # Errors

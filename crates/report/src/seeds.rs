@@ -84,6 +84,8 @@ impl Group {
         Curve {
             name: format!("{}, {}", self.name, self.seeds()),
             points: self.steps().into_iter().map(point).collect(),
+            // Runs of a group have the same settings.
+            warmup_end: self.runs[0].1.warmup_end,
             runs: self.runs.len(),
         }
     }
@@ -329,6 +331,31 @@ mod tests {
         let curve = groups[1].curve();
         assert_eq!(curve.name, "dpmd on Pendulum-v1 (b), 1 seed");
         assert_eq!(curve.points, [point(10.0, 7.0, 0.0, 1)]);
+    }
+
+    #[test]
+    fn the_end_of_warm_up_is_that_of_the_runs() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let counting = |name: &str, seed: u32, count: bool| {
+            let training = "[training]\nnum_envs = 4\nwarmup_steps = 5\n";
+            let text = format!("{}{training}count_warmup = {count}\n", config(seed, 30, 4));
+            run(folder.path(), name, &text, &[(10, 1.0)])
+        };
+        let runs = [
+            counting("a", 0, true),
+            counting("b", 1, true),
+            counting("c", 0, false),
+        ];
+        let groups = Group::of(&runs).expect("readable");
+        let ends: Vec<_> = groups
+            .iter()
+            .map(|group| group.curve().warmup_end)
+            .collect();
+        assert_eq!(
+            ends,
+            [Some(8.0), None],
+            "they are no runs of one experiment"
+        );
     }
 
     #[test]

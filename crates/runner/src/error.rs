@@ -31,7 +31,7 @@ pub enum RunError {
     NotFinite {
         /// The number and where it is.
         number: Box<NotFinite>,
-        /// Environment steps since the end of warm-up.
+        /// Environment steps, as the run counts them.
         step: u64,
         /// Gradient updates done.
         update: u64,
@@ -39,7 +39,7 @@ pub enum RunError {
     /// A signal asked the run to stop; a checkpoint was written first.
     #[error("interrupted at step {step}, after a checkpoint in {}", checkpoint.display())]
     Interrupted {
-        /// Environment steps since the end of warm-up.
+        /// Environment steps, as the run counts them.
         step: u64,
         /// The checkpoint's folder.
         checkpoint: PathBuf,

@@ -30,7 +30,9 @@ impl Footprint {
         let capacity = config.replay.capacity;
         let layout = Layout::new(capacity as usize, dims.0, dims.1);
         let record = layout.record() as u64;
-        let made = training.warmup_steps.saturating_add(config.steps);
+        let counted = training.count_warmup;
+        let warmup = if counted { 0 } else { training.warmup_steps };
+        let made = config.steps.saturating_add(warmup);
         let rows = memory_rows(made.min(capacity));
         // The segments of a buffer begin and end within others.
         let buffer = capacity.saturating_mul(record) + 2 * layout.segment();
@@ -142,9 +144,11 @@ mod tests {
         let footprint = Footprint::new(&config(&[]), HUMANOID);
         // A million rows in blocks of 4096.
         assert_eq!(footprint.memory, 1_003_520 * 3084);
-        // 1,030,000 transitions are made, fewer than two buffers hold.
-        assert_eq!(footprint.replay, 1_030_000 * 3084);
+        // A million transitions are made, fewer than two buffers hold.
+        assert_eq!(footprint.replay, 1_000_000 * 3084);
         assert_eq!(size(footprint.memory), "3.1 GB");
+        let beside = Footprint::new(&config(&["count_warmup=false"]), HUMANOID);
+        assert_eq!(beside.replay, 1_030_000 * 3084);
         let with = footprint.with_checkpoints_of(5_000_000);
         assert_eq!(with.disk(), footprint.replay + 20_000_000);
     }
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn short_runs_small_buffers_and_none_on_the_disk_take_less() {
         let short = Footprint::new(&config(&["steps=100", "warmup_steps=50"]), (3, 1));
-        assert_eq!((short.memory, short.replay), (4096 * 36, 150 * 36));
+        assert_eq!((short.memory, short.replay), (4096 * 36, 100 * 36));
         let small = config(&["replay.capacity=40000"]);
         let small = Footprint::new(&small, (3, 1));
         assert_eq!(small.memory, 40_960 * 36);

@@ -1,6 +1,9 @@
 //! When things happen: exact numbers of updates, and multiples that a step crosses.
 
-/// Gives `floor(steps * ratio)` updates for `steps` environment steps, without drift.
+use crate::config::TrainingConfig;
+
+/// Gives `floor(steps * ratio)` updates for `steps` environment steps since the end of warm-up,
+/// without drift.
 ///
 /// The ratio is taken as the decimal number that was written (0.2 is 1/5, not the nearest binary
 /// fraction), and all arithmetic is in whole numbers.
@@ -8,11 +11,19 @@
 pub struct UpdateSchedule {
     numerator: u128,
     denominator: u128,
+    /// The step at which warm-up ends.
+    begin: u64,
 }
 
 impl UpdateSchedule {
-    /// A schedule of `updates_per_step`, which the configuration keeps within 1e-6 and 1e3.
-    pub fn new(updates_per_step: f64) -> Self {
+    /// The schedule of a run.
+    pub fn of(training: &TrainingConfig) -> Self {
+        Self::new(training.updates_per_step, training.warmup_end())
+    }
+
+    /// A schedule of `updates_per_step`, which the configuration keeps within 1e-6 and 1e3, from the
+    /// step `begin` on.
+    fn new(updates_per_step: f64, begin: u64) -> Self {
         // The shortest decimal that reads back as this number: at most 17 digits, and for numbers
         // in that range at most 23 behind the point, so neither part exceeds 10^26.
         let decimal = updates_per_step.to_string();
@@ -21,11 +32,13 @@ impl UpdateSchedule {
         Self {
             numerator: digits.parse().unwrap_or(0),
             denominator: 10_u128.pow(fraction.len().min(30) as u32),
+            begin,
         }
     }
 
-    /// Updates due after `steps` environment steps, in total.
-    pub fn due(&self, steps: u64) -> u64 {
+    /// Updates due at `step`, in total.
+    pub fn due(&self, step: u64) -> u64 {
+        let steps = step.saturating_sub(self.begin);
         // Below 2^128 for up to 10^12 steps.
         (u128::from(steps).saturating_mul(self.numerator) / self.denominator) as u64
     }
@@ -44,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_reference_ratio_is_one_update_per_vector_step_forever() {
-        let schedule = UpdateSchedule::new(0.2);
+        let schedule = UpdateSchedule::new(0.2, 0);
         for iteration in [1, 2, 3, 1_000_000, 200_000_000_000] {
             assert_eq!(schedule.due(5 * iteration), iteration);
         }
@@ -52,10 +65,20 @@ mod tests {
 
     #[test]
     fn ratios_above_one_and_whole_ratios_work() {
-        assert_eq!(UpdateSchedule::new(1.0).due(7), 7);
-        assert_eq!(UpdateSchedule::new(20.0).due(7), 140);
-        assert_eq!(UpdateSchedule::new(2.5).due(3), 7);
-        assert_eq!(UpdateSchedule::new(0.000_001).due(1_999_999), 1);
+        assert_eq!(UpdateSchedule::new(1.0, 0).due(7), 7);
+        assert_eq!(UpdateSchedule::new(20.0, 0).due(7), 140);
+        assert_eq!(UpdateSchedule::new(2.5, 0).due(3), 7);
+        assert_eq!(UpdateSchedule::new(0.000_001, 0).due(1_999_999), 1);
+    }
+
+    #[test]
+    fn steps_of_a_counted_warm_up_make_no_updates_due() {
+        let schedule = UpdateSchedule::new(0.25, 5000);
+        assert_eq!(
+            [0, 5000, 5003, 5004].map(|step| schedule.due(step)),
+            [0, 0, 0, 1]
+        );
+        assert_eq!(schedule.due(200_000), 48_750);
     }
 
     proptest! {
@@ -63,7 +86,7 @@ mod tests {
         fn updates_are_the_floor_of_steps_times_the_decimal_ratio(
             thousandths in 1u64..5000, steps in 0u64..1_000_000_000_000,
         ) {
-            let schedule = UpdateSchedule::new(thousandths as f64 / 1000.0);
+            let schedule = UpdateSchedule::new(thousandths as f64 / 1000.0, 0);
             prop_assert_eq!(schedule.due(steps), (u128::from(steps) * u128::from(thousandths) / 1000) as u64);
         }
 

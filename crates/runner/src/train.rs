@@ -73,7 +73,7 @@ fn learn<B: RescoreBackend>(run: &mut Run<'_, B>, interrupt: &Interrupt) -> Resu
     run.warm_up(interrupt)?;
     run.refill(interrupt)?;
     let steps = run.config.steps;
-    let updates = UpdateSchedule::new(run.config.training.updates_per_step);
+    let updates = UpdateSchedule::of(&run.config.training);
     let num_envs = run.config.training.num_envs as u64;
     let mut progress = Progress::begin("train", run.step, steps);
     let mut forecast = Forecast::default();

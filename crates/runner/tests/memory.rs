@@ -85,6 +85,7 @@ fn configuration(algorithm: &'static Algorithm) -> Result<Config, RunError> {
         "hidden_dims=[8, 8]".into(),
         "batch_size=8".into(),
         "warmup_steps=50".into(),
+        "count_warmup=false".into(),
         // Segments of 8 transitions, of which the ring holds 8.
         "replay.capacity=64".into(),
         "log_every=10".into(),

@@ -93,6 +93,7 @@ fn configuration_of(env: Option<&str>, set: &[&str]) -> Config {
         "batch_size=8",
         "num_envs=2",
         "warmup_steps=20",
+        "count_warmup=false",
         "log_every=10",
         "evaluation.every=20",
         "evaluation.episodes=2",
@@ -301,6 +302,49 @@ fn a_run_without_warm_up_learns_from_its_first_step_on() {
         result.expect("it trains");
         let done = read(&path.join("DONE"));
         assert!(done.contains("\"update\": 30"), "{done}");
+    }
+}
+
+#[test]
+fn a_warm_up_that_counts_ends_before_the_first_update() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let quiet = Interrupt::default();
+    // 21 steps of warm-up are 11 rounds of the two environments.
+    let counted = [
+        "count_warmup=true",
+        "warmup_steps=21",
+        "updates_per_step=0.5",
+    ];
+    for overlap in ["overlap=false", "overlap=true"] {
+        let config = configuration(&[&counted[..], &[overlap]].concat());
+        assert_eq!(config.updates(), 19);
+        let path = out.path().join(overlap);
+        let folder = create(&path, &config);
+        let (result, _) = trains(&config, limited, &folder, Begin::Fresh, &quiet);
+        result.expect("it trains");
+        let done = read(&path.join("DONE"));
+        assert!(
+            done.contains("\"step\": 60") && done.contains("\"update\": 19"),
+            "{done}"
+        );
+        let column = |file: &str, start: &str, end: char| -> Vec<u64> {
+            let number = |line: &str| {
+                let rest = line.strip_prefix(start)?;
+                rest.split(end).next()?.parse().ok()
+            };
+            read(&path.join(file)).lines().filter_map(number).collect()
+        };
+        assert_eq!(column("eval.csv", "", ','), [40, 60]);
+        assert_eq!(column("metrics.jsonl", "{\"step\":", ','), [30, 40, 50, 60]);
+        let last = read(
+            &Checkpoints::of(&path)
+                .find(Which::Last)
+                .expect("one")
+                .join("checkpoint.json"),
+        );
+        let last: String = last.split_whitespace().collect();
+        // As many transitions as steps.
+        assert!(last.contains("\"stored\":60"), "{last}");
     }
 }
 

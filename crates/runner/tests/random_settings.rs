@@ -38,6 +38,9 @@ fn common() -> impl Strategy<Value = Vec<String>> {
         key("checkpoint_every", &["1", "13", "9223372036854775807"]).boxed(),
         key("log_every", &["1", "10", "9223372036854775807"]).boxed(),
         key("overlap", &["true", "false"]).boxed(),
+        select(&["count_warmup=true", "count_warmup=false"][..])
+            .prop_map(|text| vec![text.to_owned()])
+            .boxed(),
         // Together, because warm-up must fit into the buffer.
         select(
             &[
@@ -161,11 +164,13 @@ fn requests() -> impl Strategy<Value = Request> {
             if algorithm.presets().len() > 1 {
                 set.push(format!("preset={preset}"));
             }
+            // A counted warm-up takes up to two rounds of 33 environments.
+            let counted = common.iter().any(|text| text == "count_warmup=true");
             Request {
                 algo: Some(algorithm.name.into()),
                 env: Some(task.into()),
                 seed: Some(seed.into()),
-                steps: Some(20),
+                steps: Some(if counted { 66 + 20 } else { 20 }),
                 set: [set, common, agent].concat(),
                 ..Request::default()
             }

@@ -11,9 +11,9 @@ use rescore_store::output;
 
 use super::envs::{self, EnvMeasurement};
 use super::{Bench, Other, Subject, Yardsticks, checkpoint, write};
-use crate::backend::{COMPILED, device_name};
+use crate::backend::{self, COMPILED, device_name};
 
-/// Options of `bench`. A diffusion policy has the published settings (`preset=reference`).
+/// Options of `bench`. A diffusion policy has the published settings unless a preset is named.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// What to measure
@@ -22,6 +22,9 @@ pub struct BenchArgs {
     /// Algorithm, several times for several [default: dpmd and sdac]
     #[arg(long, value_name = "NAME")]
     algo: Vec<String>,
+    /// Preset of the algorithm [default: the published settings of a diffusion policy]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Task that gives the sizes [default: HalfCheetah-v4; for `envs`: all]
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
@@ -106,6 +109,9 @@ impl BenchArgs {
         }
         let particles = self.particles.map(|k| format!("agent.actor.particles={k}"));
         self.set.extend(particles);
+        let preset = self.preset.as_ref();
+        self.set
+            .extend(preset.map(|preset| format!("agent.preset={preset}")));
         let device = self.device.as_ref();
         let device = device.map(|device| format!("device=\"{device}\""));
         self.set.extend(device);
@@ -163,7 +169,7 @@ impl BenchArgs {
             env: Some(task.clone()),
             backend: self.backend.clone(),
             set: self.set.clone(),
-            ..Request::default()
+            ..backend::request()
         })?;
         print(&format!("{}: {}", config.backend, device_name(&config)?))?;
         let bench = |subject, algo: &str, task: &str, more: &[String]| Bench {

@@ -42,7 +42,7 @@ pub fn measure<B: RescoreBackend>(config: &Config, device: &B::Device) -> Result
     let agent = config.new_agent::<B>(envs.dims(), device)?;
     let mut run = Run::new(config, agent, envs, &run_folder, device)?;
     run.warm_up(&Interrupt::default())?;
-    let schedule = UpdateSchedule::new(config.training.updates_per_step);
+    let schedule = UpdateSchedule::of(&config.training);
     let mut iterations = Vec::new();
     let first = run.agent.updates();
     let mut iteration = || -> Result<(), RunError> {

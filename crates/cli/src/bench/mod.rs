@@ -199,7 +199,7 @@ pub(crate) fn request(algo: &str, task: &str, backend: Option<&str>, set: &[Stri
         env: Some(task.to_owned()),
         backend: backend.map(str::to_owned),
         set: set.to_vec(),
-        ..Request::default()
+        ..crate::backend::request()
     }
 }
 

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use rescore_agents::Algorithm;
 use rescore_report as report;
 use rescore_runner::RunError;
-use rescore_runner::config::document;
+use rescore_runner::config::{Request, document};
 use rescore_runner::progress::LogWriter;
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Which;
@@ -62,6 +62,9 @@ enum Command {
         /// Algorithm
         #[arg(value_name = "ALGO", value_parser = algorithms())]
         algo: String,
+        /// Preset of the algorithm [default: as of `train`]
+        #[arg(long, value_name = "NAME")]
+        preset: Option<String>,
         /// Set one key, as for `train`
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
@@ -180,7 +183,15 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Train(args) => args.run(),
-        Command::Config { algo, set } => Ok(print(document(&algo, &set)?.trim_end())?),
+        Command::Config { algo, preset, set } => {
+            let text = document(&Request {
+                algo: Some(algo),
+                preset,
+                set,
+                ..backend::request()
+            })?;
+            Ok(print(text.trim_end())?)
+        }
         Command::Eval(args) => Ok(args.run()?),
         Command::Envs { json } => Ok(list_tasks(json)?),
         Command::Devices { backend } => {

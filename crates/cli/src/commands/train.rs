@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use rescore_runner::RunError;
 use rescore_runner::backend::AUTO;
 use rescore_runner::config::{
-    Config, Request, differences, of_names, require_allowed, resolve, smaller_learning_rate,
+    Config, Request, differences, of_names, require_allowed, resolve, resolve_with_reason,
+    smaller_learning_rate,
 };
 use rescore_runner::interrupt::Interrupt;
 use rescore_runner::{Begin, Environments, Resumption, folder};
@@ -24,13 +25,17 @@ pub(super) struct TrainArgs {
     /// Algorithm, see `config --help` [default: dpmd]
     #[arg(long, value_name = "NAME")]
     algo: Option<String>,
+    /// Preset of the algorithm, see `config` [default: small on a processor, full on a GPU]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Task, see `envs` [default: InvertedPendulum-v4]
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
     /// Seed of all random streams [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Environment steps, counted from the end of warm-up [default: the task's, else 1000000]
+    /// Environment steps, those of warm-up included where `training.count_warmup` is true [default: the
+    /// task's, else the preset's, else 1000000]
     #[arg(long, value_name = "N", value_parser = parse_steps)]
     steps: Option<u64>,
     /// Tensor backend: flex, ndarray, cuda, wgpu, vulkan or metal [default: flex]
@@ -50,7 +55,7 @@ pub(super) struct TrainArgs {
     out: Option<PathBuf>,
     /// Go on with a run from its last checkpoint; with --steps to a later end, with --set under
     /// another learning rate or with evaluations, checkpoints or logs at other intervals
-    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "env", "seed", "config", "out"])]
+    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "preset", "env", "seed", "config", "out"])]
     resume: Option<PathBuf>,
     /// Begin the run in --out, go on with it if it has begun, or say that it is done: one command
     /// for jobs that are requeued
@@ -87,7 +92,21 @@ impl TrainArgs {
         if let Some(run) = &self.resume {
             return self.resume(run, &interrupt);
         }
-        let config = resolve(&self.request(Request::default()))?;
+        let begun = self
+            .out
+            .as_deref()
+            .filter(|out| self.go_on && out.join(CONFIG).exists());
+        let begun = begun
+            .map(|out| resolve(&Request::of_run(out)))
+            .transpose()?;
+        let begun = begun
+            .and_then(|begun| begun.agent.preset)
+            .map(str::to_owned);
+        let (config, preset) = resolve_with_reason(&self.request(Request {
+            begun,
+            ..backend::request()
+        }))?;
+        let say = || preset.iter().for_each(|preset| tracing::info!("{preset}"));
         backend::check_config(&config)?;
         match &self.out {
             Some(out) if self.go_on => {
@@ -96,6 +115,7 @@ impl TrainArgs {
                 let fresh = (!is_run).then(|| Environments::new(&config)).transpose()?;
                 let (folder, begun) = folder::enter(out, &config, start(&config))?;
                 if let (false, Some(envs)) = (begun, fresh) {
+                    say();
                     return begin(&config, envs, &folder, Begin::Fresh, &interrupt);
                 }
                 let before = resolve(&Request::of_run(out))?;
@@ -105,6 +125,7 @@ impl TrainArgs {
                 // Before anything is written: a task that cannot be made leaves nothing behind.
                 let envs = Environments::new(&config)?;
                 let folder = folder::create(out.as_deref(), &config, start(&config))?;
+                say();
                 begin(&config, envs, &folder, Begin::Fresh, &interrupt)
             }
         }
@@ -149,6 +170,7 @@ impl TrainArgs {
         Request {
             config_file: self.config.clone(),
             algo: self.algo.clone(),
+            preset: self.preset.clone(),
             env: self.env.clone(),
             seed: self.seed,
             steps: self.steps,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Config;
 use super::layers::parse_assignment;
+use super::training::COUNT_WARMUP;
 use crate::RunError;
 
 /// Keys that may have another value from a checkpoint on: nothing that a checkpoint holds was made
@@ -147,6 +148,8 @@ pub fn fixed_text(config: &Config) -> String {
     let lines: Vec<_> = flat(config)
         .into_iter()
         .filter(|(key, _)| key != BACKEND && !CHANGEABLE.contains(&key.as_str()))
+        // What held before there was this key, so that older checkpoints fit.
+        .filter(|(key, value)| key != COUNT_WARMUP || value.as_bool() != Some(false))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect();
     lines.join("\n")
@@ -210,7 +213,7 @@ mod tests {
         }
         let before = config("dpmd", &[]);
         for set in [
-            "steps=7",
+            "steps=7000",
             "device=\"0\"",
             "lr=0.5",
             "actor.final_fraction=1e-3",

@@ -9,19 +9,17 @@ use crate::RunError;
 /// Columns of a comment.
 const WIDTH: usize = 96;
 
-/// A configuration file for the algorithm `algo` with every key at its default (under the settings
-/// `set`), each behind a comment on what it is for. It names no task and no key of a task, so that
+/// A configuration file with every key at its default (under what `request` names beside a task),
+/// each behind a comment on what it is for. It names no task and no key of a task, so that
 /// `train --config FILE --env ANY` takes it.
 ///
 /// # Errors
-/// When there is no such algorithm or `set` is wrong.
-pub fn document(algo: &str, set: &[String]) -> Result<String, RunError> {
+/// When there is no such algorithm or the request is wrong otherwise.
+pub fn document(request: &Request) -> Result<String, RunError> {
     let config = resolve(&Request {
-        algo: Some(algo.to_owned()),
         // A task without settings of its own.
         env: Some("HalfCheetah-v4".to_owned()),
-        set: set.to_vec(),
-        ..Request::default()
+        ..request.clone()
     })?;
     Ok(written(&config))
 }
@@ -90,7 +88,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for algorithm in Algorithm::all() {
             let set = ["gamma=0.5".to_owned()];
-            let text = document(algorithm.name, &set).expect("a known algorithm");
+            let text = document(&Request {
+                algo: Some(algorithm.name.to_owned()),
+                set: set.to_vec(),
+                ..Request::default()
+            })
+            .expect("a known algorithm");
             let file = folder.path().join("my.toml");
             std::fs::write(&file, &text).expect("writable");
             for env in ["HalfCheetah-v4", "Reacher-v5"] {
@@ -113,7 +116,11 @@ mod tests {
 
     #[test]
     fn an_unknown_algorithm_is_named() {
-        let error = document("dpdm", &[]).expect_err("no such algorithm");
+        let error = document(&Request {
+            algo: Some("dpdm".to_owned()),
+            ..Request::default()
+        })
+        .expect_err("no such algorithm");
         assert!(error.hint().is_some_and(|hint| hint.contains("dpmd")));
     }
 }

@@ -28,6 +28,32 @@ pub const TASK_FILES: &[(&str, File)] = tasks![
     "Probe-ObservationValue-v0",
 ];
 
+/// A run for a processor.
+const SMALL: File = (
+    "configs/presets/small.toml",
+    include_str!("../../configs/presets/small.toml"),
+);
+/// A run for a GPU.
+const FULL: File = (
+    "configs/presets/full.toml",
+    include_str!("../../configs/presets/full.toml"),
+);
+/// How the published implementation counts.
+const PUBLISHED: File = (
+    "configs/presets/published.toml",
+    include_str!("../../configs/presets/published.toml"),
+);
+
+/// What the preset `preset` of the algorithm `algo` brings for the training loop, where it does.
+pub fn preset_file(algo: &str, preset: &str) -> Option<File> {
+    match (algo, preset) {
+        ("dpmd" | "sdac" | "sac", "small") => Some(SMALL),
+        ("dpmd" | "sdac" | "sac", "full") => Some(FULL),
+        ("dpmd-reference" | "sdac-reference", _) => Some(PUBLISHED),
+        _ => None,
+    }
+}
+
 /// What differs on the task `env`, where something does.
 pub fn task_file(env: &str) -> Option<File> {
     TASK_FILES

@@ -158,6 +158,27 @@ pub fn parse_assignment(text: &str) -> Result<Setting, ConfigError> {
     Ok(Setting::option(key, value, option))
 }
 
+/// The highest setting of one of the `keys`, as text.
+///
+/// # Errors
+/// When it is something else.
+pub fn last_text<'a>(
+    settings: &'a [Setting],
+    keys: &[&str],
+) -> Result<Option<(&'a str, &'a Setting)>, ConfigError> {
+    let of_keys = |setting: &&Setting| keys.contains(&setting.key.as_str());
+    let Some(setting) = settings.iter().rfind(of_keys) else {
+        return Ok(None);
+    };
+    match setting.value.as_str() {
+        Some(text) => Ok(Some((text, setting))),
+        None => Err(ConfigError::new(
+            setting,
+            format!("`{}` is {}, but must be a text", setting.key, setting.value),
+        )),
+    }
+}
+
 /// What is wrong with the configuration, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigError {

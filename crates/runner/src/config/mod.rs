@@ -1,9 +1,10 @@
 //! The configuration of a run: what it is, and how layers of files and options make it.
 //!
-//! Layers, lowest first: the defaults of the structs, under the preset where an algorithm has
-//! several, `configs/tasks/<env>.toml` (compiled in), the file given by `--config`, the options
-//! `--env --algo --seed --steps --backend`, and each `--set`. The preset is the one that the highest
-//! layer names; it fills in what no layer states, and every explicit key wins over it.
+//! Layers, lowest first: the defaults of the structs, those of `[agent]` under the preset; what the
+//! preset brings for the training loop (`configs/presets`, compiled in), `configs/tasks/<env>.toml`
+//! (compiled in), the file given by `--config`, the options `--env --algo --preset --seed --steps
+//! --backend`, and each `--set`. The preset is the one that the highest layer names, else the one that
+//! suits the backend; it fills in what no layer states, and every explicit key wins over it.
 
 mod changes;
 mod document;
@@ -11,6 +12,7 @@ mod embedded;
 mod layers;
 pub(crate) mod model_file;
 mod moved;
+mod preset;
 mod resolve;
 mod schema;
 mod task;
@@ -30,7 +32,8 @@ pub use changes::{
 pub use document::document;
 pub use embedded::TASK_FILES;
 pub use layers::{ConfigError, Origin, Setting};
-pub use resolve::{Request, resolve};
+pub use preset::OnProcessor;
+pub use resolve::{Request, resolve, resolve_with_reason};
 pub use schema::nearest_name;
 pub use training::{EvaluationConfig, MAX_STEPS, ReplayConfig, TrainingConfig};
 
@@ -43,7 +46,7 @@ pub struct Config {
     pub env: String,
     /// Seed of all random streams, 0 to 2^63 - 1.
     pub seed: u64,
-    /// Environment steps to train for, counted from the end of warm-up; at least 1.
+    /// Environment steps to train for, more than [`TrainingConfig::warmup_end`].
     pub steps: u64,
     /// Name of the tensor backend.
     pub backend: String,
@@ -133,6 +136,7 @@ impl Config {
 
     /// Updates of the whole run, of which schedules are fractions.
     pub fn updates(&self) -> u64 {
-        (self.steps as f64 * self.training.updates_per_step) as u64
+        let steps = self.steps.saturating_sub(self.training.warmup_end());
+        (steps as f64 * self.training.updates_per_step) as u64
     }
 }

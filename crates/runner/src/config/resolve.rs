@@ -8,11 +8,13 @@ use rescore_envs::{OptionValue, TaskEntry};
 use rescore_store::durable::{read_stream, read_text};
 use rescore_store::{names, run_folder};
 
-use super::layers::{parse_assignment, parse_toml};
-use super::schema::Schema;
+use super::layers::{last_text, parse_assignment, parse_toml};
+use super::preset::{Choice, Circumstances, OnProcessor, choose};
+use super::schema::{Schema, unknown_name};
+use super::training::COUNT_WARMUP;
 use super::{
     Agent, Config, ConfigError, EvaluationConfig, Origin, ReplayConfig, Setting, TrainingConfig,
-    embedded, model_file, moved, nearest_name, task, training,
+    embedded, model_file, moved, task, training,
 };
 use crate::RunError;
 use crate::backend::{AUTO, KNOWN};
@@ -31,6 +33,13 @@ pub struct Request {
     pub run: Option<PathBuf>,
     /// `--algo NAME`.
     pub algo: Option<String>,
+    /// `--preset NAME`.
+    pub preset: Option<String>,
+    /// The preset where nobody names one, of a run that is gone on with.
+    pub begun: Option<String>,
+    /// How to find out whether a device of a GPU backend computes on the processor, on which the
+    /// default preset depends.
+    pub on_processor: Option<OnProcessor>,
     /// `--env NAME`.
     pub env: Option<String>,
     /// `--seed N`.
@@ -62,6 +71,14 @@ impl Request {
             let text = read_text(&path, run_folder::CONFIG_LIMIT)?;
             let layer = parse_toml(&path.display().to_string(), &text)?;
             require_nested(run, &layer)?;
+            if layer.iter().all(|setting| setting.key != COUNT_WARMUP) {
+                // Begun when there was no choice.
+                settings.push(Setting::option(
+                    COUNT_WARMUP,
+                    false,
+                    path.display().to_string(),
+                ));
+            }
             settings.extend(kinds_first(layer));
         }
         if let Some(path) = &self.config_file {
@@ -70,14 +87,15 @@ impl Request {
             settings.extend(kinds_first(layer));
         }
         let texts = [
-            ("algo", &self.algo),
-            ("env", &self.env),
-            ("backend", &self.backend),
-            ("device", &self.device),
+            ("algo", "algo", &self.algo),
+            ("preset", "agent.preset", &self.preset),
+            ("env", "env", &self.env),
+            ("backend", "backend", &self.backend),
+            ("device", "device", &self.device),
         ];
-        for (key, value) in texts {
+        for (option, key, value) in texts {
             if let Some(value) = value {
-                let option = format!("--{key} {value}");
+                let option = format!("--{option} {value}");
                 settings.push(Setting::option(key, value.as_str(), option));
             }
         }
@@ -130,19 +148,38 @@ fn require_nested(run: &Path, settings: &[Setting]) -> Result<(), RunError> {
 /// # Errors
 /// On unreadable files, text that is not TOML, unknown keys, values of a wrong kind and values out
 /// of their range; nothing has been created or built then.
+pub fn resolve(request: &Request) -> Result<Config, RunError> {
+    resolve_with_reason(request).map(|(config, _)| config)
+}
+
+/// [`resolve`], and in words which preset was taken and why, where the algorithm has several.
+///
+/// # Errors
+/// As [`resolve`].
 ///
 /// # Panics
 /// Never: every configuration can be written as TOML.
-pub fn resolve(request: &Request) -> Result<Config, RunError> {
+pub fn resolve_with_reason(request: &Request) -> Result<(Config, Option<String>), RunError> {
     let user = request.settings()?;
     let algorithm = algorithm(&user)?;
     let env = environment(&user)?;
-    backend(&user)?;
-
-    let preset = find_preset(algorithm, &user)?;
+    let circumstances = Circumstances {
+        begun: request.begun.as_deref(),
+        backend: backend(&user)?,
+        device: last_text(&user, &["device"])?.map_or(AUTO, |(name, _)| name),
+        on_processor: request.on_processor,
+    };
+    let choice = choose(algorithm, &user, &circumstances)?;
+    let preset = choice.as_ref().map(|choice| choice.name);
     let defaults = defaults(algorithm, preset, &env);
     let schema = Schema::of(&defaults);
     let mut settings = Vec::new();
+    let of_preset = preset.or_else(|| algorithm.presets().first().copied());
+    if let Some((name, text)) =
+        of_preset.and_then(|name| embedded::preset_file(algorithm.name, name))
+    {
+        settings.extend(parse_toml(name, text)?);
+    }
     if let Some((name, text)) = embedded::task_file(env.name) {
         // Task files serve all algorithms: a key of the agent that only others have is passed over.
         let task = parse_toml(name, text)?.into_iter();
@@ -186,39 +223,12 @@ pub fn resolve(request: &Request) -> Result<Config, RunError> {
         })?;
     }
     validate(&config, &origins)?;
-    Ok(config)
-}
-
-/// The highest setting of the top-level key `key`, as text.
-fn last_text<'a>(
-    settings: &'a [Setting],
-    key: &str,
-) -> Result<Option<(&'a str, &'a Setting)>, ConfigError> {
-    let Some(setting) = settings.iter().rfind(|setting| setting.key == key) else {
-        return Ok(None);
-    };
-    match setting.value.as_str() {
-        Some(text) => Ok(Some((text, setting))),
-        None => Err(ConfigError::new(
-            setting,
-            format!("`{key}` is {}, but must be a text", setting.value),
-        )),
-    }
-}
-
-/// The error "unknown NOUN `name`" with the valid names and the nearest.
-fn unknown_name(setting: &Setting, noun: &str, name: &str, valid: &[&str]) -> ConfigError {
-    let mut error = ConfigError::new(setting, format!("unknown {noun} `{name}`"));
-    let list = valid.join(", ");
-    error.hint = Some(match nearest_name(name, valid.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`? There are: {list}"),
-        None => format!("there are: {list}"),
-    });
-    error
+    let reason = choice.map(|Choice { name, why }| format!("preset `{name}`, {why}"));
+    Ok((config, reason))
 }
 
 fn algorithm(settings: &[Setting]) -> Result<&'static Algorithm, ConfigError> {
-    let Some((name, setting)) = last_text(settings, "algo")? else {
+    let Some((name, setting)) = last_text(settings, &["algo"])? else {
         return Ok(Algorithm::all()[0]);
     };
     Algorithm::find(name).ok_or_else(|| {
@@ -230,7 +240,7 @@ fn algorithm(settings: &[Setting]) -> Result<&'static Algorithm, ConfigError> {
 fn environment(settings: &[Setting]) -> Result<TaskEntry, ConfigError> {
     let tasks = rescore_envs::list();
     let find = |name: &str| tasks.iter().find(|task| task.name == name).copied();
-    let Some((name, setting)) = last_text(settings, "env")? else {
+    let Some((name, setting)) = last_text(settings, &["env"])? else {
         return Ok(default_env());
     };
     find(name).ok_or_else(|| {
@@ -243,40 +253,13 @@ fn default_env() -> TaskEntry {
     rescore_envs::find(DEFAULT_ENV).expect("the default is a registered task")
 }
 
-fn backend(settings: &[Setting]) -> Result<(), ConfigError> {
-    match last_text(settings, "backend")? {
+fn backend(settings: &[Setting]) -> Result<&str, ConfigError> {
+    match last_text(settings, &["backend"])? {
         Some((name, setting)) if !KNOWN.contains(&name) => {
             Err(unknown_name(setting, "backend", name, KNOWN))
         }
-        _ => Ok(()),
-    }
-}
-
-/// The preset that the highest layer names, or the default, of an algorithm that has several.
-fn find_preset(
-    algorithm: &'static Algorithm,
-    settings: &[Setting],
-) -> Result<Option<&'static str>, ConfigError> {
-    let presets = algorithm.presets();
-    let named = match last_text(settings, "agent.preset")? {
-        Some(named) => Some(named),
-        None => last_text(settings, "preset")?,
-    };
-    let Some((name, setting)) = named else {
-        return Ok((presets.len() > 1).then(|| presets[0]));
-    };
-    if let Some(instead) = moved::preset(algorithm.name, name) {
-        let error = ConfigError::new(setting, format!("the preset `{name}` is gone"));
-        return Err(error.with_hint(instead));
-    }
-    let known = presets.iter().find(|preset| **preset == name);
-    match known {
-        Some(preset) if presets.len() > 1 => Ok(Some(preset)),
-        _ if presets.len() > 1 => Err(unknown_name(setting, "preset", name, &presets)),
-        _ => {
-            let message = format!("`{}` has no presets", algorithm.name);
-            Err(ConfigError::new(setting, message).with_hint("leave `preset` away"))
-        }
+        Some((name, _)) => Ok(name),
+        None => Ok(DEFAULT_BACKEND),
     }
 }
 
@@ -415,5 +398,31 @@ fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), C
         .map_err(|mut error| {
             error.key.insert_str(0, "agent.");
             wrong(error)
-        })
+        })?;
+    require_steps_to_learn(config, origins)
+}
+
+/// Requires that steps are left beside those of a warm-up that counts.
+fn require_steps_to_learn(
+    config: &Config,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<(), ConfigError> {
+    let (steps, warmup) = (config.steps, config.training.warmup_end());
+    if steps > warmup {
+        return Ok(());
+    }
+    let set = |key: &&str| !matches!(origin_of(origins, key), Origin::Default);
+    let culprit = ["steps", "training.warmup_steps"].into_iter().find(set);
+    Err(ConfigError {
+        origin: origin_of(origins, culprit.unwrap_or("steps")),
+        message: format!(
+            "`steps` is {steps}, but the first {warmup} of them are warm-up \
+             (`training.warmup_steps`), so that nothing would be learned"
+        ),
+        hint: Some(
+            "more steps (--steps N), a shorter warm-up (--set warmup_steps=N), or steps counted \
+             from the end of warm-up (--set count_warmup=false)"
+                .to_owned(),
+        ),
+    })
 }

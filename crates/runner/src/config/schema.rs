@@ -49,7 +49,8 @@ const TOP: &[(&str, &str)] = &[
     ("seed", "Seed of all random streams, 0 to 2^63 - 1."),
     (
         "steps",
-        "Environment steps to train for, counted from the end of warm-up; at least 1.",
+        "Environment steps to train for; those of warm-up count where `training.count_warmup` says \
+         so, and at least one must be left beside them.",
     ),
     (
         "backend",
@@ -312,6 +313,22 @@ fn nearest_by<'a>(
         .filter(|(score, _)| *score > 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// The error "unknown NOUN `name`" with the valid names and the nearest.
+pub(super) fn unknown_name(
+    setting: &Setting,
+    noun: &str,
+    name: &str,
+    valid: &[&str],
+) -> ConfigError {
+    let mut error = ConfigError::new(setting, format!("unknown {noun} `{name}`"));
+    let list = valid.join(", ");
+    error.hint = Some(match nearest_name(name, valid.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`? There are: {list}"),
+        None => format!("there are: {list}"),
+    });
+    error
 }
 
 /// The candidate that `text` was probably meant to be (letter case does not count).

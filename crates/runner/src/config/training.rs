@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 /// Steps of an evaluation episode at most, unless `evaluation.max_steps` says otherwise.
 pub const MAX_STEPS: u32 = 10_000;
 
+/// The key that run folders of earlier versions lack: they counted no warm-up.
+pub(super) const COUNT_WARMUP: &str = "training.count_warmup";
+
 /// How data is gathered, how often the agent learns, and how often results are written.
 ///
-/// Every count of steps means environment steps summed over the parallel environments and counted
-/// from the end of warm-up, except `warmup_steps` itself.
+/// Every count of steps means environment steps summed over the parallel environments. Whether those
+/// of warm-up are among them is `count_warmup`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
@@ -22,6 +25,10 @@ pub struct TrainingConfig {
     pub batch_size: usize,
     /// Transitions with uniformly random actions before the first update.
     pub warmup_steps: u64,
+    /// Whether `steps`, and every step in logs, evaluations, checkpoints and plots, counts the steps
+    /// of warm-up (in whole rounds of all environments), as the sample efficiency of other programs
+    /// is counted. Otherwise steps are counted from the end of warm-up.
+    pub count_warmup: bool,
     /// Steps between two checkpoints, at least 1.
     pub checkpoint_every: u64,
     /// Steps between two lines of `metrics.jsonl`, at least 1.
@@ -49,6 +56,7 @@ impl Default for TrainingConfig {
             updates_per_step: 0.2,
             batch_size: 256,
             warmup_steps: 30_000,
+            count_warmup: true,
             checkpoint_every: 10_000,
             log_every: 1_000,
             overlap: false,
@@ -124,6 +132,16 @@ pub fn validate(
 }
 
 impl TrainingConfig {
+    /// The step at which warm-up ends: that of its last round of all environments where it is
+    /// counted, otherwise 0.
+    pub const fn warmup_end(&self) -> u64 {
+        if self.count_warmup {
+            self.warmup_steps.next_multiple_of(self.num_envs as u64)
+        } else {
+            0
+        }
+    }
+
     fn check(&self, replay: &ReplayConfig, check: RangeCheck) -> RangeCheck {
         check
             .require(
@@ -201,6 +219,23 @@ mod tests {
             key_of(&TrainingConfig::default(), &ReplayConfig::default()),
             None
         );
+    }
+
+    #[test]
+    fn a_counted_warmup_ends_with_a_round_of_all_environments() {
+        let end = |warmup_steps, num_envs, count_warmup| {
+            let training = TrainingConfig {
+                warmup_steps,
+                num_envs,
+                count_warmup,
+                ..TrainingConfig::default()
+            };
+            training.warmup_end()
+        };
+        assert_eq!(end(1000, 4, true), 1000);
+        assert_eq!(end(1001, 4, true), 1004);
+        assert_eq!(end(0, 4, true), 0);
+        assert_eq!(end(1001, 4, false), 0);
     }
 
     #[test]

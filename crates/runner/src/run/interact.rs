@@ -17,19 +17,29 @@ use crate::{RunError, backend, guard};
 
 impl<B: RescoreBackend> Run<'_, B> {
     /// Fills the replay buffer with transitions of uniformly random actions in [-1, 1]. The
-    /// episodes go on when training begins.
+    /// episodes go on when training begins. The step stays 0 until it has ended, whether or not it is
+    /// counted.
     ///
     /// # Errors
     /// As [`Run::interact`].
     pub fn warm_up(&mut self, interrupt: &Interrupt) -> Result<(), RunError> {
-        let key = NoiseKey::new(self.config.seed, "warmup");
-        let (count, dim) = (self.envs.training.count(), self.envs.training.action_dim());
         let target = self.config.training.warmup_steps;
         // What is held, not what was ever stored: the two differ where a run goes on without its
         // replay buffer.
-        if self.step > 0 || self.replay.len() as u64 >= target {
-            return Ok(());
+        if self.step == 0 && (self.replay.len() as u64) < target {
+            self.act_at_random(target, interrupt)?;
         }
+        if self.step == 0 && self.replay.len() as u64 >= target {
+            self.step = self.config.training.warmup_end();
+            self.logged.1 = self.step;
+        }
+        Ok(())
+    }
+
+    /// Acts at random until `target` transitions are held.
+    fn act_at_random(&mut self, target: u64, interrupt: &Interrupt) -> Result<(), RunError> {
+        let key = NoiseKey::new(self.config.seed, "warmup");
+        let (count, dim) = (self.envs.training.count(), self.envs.training.action_dim());
         let mut progress = Progress::begin("warm-up", self.replay.len() as u64, target);
         while (self.replay.len() as u64) < target && !interrupt.requested() {
             let steps = self.replay.stored() + self.warnings.skipped;

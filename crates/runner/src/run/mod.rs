@@ -41,7 +41,8 @@ pub struct Run<'a, B: RescoreBackend> {
     sampler: Sampler,
     /// The batch of the next update, where it was drawn already.
     ahead: Option<Batch<B>>,
-    /// Environment steps since the end of warm-up.
+    /// Environment steps; 0 until warm-up has ended, of which they count the steps where
+    /// `training.count_warmup` says so.
     pub step: u64,
     /// What the iteration at hand still has to do.
     due: Due,
@@ -66,7 +67,7 @@ pub struct Run<'a, B: RescoreBackend> {
 
 /// A moment of a run: what its future depends on.
 pub struct Moment<B: RescoreBackend> {
-    /// Environment steps since the end of warm-up.
+    /// Environment steps, as of [`Run`].
     pub step: u64,
     /// The agent.
     pub agent: Box<dyn Agent<B>>,

@@ -16,7 +16,7 @@ const FIRST_NOISE: u32 = 1 << 31;
 impl<B: RescoreBackend> Run<'_, B> {
     /// Collects transitions with the policy as it is, without updates, if the run goes on from a
     /// checkpoint without its replay buffer; see [`refill_target`]. They count as no steps of the
-    /// run, just as those of warm-up. An interruption leaves the checkpoint as it was.
+    /// run. An interruption leaves the checkpoint as it was.
     ///
     /// # Errors
     /// As [`Run::interact`].

@@ -23,7 +23,7 @@ pub struct Description {
     pub action_dim: usize,
     /// SHA-256 of the settings that must stay as they are when the run goes on.
     pub settings: String,
-    /// Environment steps since the end of warm-up.
+    /// Environment steps, as the run counts them.
     pub step: u64,
     /// Gradient updates done.
     pub update: u64,

@@ -22,7 +22,7 @@ const EVAL_LIMIT: u64 = 256 << 20;
 /// A row of `eval.csv`: the evaluation made at a step.
 #[derive(Debug, Clone, Copy)]
 pub struct EvalRow<'a> {
-    /// Environment steps since the end of warm-up.
+    /// Environment steps, as the run counts them.
     pub step: u64,
     /// Mean of the returns.
     pub mean: f64,
@@ -105,7 +105,7 @@ impl EvalLog {
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]
 pub struct MetricsLine {
-    /// Environment steps since the end of warm-up.
+    /// Environment steps, as the run counts them.
     pub step: u64,
     /// Gradient updates done.
     pub update: u64,
