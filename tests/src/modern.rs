@@ -12,7 +12,9 @@ mod particles;
 mod results;
 mod returns;
 mod statistics;
+mod stored;
 mod truncated;
+mod updates;
 
 use std::{fmt, path::Path};
 
@@ -33,8 +35,12 @@ pub struct Tolerances {
     pub single: f64,
     /// Of double-precision expected values, likewise.
     pub double: f64,
-    /// Of gradients, in units of the largest entry of each leaf: small numbers pass any other test.
+    /// Of gradients and moments, in units of the largest entry of each leaf: small numbers pass any other test.
     pub gradient: f64,
+    /// Of parameters, moments and temperatures after one update, `|a - b| / max(1, |b|)`.
+    pub first_state: f64,
+    /// Of the same after more updates.
+    pub later_states: f64,
 }
 
 impl Tolerances {
@@ -43,6 +49,8 @@ impl Tolerances {
         single: 2e-5,
         double: 1e-5,
         gradient: 1e-4,
+        first_state: 1e-5,
+        later_states: 3e-5,
     };
 
     /// For GPUs.
@@ -50,6 +58,8 @@ impl Tolerances {
         single: 1e-4,
         double: 1e-4,
         gradient: 1e-3,
+        first_state: 1e-4,
+        later_states: 1e-4,
     };
 }
 
@@ -78,7 +88,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Checks every file in `folder` on the backend `B`; those of whole updates are left out.
+/// Checks every file in `folder` on the backend `B`.
 ///
 /// # Errors
 /// When the folder is empty or differs from its index, when an array is unknown or missing, or
@@ -93,15 +103,15 @@ pub fn check<B: RescoreBackend>(
     let mut files = 0;
     for (name, entry) in &Index::read(folder)?.files {
         let mut results = Results::default();
-        if name.starts_with("updates_") {
-            continue;
-        }
         let mut fixture = Fixture::read(folder, name, entry)?;
         if name.starts_with("common") {
             schedules(&mut fixture, &mut comparison, tolerances)
                 .and_then(|()| truncated::table::<B>(&mut fixture, &mut results, &device))
         } else if name.starts_with("pieces_") {
             pieces::<B>(&mut fixture, &mut results, &device)
+        } else if name.starts_with("updates_") {
+            let compared = (&mut comparison, tolerances);
+            updates::check::<B>(&mut fixture, &mut results, compared, &device)
         } else {
             anyhow::bail!("{name}: no check is known for files of this name")
         }

@@ -61,12 +61,17 @@ pub fn values<B: RescoreBackend>(
 ///   action dimensions.
 /// * `weight_kl` and `weight_effective`: divergence of the weights from equal ones, and their
 ///   effective number.
+///
+/// Particles, scores and probabilities themselves are recorded under these names.
 pub fn particles<B: Backend>(
     metrics: &mut Metrics<B>,
     particles: Tensor<B, 3>,
     scores: Tensor<B, 2>,
     weights: &ParticleWeights<B>,
 ) {
+    metrics.record("particles", particles.clone());
+    metrics.record("scores", scores.clone());
+    metrics.record("probabilities", weights.probabilities.clone());
     let within = scores.clone();
     metrics.push_detail("q_std_within", move || std(within.clone(), 1).mean());
     metrics.push_detail("q_std_between", move || {

@@ -9,7 +9,7 @@
 //! The weights follow Ma et al. (ICML 2025); the critics are those of SAC here, so that the two
 //! algorithms differ in the actor alone. `dpmd-reference` is the algorithm as published.
 
-use rescore_kernels::{Combine, flatten_particles};
+use rescore_kernels::Combine;
 use rescore_objectives::{ascent, rsm};
 
 use crate::{diagnostics, prelude::*};
@@ -135,8 +135,7 @@ impl<B: RescoreBackend> Dpmd<B> {
             });
             metrics.push("policy_loss", loss);
             metrics.push("temperature", self.temperature.temperature.value());
-            diagnostics::particles(&mut metrics, particles.clone(), scores, &weights);
-            metrics.record("particles", flatten_particles(particles));
+            diagnostics::particles(&mut metrics, particles, scores, &weights);
             if let Some(gradient) = self.temperature.step(weights.kl) {
                 metrics.record("temperature_gradient", gradient);
             }

@@ -125,6 +125,7 @@ impl<B: RescoreBackend> Sdac<B> {
             let scores = (critics.online).score(Combine::Mean, states.clone(), clean.clone());
             let weights = (self.temperature).weights(WeightRule::Softmax, scores.clone());
             let noise = rsm::mean_noise(reverse.noise.clone(), weights.probabilities.clone());
+            metrics.record("noisy_actions", noisy.clone());
             metrics.record("target_noise", noise.clone());
             let rows = rsm::NoiseRows {
                 observations: states,

@@ -1,6 +1,6 @@
 //! Policies: the weighted denoising loss, the plain chain, and the choice among particles.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_critics::Critics;
 use rescore_diffusion::{NoiseSchedule, Sampler, ScheduleKind};
@@ -29,6 +29,20 @@ fn swapped<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 3> {
     x.swap_dims(0, 1)
 }
 
+/// Times `[K, n]` as rows of states, each of `K` particles.
+pub fn state_major_times<B: Backend>(
+    fixture: &mut Fixture,
+    name: &str,
+    device: &B::Device,
+) -> Result<Tensor<B, 1, Int>> {
+    let all = fixture.array(name)?;
+    ensure!(all.shape.len() == 2, "{name} should have rank 2");
+    let (count, states) = (all.shape[0], all.shape[1]);
+    let by_state = (0..states).flat_map(|b| (0..count).map(move |k| k * states + b));
+    let times: Vec<i32> = by_state.map(|i| all.values[i] as i32).collect();
+    Ok(Tensor::from_ints(times.as_slice(), device))
+}
+
 /// `loss.{mlp,simba}`
 pub fn losses<B: RescoreBackend>(
     fixture: &mut Fixture,
@@ -42,17 +56,13 @@ pub fn losses<B: RescoreBackend>(
     let [actions, noise] = ["loss.action", "loss.noise"].map(|name| particles(fixture, name));
     let (actions, noise) = (actions?, noise?);
     let [states, count, dim] = actions.dims();
-    let times: Vec<i32> = {
-        let all = &fixture.array("loss.t")?.values;
-        let by_state = (0..states).flat_map(|b| (0..count).map(move |k| k * states + b));
-        by_state.map(|i| all[i] as i32).collect()
-    };
+    let times = state_major_times(fixture, "loss.t", device)?;
     let weights: Tensor<B, 2> = fixture.tensor("loss.weights", device)?;
     let limit = fixture.array("loss.clip")?.values[0];
     let rows = DenoisingRows::of_particles(
         fixture.tensor("loss.obs", device)?,
         actions,
-        Tensor::<B, 1, Int>::from_ints(times.as_slice(), device),
+        times,
         noise,
         weights.transpose(),
     );

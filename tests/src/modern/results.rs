@@ -102,7 +102,7 @@ impl Results {
 }
 
 /// Compares every leaf in units of its largest expected entry.
-fn by_leaf(
+pub fn by_leaf(
     comparison: &mut Comparison,
     at: &str,
     leaves: &[Vec<f64>],

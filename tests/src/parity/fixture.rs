@@ -161,6 +161,11 @@ impl Fixture {
         self.arrays.contains_key(name)
     }
 
+    /// The shape of the array `name`; none has no axes.
+    pub fn shape(&self, name: &str) -> &[usize] {
+        self.arrays.get(name).map_or(&[], |array| &array.shape)
+    }
+
     /// The array `name`, which counts as used from now on.
     pub fn array(&mut self, name: &str) -> Result<&Array> {
         let array = self
