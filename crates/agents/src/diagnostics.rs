@@ -8,6 +8,9 @@ use rescore_objectives::{particles::ParticleWeights, td::Target};
 
 use crate::{Batch, Metrics, learners::CriticLearner};
 
+/// Name of the share of target distributions at the ends of the support.
+pub const SUPPORT_EDGE: &str = "support_edge";
+
 /// Action components beyond this, in units of the action bounds, count as saturated.
 const SATURATED: f64 = 0.99;
 
@@ -23,6 +26,8 @@ fn std<B: Backend, const D: usize>(x: Tensor<B, D>, axis: usize) -> Tensor<B, D>
 ///   reward forever. 0 at the start, 1 where values have arrived.
 /// * `critic_excess`: mean over the critics of the cross entropy less the entropy of its target,
 ///   which no critic can go below.
+/// * `support_edge`: mean share of a target distribution on the first and the last atom: what the
+///   support cuts off of returns lands there.
 /// * `action_saturation`: share of the components of `next_actions` `[batch, action_dim]` whose size
 ///   exceeds 0.99.
 pub fn values<B: RescoreBackend>(
@@ -39,6 +44,12 @@ pub fn values<B: RescoreBackend>(
         values.clone().mean() / rewards.clone().mean().mul_scalar(horizon)
     });
     if let Target::Distributions(target) = target.clone() {
+        let edges = target.clone();
+        metrics.push_detail(SUPPORT_EDGE, move || {
+            let last = edges.dims()[1] - 1;
+            let [first, last] = [0, last].map(|atom| edges.clone().narrow(1, atom, 1).mean());
+            first + last
+        });
         metrics.push_detail("critic_excess", move || {
             let logarithms = target.clone().clamp_min(f32::MIN_POSITIVE).log();
             let entropy = (target.clone() * logarithms).sum_dim(1).mean().neg();

@@ -56,6 +56,7 @@ pub mod td3;
 pub use agent::{Acting, Agent};
 pub use algorithm::Settings;
 pub use batch::Batch;
+pub use diagnostics::SUPPORT_EDGE;
 pub use metrics::Metrics;
 pub use range::{Pace, RangeCheck, RangeError};
 pub use registry::{AgentSettings, Algorithm, Registered};

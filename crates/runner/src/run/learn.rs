@@ -1,7 +1,7 @@
 //! Updates, and reading what they computed.
 
 use burn::tensor::{ElementConversion as _, Tensor, TensorData};
-use rescore_agents::Batch;
+use rescore_agents::{Batch, SUPPORT_EDGE};
 use rescore_kernels::RescoreBackend;
 use rescore_store::fault;
 
@@ -9,6 +9,9 @@ use super::Run;
 use crate::normalize::Normalizers;
 use crate::replay::{Replay, Sampler};
 use crate::{RunError, backend, guard};
+
+/// More of the target distributions than this at the ends of the support is warned of.
+const MOST_AT_THE_EDGES: f32 = 0.05;
 
 impl<B: RescoreBackend> Run<'_, B> {
     /// Whether there is a transition to learn from. There is none at first without a warm-up, nor
@@ -79,8 +82,25 @@ impl<B: RescoreBackend> Run<'_, B> {
         let norms = norms.map(|(name, norm)| (name.to_owned(), norm.into_scalar().elem()));
         let details = self.metrics.read_details();
         for (name, value) in details.into_iter().chain(norms.collect::<Vec<_>>()) {
+            if name == SUPPORT_EDGE {
+                self.warn_of_the_support(value);
+            }
             self.note(name, value);
         }
+    }
+
+    /// Says once that returns leave the support of categorical critics.
+    fn warn_of_the_support(&mut self, share: f32) {
+        if share <= MOST_AT_THE_EDGES || self.support_warned {
+            return;
+        }
+        self.support_warned = true;
+        tracing::warn!(
+            "{:.0} % of what the critics learn lies at the ends of their support: returns leave it. \
+             A wider one (`critic.value.low`, `high`), a smaller `reward_scale` or \
+             `training.normalize_reward` keeps them in it",
+            100.0 * share
+        );
     }
 
     fn note(&mut self, name: String, value: f32) {

@@ -57,6 +57,8 @@ pub struct Run<'a, B: RescoreBackend> {
     episodes: EndedEpisodes,
     info: InfoMeans,
     warnings: SimulatorWarnings,
+    /// Whether it was said that returns leave the support of the critics.
+    support_warned: bool,
     /// Step, update and what was due when the last checkpoint was written.
     saved: Option<(u64, u64, Due)>,
     started: Instant,
@@ -158,6 +160,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             episodes: progress.episodes,
             info: progress.info,
             warnings: progress.warnings,
+            support_warned: false,
             started: Instant::now(),
             logged: (Instant::now(), moment.step),
             status: Status::default(),
