@@ -45,6 +45,14 @@ impl Head {
         }
     }
 
+    /// Where the atoms are, as kernels take it; none of one value.
+    pub(crate) fn atoms(self) -> Option<Atoms> {
+        match self {
+            Self::Scalar => None,
+            Self::Categorical(support) => Some(support.places()),
+        }
+    }
+
     /// Values `[members, batch]` of outputs `[members, batch, outputs]`; differentiable.
     pub fn values<B: RescoreBackend>(self, outputs: Tensor<B, 3>) -> Tensor<B, 2> {
         match self {

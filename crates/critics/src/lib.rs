@@ -173,6 +173,10 @@ impl<B: RescoreBackend> Critics<B> {
         if let Some(stack) = self.network.stack().filter(|_| scalar) {
             return B::score(&stack, combine, observations, actions);
         }
+        if let Network::Residual(residual) = &self.network {
+            let (view, atoms) = (residual.view(), self.head.atoms());
+            return B::score_residual(&view, atoms, combine, observations, actions);
+        }
         let [batch, particles, _] = actions.dims();
         let [_, observation_dim] = observations.dims();
         let observations =

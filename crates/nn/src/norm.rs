@@ -2,7 +2,7 @@
 //! parameters. All variances are those of the population: divided by the count.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{RescoreBackend, layer_norm::layer_norm};
+use rescore_kernels::{RescoreBackend, layer_norm::layer_norm, residual::NormView};
 
 use crate::{Leaf, Role, Tree};
 
@@ -12,7 +12,7 @@ const COLUMNS: usize = 2;
 const ROWS: usize = 1;
 
 /// Added to the variance of a row (flax's `LayerNorm`, and so that of `SimBa`; `FlashSAC`'s RMS norm).
-const ROW_EPSILON: f64 = 1e-6;
+pub(crate) const ROW_EPSILON: f64 = 1e-6;
 /// Added to the variance of a column over the batch (XQC).
 const BATCH_EPSILON: f64 = 1e-3;
 /// Weight of a batch in the running statistics (XQC).
@@ -69,6 +69,16 @@ impl<B: Backend> LayerNorm<B> {
         Self {
             scale: ones(dims, device),
             shift: zeros(dims, device),
+        }
+    }
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// The parameters as kernels take them.
+    pub(crate) fn view(&self) -> NormView<B> {
+        NormView {
+            scale: self.scale.clone(),
+            shift: self.shift.clone(),
         }
     }
 }

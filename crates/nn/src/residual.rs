@@ -1,8 +1,10 @@
 //! Residual stacks.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::{Activation, NoiseKey, RescoreBackend};
+use rescore_kernels::residual::{BlockView, ResidualView};
+use rescore_kernels::{NoiseKey, RescoreBackend};
 
+use crate::norm::ROW_EPSILON;
 use crate::{Initializer, LayerNorm, Leaf, Linear, Tree};
 
 /// How much wider a block is inside.
@@ -17,15 +19,6 @@ pub struct Block<B: Backend> {
     pub up: Linear<B>,
     /// `4 width -> width`
     pub down: Linear<B>,
-}
-
-impl<B: RescoreBackend> Block<B> {
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let inside = self
-            .up
-            .forward(self.norm.forward(x.clone()), Some(Activation::Relu));
-        x + self.down.forward(inside, None)
-    }
 }
 
 /// A linear layer, residual blocks, a norm and a linear layer (Lee et al. 2025, `SimBa`): the input
@@ -76,12 +69,28 @@ impl<B: Backend> Residual<B> {
     }
 }
 
+impl<B: Backend> Residual<B> {
+    /// The weights as kernels take them.
+    pub fn view(&self) -> ResidualView<B> {
+        let blocks = self.blocks.iter().map(|block| BlockView {
+            norm: block.norm.view(),
+            up: block.up.layer(),
+            down: block.down.layer(),
+        });
+        ResidualView {
+            input: self.input.layer(),
+            blocks: blocks.collect(),
+            norm: self.norm.view(),
+            head: self.head.layer(),
+            epsilon: ROW_EPSILON,
+        }
+    }
+}
+
 impl<B: RescoreBackend> Residual<B> {
     /// The outputs `[members, rows, out]` for `x` `[members or 1, rows, in]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let x = self.input.forward(x, None);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        self.head.forward(self.norm.forward(x), None)
+        self.view().forward(x)
     }
 }
 

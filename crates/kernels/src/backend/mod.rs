@@ -7,6 +7,7 @@ pub mod chain;
 pub mod dense;
 pub mod layer_norm;
 pub mod noise;
+pub mod residual;
 pub(crate) mod scoring;
 pub(crate) mod stack;
 
@@ -23,6 +24,7 @@ use adam::{AdamStep, Optimized};
 use categorical::Atoms;
 use dense::{DenseGradients, Wanted};
 use layer_norm::NormGradients;
+use residual::ResidualView;
 
 /// A Burn backend with the operations that this project adds.
 ///
@@ -181,6 +183,18 @@ pub trait RescoreBackend: Backend {
         actions: Tensor<Self, 3>,
     ) -> Tensor<Self, 2> {
         scoring::score(critics, combine, observations, actions)
+    }
+
+    /// As [`RescoreBackend::score`] for residual critics, which give one value or, with `atoms`, the
+    /// logits of a distribution over them.
+    fn score_residual(
+        critics: &ResidualView<Self>,
+        atoms: Option<Atoms>,
+        combine: Combine,
+        observations: Tensor<Self, 2>,
+        actions: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        residual::score(critics, atoms, combine, observations, actions)
     }
 
     /// [`RescoreBackend::denoise_chain`], then the particle with the largest

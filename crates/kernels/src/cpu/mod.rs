@@ -5,7 +5,8 @@
 //! * [`product`]: a product of a few rows with packed weights, bias and Mish in its epilogue;
 //!   [`layer`]: a linear layer and an activation for training, with their derivatives.
 //! * [`network`]: a network on a tile of rows that stays in cache; [`chain`]: the denoising chain
-//!   made of it; [`score`]: the smaller of two critics.
+//!   made of it; [`score`] and [`residual`]: several critics of linear layers or of residual blocks;
+//!   [`rows`]: norms and softmax of rows.
 //!
 //! A kernel is generic over the vector type and [`compiled`] once for every instruction set;
 //! [`InstructionSet::detect`] picks one when the program runs.
@@ -19,6 +20,8 @@ pub(crate) mod network;
 pub mod peak;
 mod precision;
 mod product;
+pub(crate) mod residual;
+pub(crate) mod rows;
 pub(crate) mod score;
 mod simd;
 

@@ -28,13 +28,13 @@ impl<'a> LayerView<'a> {
 /// Registers that a panel of a hidden layer is wide; the output layer, often narrow, has one.
 pub(super) const VECTORS: usize = 2;
 
-struct PackedLayer<V> {
-    weights: Packed<V>,
-    bias: Buffer<f32>,
+pub(super) struct PackedLayer<V> {
+    pub(super) weights: Packed<V>,
+    pub(super) bias: Buffer<f32>,
 }
 
 impl<V: Plain> PackedLayer<V> {
-    fn new<F: Format<Value = V>>(layer: &LayerView<'_>, width: usize) -> Self {
+    pub(super) fn new<F: Format<Value = V>>(layer: &LayerView<'_>, width: usize) -> Self {
         let weights = Packed::new::<F>(layer.matrix(), width);
         let bias = Buffer::padded(layer.bias, weights.padded());
         Self { weights, bias }

@@ -2,7 +2,6 @@
 //! in one pass over memory.
 
 mod elementwise;
-mod rows;
 mod sampling;
 
 use burn::{
@@ -16,15 +15,21 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Precision, RescoreBackend, Sampled, Stack,
     StepCoefficients,
     adam::{AdamStep, Optimized},
-    backend::{layer_norm, scoring},
+    backend::{
+        layer_norm,
+        residual::{self, ResidualView},
+        scoring,
+    },
     categorical::Atoms,
     chain,
-    cpu::{InstructionSet, layer, network::LayerView},
+    cpu::{
+        InstructionSet, layer, network::LayerView, residual::can_score as can_score_residual, rows,
+    },
     dense::{DenseGradients, Wanted},
     layer_norm::NormGradients,
 };
 use elementwise::{adam_in_place, lerp_in_place};
-use sampling::{best_of, can_score, denoise_fused, score_fused, tensor};
+use sampling::{best_of, can_score, denoise_fused, score_fused, score_residual_fused, tensor};
 
 /// Elements a task: large enough to hide the cost of handing it out, small enough for L1.
 const CHUNK: usize = 8192;
@@ -72,6 +77,25 @@ impl RescoreBackend for Flex {
         let actions = primitive(&actions);
         let scores = score_fused(critics, combine, &observations, actions.storage(), dims);
         tensor(scores, [dims[0], dims[1]])
+    }
+
+    fn score_residual(
+        critics: &ResidualView<Self>,
+        atoms: Option<Atoms>,
+        combine: Combine,
+        observations: Tensor<Self, 2>,
+        actions: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        let blocks = critics.blocks.iter();
+        let mut widths: Vec<_> = blocks.map(|block| block.up.weight.dims()[2]).collect();
+        widths.push(critics.input.weight.dims()[2]);
+        if !can_score_residual(InstructionSet::detect(), &widths) {
+            return residual::score(critics, atoms, combine, observations, actions);
+        }
+        let [states, particles, _] = actions.dims();
+        let rows = residual::pairs(observations, actions);
+        let scores = score_residual_fused(critics, atoms, combine, &rows);
+        tensor(scores, [states, particles])
     }
 
     fn best(actions: Tensor<Self, 3>, scores: Tensor<Self, 2>) -> Sampled<Self> {

@@ -9,10 +9,13 @@ use burn_flex::{FlexDevice, FlexTensor};
 use super::{part, primitive};
 use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Layer, Sampled, Stack, StepCoefficients,
+    backend::residual::{NormView, ResidualView},
+    categorical::Atoms,
     cpu::{
         InstructionSet,
         chain::{ChainView, NoiseView, denoise},
         network::LayerView,
+        residual::{self, ResidualOf},
         score,
     },
 };
@@ -156,6 +159,44 @@ pub(super) fn score_fused(
         actions,
         dims,
     )
+}
+
+/// [`crate::RescoreBackend::score_residual`] by the fused kernel, for rows `[rows, width]`.
+pub(super) fn score_residual_fused(
+    critics: &ResidualView<Flex>,
+    atoms: Option<Atoms>,
+    combine: Combine,
+    rows: &Tensor<Flex, 2>,
+) -> Vec<f32> {
+    let norm = |norm: &NormView<Flex>| [&norm.scale, &norm.shift].map(primitive);
+    let ends = Layers::new(&[critics.input.clone(), critics.head.clone()]);
+    let blocks = critics.blocks.iter();
+    let blocks: Vec<_> = blocks
+        .map(|block| {
+            let layers = Layers::new(&[block.up.clone(), block.down.clone()]);
+            (norm(&block.norm), layers)
+        })
+        .collect();
+    let last = norm(&critics.norm);
+    let [_, _, width] = critics.input.weight.dims();
+    let members = (0..critics.members()).map(|member| ResidualOf {
+        input: ends.0[0].view(member),
+        blocks: blocks
+            .iter()
+            .map(|(norm, layers)| {
+                let norm = norm.each_ref().map(|of| part(of.storage(), member, width));
+                (norm, [layers.0[0].view(member), layers.0[1].view(member)])
+            })
+            .collect(),
+        norm: last.each_ref().map(|of| part(of.storage(), member, width)),
+        head: ends.0[1].view(member),
+        epsilon: critics.epsilon as f32,
+    });
+    let members: Vec<_> = members.collect();
+    let [_, depth] = rows.dims();
+    let rows = primitive(rows);
+    let set = InstructionSet::detect();
+    residual::score(set, &members, atoms, combine, rows.storage(), depth)
 }
 
 /// The best particle of every state, by the rules of [`crate::RescoreBackend::denoise_best`].

@@ -76,7 +76,7 @@ fn largest(row: &[f32]) -> f32 {
 
 multiversion! {
     /// `output = (x - mean) / sqrt(variance + epsilon) scale + shift` of rows as wide as `scale`.
-    pub(super) fn layer_norm(
+    pub(crate) fn layer_norm(
         x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, output: &mut [f32]
     ) {
         let width = scale.len();
@@ -95,7 +95,7 @@ multiversion! {
 multiversion! {
     /// Derivatives of [`layer_norm`] by `x`, which take the place of those by its output in `grad`,
     /// and, added to, by `scale` and `shift`.
-    pub(super) fn layer_norm_backward(
+    pub(crate) fn layer_norm_backward(
         x: &[f32], scale: &[f32], epsilon: f32, grad: &mut [f32],
         of_scale: &mut [f32], of_shift: &mut [f32]
     ) {
@@ -120,7 +120,7 @@ multiversion! {
 
 multiversion! {
     /// The expectation of each row's softmax over atoms from `low` on at distances of `spacing`.
-    pub(super) fn expectations(
+    pub(crate) fn expectations(
         logits: &[f32], low: f32, spacing: f32, width: usize, work: &mut [f32], output: &mut [f32]
     ) {
         let work = &mut work[..width];
@@ -138,7 +138,7 @@ multiversion! {
 
 multiversion! {
     /// Derivatives of [`expectations`] by the logits: `p (z - expectation) grad`.
-    pub(super) fn expectation_slopes(
+    pub(crate) fn expectation_slopes(
         logits: &[f32], spacing: f32, grad: &[f32], width: usize, output: &mut [f32]
     ) {
         let rows = logits.chunks_exact(width).zip(grad);
@@ -159,7 +159,7 @@ multiversion! {
 
 multiversion! {
     /// Cross entropies of each row's softmax against its targets.
-    pub(super) fn cross_entropies(
+    pub(crate) fn cross_entropies(
         logits: &[f32], targets: &[f32], width: usize, output: &mut [f32]
     ) {
         let rows = logits.chunks_exact(width).zip(targets.chunks_exact(width));
@@ -175,7 +175,7 @@ multiversion! {
 
 multiversion! {
     /// Derivatives of [`cross_entropies`] by the logits: `(softmax sum_k target_k - target) grad`.
-    pub(super) fn cross_entropy_slopes(
+    pub(crate) fn cross_entropy_slopes(
         logits: &[f32], targets: &[f32], grad: &[f32], width: usize, output: &mut [f32]
     ) {
         let rows = logits.chunks_exact(width).zip(targets.chunks_exact(width)).zip(grad);
