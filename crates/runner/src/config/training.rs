@@ -16,6 +16,10 @@ pub(super) const COUNT_WARMUP: &str = "training.count_warmup";
 /// of warm-up are among them is `count_warmup`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own, and independent of the others"
+)]
 pub struct TrainingConfig {
     /// Parallel environments, 1 to 4096.
     pub num_envs: usize,
@@ -225,8 +229,8 @@ mod tests {
     fn a_counted_warmup_ends_with_a_round_of_all_environments() {
         let end = |warmup_steps, num_envs, count_warmup| {
             let training = TrainingConfig {
-                warmup_steps,
                 num_envs,
+                warmup_steps,
                 count_warmup,
                 ..TrainingConfig::default()
             };
