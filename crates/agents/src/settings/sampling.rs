@@ -104,8 +104,13 @@ pub enum OldPolicySettings {
     /// A copy of it that is held for a while, as in policy mirror descent.
     Held {
         /// For how many environment steps; updates follow from `training.updates_per_step`.
+        #[serde(default = "default_held")]
         environment_steps: f64,
     },
+}
+
+const fn default_held() -> f64 {
+    1000.0
 }
 
 impl OldPolicySettings {

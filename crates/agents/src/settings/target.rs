@@ -19,6 +19,7 @@ pub enum TargetSettings {
         /// Rate of the moving average, in (0, 1]. At a fixed rate fewer updates an environment step
         /// make values arrive later: their time constant is `1 / (tau (1 - gamma)
         /// updates_per_step)` environment steps.
+        #[serde(default = "default_tau")]
         tau: f64,
         /// Updates from one step of the moving average to the next.
         #[serde(default = "default_every")]
@@ -29,8 +30,17 @@ pub enum TargetSettings {
         /// Environment steps in which values come to within 1/e of their fixed point, from which
         /// `tau = 1 / (environment_steps (1 - gamma) updates_per_step)` follows. 8,000 means 0.05 at
         /// a quarter of an update a step, 0.0125 at one.
+        #[serde(default = "default_environment_steps")]
         environment_steps: f64,
     },
+}
+
+const fn default_tau() -> f64 {
+    0.005
+}
+
+const fn default_environment_steps() -> f64 {
+    8000.0
 }
 
 const fn default_every() -> u64 {

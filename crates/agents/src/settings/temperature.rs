@@ -54,22 +54,39 @@ pub enum WeightTemperatureSettings {
     /// A temperature that stays as it is.
     Fixed {
         /// The temperature, greater than 0, in units of Q.
+        #[serde(default = "default_temperature")]
         value: f64,
     },
     /// A temperature that Adam steps towards a divergence.
     Stepped {
         /// Value at the start, greater than 0.
+        #[serde(default = "default_temperature")]
         initial: f64,
         /// Learning rate of its logarithm, greater than 0.
+        #[serde(default = "default_learning_rate")]
         learning_rate: f64,
         /// Target of the divergence over the logarithm of the number of samples, in (0, 1).
+        #[serde(default = "default_kl_share")]
         kl_share: f64,
     },
     /// In every policy step the temperature at which the divergence is the target.
     Solved {
         /// Target of the divergence over the logarithm of the number of samples, in (0, 1).
+        #[serde(default = "default_kl_share")]
         kl_share: f64,
     },
+}
+
+const fn default_temperature() -> f64 {
+    0.1
+}
+
+const fn default_learning_rate() -> f64 {
+    1e-3
+}
+
+const fn default_kl_share() -> f64 {
+    0.48
 }
 
 impl WeightTemperatureSettings {

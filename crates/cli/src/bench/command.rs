@@ -13,7 +13,7 @@ use super::envs::{self, EnvMeasurement};
 use super::{Bench, Other, Subject, Yardsticks, checkpoint, write};
 use crate::backend::{self, COMPILED, device_name};
 
-/// Options of `bench`. A diffusion policy has the published settings unless a preset is named.
+/// Options of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
     /// What to measure
@@ -22,7 +22,7 @@ pub struct BenchArgs {
     /// Algorithm, several times for several [default: dpmd and sdac]
     #[arg(long, value_name = "NAME")]
     algo: Vec<String>,
-    /// Preset of the algorithm [default: the published settings of a diffusion policy]
+    /// Preset of the algorithm [default: the one that `train` would take]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Task that gives the sizes [default: HalfCheetah-v4; for `envs`: all]
@@ -107,8 +107,6 @@ impl BenchArgs {
                 hint: None,
             })?;
         }
-        let particles = self.particles.map(|k| format!("agent.actor.particles={k}"));
-        self.set.extend(particles);
         let preset = self.preset.as_ref();
         self.set
             .extend(preset.map(|preset| format!("agent.preset={preset}")));
@@ -136,18 +134,29 @@ impl BenchArgs {
         }
     }
 
+    /// The assignments for `algo`, whose particles have a key of their own.
+    fn set_of(&self, algo: &str) -> Vec<String> {
+        let key = match algo {
+            "dpmd" => "agent.regression.particles",
+            "sdac" => "agent.reverse_samples",
+            _ => "agent.particles",
+        };
+        let particles = self.particles.map(|count| format!("{key}={count}"));
+        self.set.iter().cloned().chain(particles).collect()
+    }
+
     fn measure(&self, subject: Subject, print: Print) -> Result<(), RunError> {
         let algorithms = self.algorithms(match subject {
             // One chain and one pair of critics serve both.
-            Subject::Chain | Subject::Critic => &["dpmd"],
+            Subject::Chain | Subject::Critic => &["dpmd-reference"],
             Subject::Update | Subject::Act | Subject::Train => &["dpmd", "sdac"],
         });
         let benches = algorithms.into_iter().map(|algo| Bench {
             subject,
+            set: self.set_of(&algo),
             algo,
             task: self.task(),
             backend: self.backend.clone(),
-            set: self.set.clone(),
         });
         self.measure_each(benches, print)
     }
@@ -177,28 +186,29 @@ impl BenchArgs {
             algo: algo.to_owned(),
             task: task.to_owned(),
             backend: self.backend.clone(),
-            set: [&self.set, more].concat(),
+            set: [&self.set_of(algo), more].concat(),
         };
         let large = format!("training.batch_size={}", 8 * config.training.batch_size);
         let overlap = ["training.overlap=true".to_owned()];
         let mut benches = vec![
-            bench(Subject::Chain, "dpmd", &task, &[]),
-            bench(Subject::Chain, "dpmd", &task, &[large]),
-            bench(Subject::Update, "dpmd", &task, &[]),
-            bench(Subject::Act, "dpmd", &task, &[]),
-            bench(Subject::Train, "dpmd", &task, &[]),
-            bench(Subject::Train, "dpmd", &task, &overlap),
+            bench(Subject::Chain, "dpmd-reference", &task, &[]),
+            bench(Subject::Chain, "dpmd-reference", &task, &[large]),
+            bench(Subject::Update, "dpmd-reference", &task, &[]),
+            bench(Subject::Act, "dpmd-reference", &task, &[]),
+            bench(Subject::Train, "dpmd-reference", &task, &[]),
+            bench(Subject::Train, "dpmd-reference", &task, &overlap),
         ];
         if self.all {
             benches.extend([
-                bench(Subject::Critic, "dpmd", &task, &[]),
-                bench(Subject::Update, "sdac", &task, &[]),
-                bench(Subject::Train, "sdac", &task, &overlap),
+                bench(Subject::Critic, "dpmd-reference", &task, &[]),
+                bench(Subject::Update, "sdac-reference", &task, &[]),
+                bench(Subject::Train, "sdac-reference", &task, &overlap),
             ]);
             let larger = ["Ant-v4", "Humanoid-v4"].into_iter();
             let larger =
                 larger.filter(|name| rescore_envs::make(name, &TaskSettings::default()).is_ok());
-            benches.extend(larger.map(|name| bench(Subject::Train, "dpmd", name, &overlap)));
+            benches
+                .extend(larger.map(|name| bench(Subject::Train, "dpmd-reference", name, &overlap)));
         }
         self.measure_each(benches, print)
     }
@@ -251,7 +261,7 @@ impl BenchArgs {
         let mut results = Vec::new();
         for algo in self.algorithms(&["dpmd", "sdac", "sac"]) {
             let backend = self.backend.as_deref();
-            let request = super::request(&algo, &self.task(), backend, &self.set);
+            let request = super::request(&algo, &self.task(), backend, &self.set_of(&algo));
             let cost = checkpoint::measure(&request)?;
             print(&cost.line())?;
             results.push(cost);

@@ -173,17 +173,17 @@ pub fn resolve_with_reason(request: &Request) -> Result<(Config, Option<String>)
     let preset = choice.as_ref().map(|choice| choice.name);
     let defaults = defaults(algorithm, preset, &env);
     let schema = Schema::of(&defaults);
-    let mut settings = Vec::new();
+    let mut layers = Layers::default();
     let of_preset = preset.or_else(|| algorithm.presets().first().copied());
     if let Some((name, text)) =
         of_preset.and_then(|name| embedded::preset_file(algorithm.name, name))
     {
-        settings.extend(parse_toml(name, text)?);
+        layers.own.extend(parse_toml(name, text)?);
     }
     if let Some((name, text)) = embedded::task_file(env.name) {
-        // Task files serve all algorithms: a key of the agent that only others have is passed over.
         let task = parse_toml(name, text)?.into_iter();
-        settings.extend(task.filter(|setting| schema.contains(&setting.key)));
+        let known = task.filter(|setting| schema.contains(&setting.key));
+        layers.own.extend(known);
     }
     for mut setting in user {
         if matches!(setting.origin, Origin::Option(_)) {
@@ -196,17 +196,27 @@ pub fn resolve_with_reason(request: &Request) -> Result<(Config, Option<String>)
             .check_key(&setting)
             .map_err(|error| elsewhere(algorithm, &setting, error))?;
         schema.check_kind(&setting)?;
-        settings.push(setting);
+        layers.user.push(setting);
     }
 
     let mut table = toml::Table::try_from(&defaults).expect("TOML can express a configuration");
     let mut origins = BTreeMap::new();
-    for setting in settings {
+    for (setting, must_fit) in layers.in_order() {
+        let mut fits = false;
+        let mut wrong = None;
         for key in schema.expand(&setting.key) {
-            put(&mut table, &key, setting.value.clone());
-            from_table(algorithm, preset, &env, table.clone())
-                .map_err(|message| ConfigError::new(&setting, format!("`{key}`: {message}")))?;
-            origins.insert(key, setting.origin.clone());
+            let mut changed = table.clone();
+            put(&mut changed, &key, setting.value.clone());
+            match from_table(algorithm, preset, &env, changed.clone()) {
+                Ok(_) => {
+                    (table, fits) = (changed, true);
+                    origins.insert(key, setting.origin.clone());
+                }
+                Err(message) => wrong = Some(format!("`{key}`: {message}")),
+            }
+        }
+        if let (Some(message), true, false) = (wrong, must_fit, fits) {
+            return Err(ConfigError::new(&setting, message).into());
         }
     }
     let parsed = from_table(algorithm, preset, &env, table);
@@ -294,6 +304,13 @@ fn elsewhere(
     setting: &Setting,
     mut error: ConfigError,
 ) -> ConfigError {
+    if error
+        .hint
+        .as_ref()
+        .is_some_and(|hint| hint.starts_with("say which"))
+    {
+        return error;
+    }
     let mut owners = Vec::new();
     let mut path = String::new();
     for other in Algorithm::all() {
@@ -363,6 +380,25 @@ fn from_table(
         evaluation: take("evaluation")?.try_into().map_err(message)?,
         task: task::from_table(env, take("task")?)?,
     })
+}
+
+/// Settings, lowest first: those that come with the program, and the user's.
+#[derive(Default)]
+struct Layers {
+    own: Vec<Setting>,
+    user: Vec<Setting>,
+}
+
+impl Layers {
+    /// Each with whether it must fit. Files of tasks serve all algorithms: keys of networks, targets
+    /// or temperatures of another kind are passed over.
+    fn in_order(self) -> impl Iterator<Item = (Setting, bool)> {
+        let own = self.own.into_iter();
+        let own = own.map(|setting| (!setting.key.starts_with("agent."), setting));
+        let user = self.user.into_iter().map(|setting| (true, setting));
+        own.chain(user)
+            .map(|(must_fit, setting)| (setting, must_fit))
+    }
 }
 
 fn origin_of(origins: &BTreeMap<String, Origin>, path: &str) -> Origin {
