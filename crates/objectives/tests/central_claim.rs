@@ -1,7 +1,8 @@
 //! The claim that the project stands on: reweighted score matching fits a diffusion model to a
 //! distribution of which only the energy is known, from samples of another distribution.
 //!
-//! The target is a mixture of four Gaussians of unequal mass, the samples are uniform on the box.
+//! The target is a mixture of six Gaussians of unequal mass, restricted to the box, with a mode at a
+//! wall and one in a corner; the samples are uniform on the box.
 //! Agreement is measured by the energy distance between samples of the trained chain and exact
 //! samples, and by the share of samples at each mode.
 
@@ -14,20 +15,31 @@ use burn::{
     backend::{Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
-use mixture::{MODES, Point, energy_distance, exact_samples, mass_error, masses};
+use mixture::{MODES, Point, energy_distance, exact_samples, mass_error, masses, nearest};
 use rescore_kernels::{Noise, NoiseKey};
-use training::{Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
+use training::{Kernel, Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
 
 /// Samples of each side of a comparison.
 const COUNT: usize = 3000;
 
-/// Energy distance from exact samples within which a model counts as the target: a tenth of that
-/// of the uniform distribution, which is 0.05.
-const NEAR: f64 = 0.005;
+// The bounds follow from five seeds of everything that is trained; smallest and largest:
+//
+// | model | distance | mass error |
+// | --- | --- | --- |
+// | DPMD | 0.0016, 0.0026 | 0.019, 0.052 |
+// | SDAC, truncated kernel | 0.0011, 0.0037 | 0.031, 0.067 |
+// | SDAC, clipped kernel | 0.81, 0.88 | 0.58, 0.60 |
+// | SDAC, truncated kernel, 4 samples | 0.013, 0.019 | 0.095, 0.106 |
+// | unweighted | 0.052, 0.056 | 0.142, 0.153 |
 
-/// Largest allowed deviation of a mode's share. The standard error of a share is 0.01 at most;
-/// the rest is the bias of SDAC's finite number of reverse samples.
-const MASS_TOLERANCE: f64 = 0.06;
+/// Energy distance from exact samples within which a model counts as the target: an eighth of that
+/// of the uniform distribution, which is 0.05.
+const NEAR: f64 = 0.006;
+
+/// Largest allowed deviation of a mode's share. The standard error of a share is 0.01 at most; the
+/// rest is the mode in the corner, which networks of this size and SDAC's finite number of reverse
+/// samples leave too small.
+const MASS_TOLERANCE: f64 = 0.09;
 
 fn exact(seed: u64) -> Vec<Point> {
     exact_samples(COUNT, NoiseKey::new(seed, "exact"))
@@ -62,20 +74,24 @@ fn dpmd_weights_recover_the_target_from_uniform_samples() {
 }
 
 #[test]
-fn sdac_weights_recover_the_target_from_uniform_samples() {
-    let (_, distance, mass_error) = trained(Objective::MaxEntropy(REVERSE_SAMPLES));
-    assert!(distance < NEAR, "{distance}");
-    assert!(mass_error < MASS_TOLERANCE, "{mass_error}");
+fn sdac_weights_recover_the_target_from_uniform_samples_with_the_truncated_kernel_only() {
+    let [truncated, clipped] = [Kernel::Truncated, Kernel::Clipped]
+        .map(|kernel| trained(Objective::MaxEntropy(kernel, REVERSE_SAMPLES)));
+    assert!(truncated.1 < NEAR, "{}", truncated.1);
+    assert!(truncated.2 < MASS_TOLERANCE, "{}", truncated.2);
+    // Clipping moves most samples of a wide kernel onto the corners of the box, and the weights
+    // choose the one with the mode. More samples do not help: 512 lead to a distance of 0.96.
+    assert!(clipped.1 > 100.0 * NEAR, "{}", clipped.1);
+    let [.., corner] = masses(&clipped.0);
+    assert!(corner > 0.5, "{corner}");
 }
 
-/// What limits SDAC here is the softmax over a finite number of reverse samples: with the 64 of
-/// the reference implementation the largest mode takes from the others, as it does with a perfect
-/// denoiser.
+/// What limits SDAC here is the softmax over a finite number of reverse samples: one sample has
+/// weight 1 whatever its Q, and of four too much goes to where the target has little mass.
 #[test]
-fn few_reverse_samples_favour_the_largest_mode() {
-    let (points, distance, _) = trained(Objective::MaxEntropy(64));
-    assert!(masses(&points)[0] > MODES[0].mass + 0.03);
-    assert!(distance > NEAR, "{distance}");
+fn few_reverse_samples_leave_the_model_between_target_and_uniform_distribution() {
+    let (_, distance, _) = trained(Objective::MaxEntropy(Kernel::Truncated, 4));
+    assert!(distance > 1.5 * NEAR, "{distance}");
 }
 
 /// It learns the distribution of the samples instead, and learns it well: the failure is none of
@@ -84,12 +100,12 @@ fn few_reverse_samples_favour_the_largest_mode() {
 fn unweighted_denoising_recovers_the_samples_distribution_and_not_the_target() {
     let (points, distance, mass_error) = trained(Objective::Unweighted);
     assert!(distance > 5.0 * NEAR, "{distance}");
-    assert!(mass_error > 2.0 * MASS_TOLERANCE, "{mass_error}");
+    assert!(mass_error > 1.3 * MASS_TOLERANCE, "{mass_error}");
     let from_uniform = energy_distance(&points, &uniform());
     assert!(from_uniform < NEAR, "{from_uniform}");
 }
 
-/// The yardstick: exact samples are much nearer to each other than [`NEAR`], uniform ones ten
+/// The yardstick: exact samples are much nearer to each other than [`NEAR`], uniform ones eight
 /// times as far.
 #[test]
 fn the_distance_tells_the_target_from_the_uniform_distribution() {
@@ -98,11 +114,11 @@ fn the_distance_tells_the_target_from_the_uniform_distribution() {
         assert!(distance.abs() < NEAR / 2.0, "{distance}");
         assert!(mass_error(&exact(seed)) < MASS_TOLERANCE / 2.0);
     }
-    assert!(energy_distance(&exact(0), &uniform()) > 8.0 * NEAR);
+    assert!(energy_distance(&exact(0), &uniform()) > 7.0 * NEAR);
 }
 
 /// The density integrates to 1 over the box (the midpoint rule on 400 x 400 cells is exact to far
-/// more than the tolerance; what lies outside is below 1e-4) and has the modes' masses.
+/// more than the tolerance; [`Mode::inside`] is good to 1e-4) and has the modes' masses.
 #[test]
 fn the_energy_is_that_of_the_mixture() {
     let cells = 400;
@@ -116,21 +132,20 @@ fn the_energy_is_that_of_the_mixture() {
     );
     let log_density = mixture::log_density(points).to_data();
     let area = (2.0 / cells as f64).powi(2);
-    let mut total = 0.0;
-    let mut of_first = 0.0;
+    let mut masses = [0.0; MODES.len()];
     for (point, log) in grid.chunks_exact(2).zip(log_density.iter::<f64>()) {
-        total += log.exp() * area;
-        if point[0] < 0.0 && point[1] < 0.0 {
-            of_first += log.exp() * area;
-        }
+        masses[nearest([point[0], point[1]])] += log.exp() * area;
     }
+    let total = masses.iter().sum::<f64>();
     assert!((total - 1.0).abs() < 1e-3, "{total}");
-    assert!((of_first - MODES[0].mass).abs() < 1e-3, "{of_first}");
+    for (mass, mode) in masses.iter().zip(&MODES) {
+        assert!((mass - mode.mass).abs() < 1e-3, "{mass} of {mode:?}");
+    }
 }
 
 #[test]
 fn equal_seeds_train_to_equal_bits() {
-    let objective = Objective::MaxEntropy(16);
+    let objective = Objective::MaxEntropy(Kernel::Truncated, 16);
     let run = |seed| samples(&train(objective, 20, seed), 64, NoiseKey::new(0, "samples"));
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));

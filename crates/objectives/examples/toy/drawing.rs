@@ -20,16 +20,20 @@ const ABOVE: u32 = 56;
 const BELOW: u32 = 30;
 const HEADER: u32 = 44;
 
+/// Height of the bars, in pixels.
+const BARS: u32 = 220;
+
 const GRAY: RGBColor = RGBColor(120, 120, 120);
 const INK: RGBColor = RGBColor(30, 30, 30);
 
 /// One colour a panel, from the palette of Okabe and Ito (2008), which the colour-blind can tell
 /// apart.
-const COLORS: [RGBColor; 5] = [
+const COLORS: [RGBColor; 6] = [
     RGBColor(60, 60, 60),
     RGBColor(150, 150, 150),
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
+    RGBColor(204, 121, 167),
     RGBColor(0, 158, 115),
 ];
 
@@ -45,14 +49,16 @@ pub struct Panel {
 }
 
 /// The text of an SVG file with a scatter plot of each of `panels` and the shares of their modes.
-pub fn draw(panels: &[Panel; 5]) -> Result<String, Box<dyn Error>> {
+pub fn draw(panels: &[Panel; 6]) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let width = 3 * (LEFT + SIDE + RIGHT);
         let height = 2 * (ABOVE + SIDE + BELOW);
-        let root = SVGBackend::with_string(&mut svg, (width, height + HEADER)).into_drawing_area();
+        let whole = (width, HEADER + height + ABOVE + BARS + BELOW);
+        let root = SVGBackend::with_string(&mut svg, whole).into_drawing_area();
         root.fill(&WHITE)?;
         let (header, body) = root.split_vertically(HEADER);
+        let (scatters, bars) = body.split_vertically(height);
         text(
             &header,
             "Denoising score matching on uniform samples: a target of which only the energy is known",
@@ -60,11 +66,11 @@ pub fn draw(panels: &[Panel; 5]) -> Result<String, Box<dyn Error>> {
             20,
             INK,
         )?;
-        let areas = body.split_evenly((2, 3));
+        let areas = scatters.split_evenly((2, 3));
         for ((panel, color), area) in panels.iter().zip(COLORS).zip(&areas) {
             scatter(area, panel, color)?;
         }
-        shares(&areas[5], panels)?;
+        shares(&bars, panels)?;
         root.present()?;
     }
     Ok(svg)
@@ -89,7 +95,7 @@ fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
         .margin_right(RIGHT)
         .x_label_area_size(BELOW)
         .y_label_area_size(LEFT)
-        .build_cartesian_2d(-1.0..1.0, -1.0..1.0)?;
+        .build_cartesian_2d(-1.1..1.1, -1.1..1.1)?;
     chart
         .configure_mesh()
         .disable_mesh()
@@ -98,17 +104,20 @@ fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
         .axis_style(GRAY)
         .label_style(("sans-serif", 12).into_font().color(&GRAY))
         .draw()?;
+    let walls = [(-1.0, -1.0), (1.0, 1.0)];
+    chart.draw_series([Rectangle::new(walls, GRAY.stroke_width(1))])?;
     let dots = panel.points.iter().take(SHOWN).map(|[x, y]| {
         let place = (f64::from(*x), f64::from(*y));
         Circle::new(place, 2, color.mix(0.45).filled())
     });
     chart.draw_series(dots)?;
-    // Two standard deviations around every mode of the target.
+    // Two standard deviations around every mode of the target, as far as they are in the box.
     chart.draw_series(MODES.iter().map(|mode| {
         let ring = (0..=60).map(|i| {
             let (sin, cos) = (f64::from(i) / 60.0 * std::f64::consts::TAU).sin_cos();
             let [x, y] = mode.mean;
-            (x + 2.0 * mode.std * cos, y + 2.0 * mode.std * sin)
+            let coordinate = |x: f64, unit: f64| (x + 2.0 * mode.std * unit).clamp(-1.0, 1.0);
+            (coordinate(x, cos), coordinate(y, sin))
         });
         PathElement::new(ring.collect::<Vec<_>>(), INK.stroke_width(1))
     }))?;
@@ -116,7 +125,7 @@ fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
 }
 
 /// Bars: the share of the samples at each mode, beside the target's.
-fn shares(area: &Area<'_>, panels: &[Panel; 5]) -> Drawn {
+fn shares(area: &Area<'_>, panels: &[Panel; 6]) -> Drawn {
     text(
         area,
         "Share of the samples nearest to each mode",
@@ -129,9 +138,10 @@ fn shares(area: &Area<'_>, panels: &[Panel; 5]) -> Drawn {
         ("target", target, COLORS[0]),
         ("unweighted", masses(&panels[2].points), COLORS[2]),
         ("DPMD", masses(&panels[3].points), COLORS[3]),
-        ("SDAC", masses(&panels[4].points), COLORS[4]),
+        ("SDAC, clipped", masses(&panels[4].points), COLORS[4]),
+        ("SDAC, truncated", masses(&panels[5].points), COLORS[5]),
     ];
-    let places = [0, 70, 168, 228].map(|x| x + LEFT);
+    let places = [0, 70, 168, 228, 342].map(|x| x + LEFT);
     for (x, (name, _, color)) in places.into_iter().zip(&bars) {
         let corner = (x.cast_signed(), 35);
         let square = [corner, (corner.0 + 10, corner.1 + 10)];
@@ -143,28 +153,42 @@ fn shares(area: &Area<'_>, panels: &[Panel; 5]) -> Drawn {
         .margin_right(RIGHT)
         .x_label_area_size(BELOW)
         .y_label_area_size(LEFT)
-        .build_cartesian_2d(0.0..MODES.len() as f64, 0.0..0.5)?;
+        .build_cartesian_2d(0.0..MODES.len() as f64, 0.0..0.8)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(WHITE)
         .bold_line_style(RGBColor(225, 225, 225))
         .x_labels(0)
-        .y_labels(6)
+        .y_labels(5)
         .axis_style(GRAY)
         .label_style(("sans-serif", 12).into_font().color(&GRAY))
         .draw()?;
     for (i, (_, shares, color)) in bars.iter().enumerate() {
         chart.draw_series(shares.iter().enumerate().map(|(mode, share)| {
-            let left = mode as f64 + 0.12 + 0.19 * i as f64;
-            Rectangle::new([(left, 0.0), (left + 0.17, *share)], color.filled())
+            let left = mode as f64 + 0.14 + 0.145 * i as f64;
+            Rectangle::new([(left, 0.0), (left + 0.135, *share)], color.filled())
         }))?;
     }
-    let names = ["lower left", "lower right", "upper left", "upper right"];
+    let names = [
+        "lower left",
+        "lower right",
+        "upper left",
+        "upper right",
+        "left wall",
+        "upper right corner",
+    ];
+    let group = (area.dim_in_pixel().0 - LEFT - RIGHT) / MODES.len() as u32;
     for (i, name) in (0_u32..).zip(names) {
-        // of a quarter of the plot, the part that centres the name
-        let x = LEFT + SIDE / 4 * i + 10;
-        text(area, name, (x, ABOVE + SIDE + 8), 12, GRAY)?;
+        // the part that centres the name; a character is about 6 pixels wide
+        let margin = (group - 6 * name.len() as u32) / 2;
+        text(
+            area,
+            name,
+            (LEFT + group * i + margin, ABOVE + BARS + 8),
+            12,
+            GRAY,
+        )?;
     }
     Ok(())
 }

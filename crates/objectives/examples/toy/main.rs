@@ -2,7 +2,7 @@
 //! energy is known, from samples of another distribution, once their denoising losses are
 //! weighted.
 //!
-//! `cargo run --release -p rescore-objectives --example toy [FILE.svg]` trains three models (about a
+//! `cargo run --release -p rescore-objectives --example toy [FILE.svg]` trains four models (about a
 //! minute) and writes the figure to FILE.svg, by default `toy.svg`.
 
 mod drawing;
@@ -14,7 +14,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 use drawing::Panel;
 use mixture::{Point, energy_distance, exact_samples, mass_error};
 use rescore_kernels::{Noise, NoiseKey};
-use training::{Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
+use training::{Kernel, Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
 
 /// Samples of each side of a comparison.
 const COUNT: usize = 3000;
@@ -83,8 +83,12 @@ fn figure() -> Result<String, Box<dyn Error>> {
         learned("Unweighted".into(), Objective::Unweighted),
         learned("DPMD's weights".into(), Objective::MirrorDescent),
         learned(
-            format!("SDAC's weights, {REVERSE_SAMPLES} reverse samples"),
-            Objective::MaxEntropy(REVERSE_SAMPLES),
+            "SDAC's weights, clipped kernel".into(),
+            Objective::MaxEntropy(Kernel::Clipped, REVERSE_SAMPLES),
+        ),
+        learned(
+            "SDAC's weights, truncated kernel".into(),
+            Objective::MaxEntropy(Kernel::Truncated, REVERSE_SAMPLES),
         ),
     ];
     drawing::draw(&panels)

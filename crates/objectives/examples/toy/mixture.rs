@@ -1,5 +1,5 @@
-//! The target: a mixture of Gaussians in the plane, with its energy, exact samples of it, and
-//! distances from it.
+//! The target: a mixture of Gaussians in the plane, restricted to the box of all actions, with its
+//! energy, exact samples of it, and distances from it.
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::NoiseKey;
@@ -7,24 +7,25 @@ use rescore_kernels::NoiseKey;
 /// A point of the plane.
 pub type Point = [f32; 2];
 
-/// One Gaussian of the mixture.
+/// One Gaussian of the mixture, restricted to the box `[-1, 1]^2`.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode {
-    /// Centre.
+    /// Centre before the restriction.
     pub mean: [f64; 2],
-    /// Standard deviation of both coordinates.
+    /// Standard deviation of both coordinates before the restriction.
     pub std: f64,
-    /// Share of the mixture's mass; the shares add up to 1.
+    /// Share of the target's mass; the shares add up to 1.
     pub mass: f64,
 }
 
-/// The target. Every centre is at least 4 standard deviations away from the walls of `[-1, 1]^2`,
-/// since samplers clip to that box, and more than 6 from the next mode.
-pub const MODES: [Mode; 4] = [
+/// The target: four modes inside the box, one at a wall and one in a corner. Every coordinate of a
+/// centre lies on a wall or at least 4 standard deviations away from both, and every centre more
+/// than 6 away from the next mode.
+pub const MODES: [Mode; 6] = [
     Mode {
         mean: [-0.5, -0.45],
         std: 0.12,
-        mass: 0.4,
+        mass: 0.3,
     },
     Mode {
         mean: [0.5, -0.5],
@@ -34,16 +35,35 @@ pub const MODES: [Mode; 4] = [
     Mode {
         mean: [-0.4, 0.5],
         std: 0.10,
-        mass: 0.2,
+        mass: 0.1,
     },
     Mode {
         mean: [0.5, 0.45],
         std: 0.09,
-        mass: 0.3,
+        mass: 0.2,
+    },
+    Mode {
+        mean: [-1.0, 0.05],
+        std: 0.11,
+        mass: 0.15,
+    },
+    Mode {
+        mean: [1.0, 1.0],
+        std: 0.12,
+        mass: 0.15,
     },
 ];
 
-/// Logarithm of the target's density at `points` `[rows, 2]`: `[rows]`.
+impl Mode {
+    /// Share of the unrestricted Gaussian inside the box, up to 1e-4: a wall through the centre
+    /// halves it.
+    fn inside(&self) -> f64 {
+        let on_walls = self.mean.iter().filter(|x| x.abs() >= 1.0).count();
+        0.5_f64.powi(on_walls as i32)
+    }
+}
+
+/// Logarithm of the target's density at `points` `[rows, 2]` of the box: `[rows]`.
 pub fn log_density<B: Backend>(points: Tensor<B, 2>) -> Tensor<B, 1> {
     // The exponent -|x - mean|^2 / (2 std^2) of every mode is linear in the coordinates and their
     // squares, so that two small matrix products give it for all modes at once.
@@ -62,7 +82,7 @@ pub fn log_density<B: Backend>(points: Tensor<B, 2>) -> Tensor<B, 1> {
     let quadratic = Tensor::stack(vec![half.clone(), half], 0);
     let constant = row(per_mode(&|mode| {
         let [x, y] = mode.mean;
-        let peak = mode.mass * precision(mode) / std::f64::consts::TAU;
+        let peak = mode.mass * precision(mode) / (std::f64::consts::TAU * mode.inside());
         peak.ln() - 0.5 * (x * x + y * y) * precision(mode)
     }));
     let squares = points.clone() * points.clone();
@@ -85,8 +105,15 @@ pub fn exact_samples(count: usize, key: NoiseKey) -> Vec<Point> {
             });
             // the shares add up to 1 only up to rounding
             let mode = mode.unwrap_or(&MODES[MODES.len() - 1]);
-            let [x, y, ..] = key.normals(row, 0, 0, 0);
-            [(0, x), (1, y)].map(|(i, z)| (mode.mean[i] + mode.std * f64::from(z)) as f32)
+            // Rejection: the first proposal inside the box is a sample of the restriction.
+            let mut proposals = (0..).map(|attempt| {
+                let [x, y, ..] = key.normals(row, 0, attempt, 0);
+                [(0, x), (1, y)].map(|(i, z)| (mode.mean[i] + mode.std * f64::from(z)) as f32)
+            });
+            let inside = |point: &Point| point.iter().all(|x| x.abs() <= 1.0);
+            proposals
+                .find(inside)
+                .expect("a quarter of the proposals is inside")
         })
         .collect()
 }
@@ -95,11 +122,16 @@ pub fn exact_samples(count: usize, key: NoiseKey) -> Vec<Point> {
 pub fn masses(points: &[Point]) -> [f64; MODES.len()] {
     let mut masses = [0.0; MODES.len()];
     for point in points {
-        let distances = MODES.map(|mode| distance(*point, mode.mean.map(|x| x as f32)));
-        let nearest = (0..MODES.len()).min_by(|a, b| distances[*a].total_cmp(&distances[*b]));
-        masses[nearest.unwrap_or(0)] += 1.0 / points.len() as f64;
+        masses[nearest(*point)] += 1.0 / points.len() as f64;
     }
     masses
+}
+
+/// The mode whose centre is nearest to `point`.
+pub fn nearest(point: Point) -> usize {
+    let distances = MODES.map(|mode| distance(point, mode.mean.map(|x| x as f32)));
+    let nearest = (0..MODES.len()).min_by(|a, b| distances[*a].total_cmp(&distances[*b]));
+    nearest.expect("there are modes")
 }
 
 /// The largest deviation of [`masses`] from the target's.

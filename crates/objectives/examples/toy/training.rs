@@ -1,5 +1,5 @@
-//! Three denoisers trained on the same samples of the uniform distribution; only the weights
-//! differ.
+//! Denoisers trained on the same samples of the uniform distribution; only the weights differ, and
+//! for SDAC the kernel that clean actions are drawn from.
 
 use burn::{
     backend::{Flex, flex::FlexDevice},
@@ -10,23 +10,29 @@ use rescore_kernels::{
     Activation, Noise, NoiseKey, Precision, flatten_particles, unflatten_particles,
 };
 use rescore_nn::{Adam, AdamSettings, Initializer, Shape, value_and_grad};
-use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics, ReverseRows};
+use rescore_objectives::reverse::truncated_reverse_samples;
+use rescore_objectives::rsm::{
+    self, DenoisingRows, NoiseRows, QNormalization, QStatistics, ReverseRows,
+};
 
 use crate::mixture::{self, Point};
 
-/// Temperature lambda. Q is `lambda` times the log-density of the target, so that `exp(Q /
-/// lambda)` is the target's density, and a loss that forgot the temperature would miss it.
+/// Temperature lambda, in units of Q. Q is `lambda` times the log-density of the target, so that
+/// `exp(Q / lambda)` is the target's density at any `lambda`, and a loss that forgot the temperature
+/// would miss it.
 pub const TEMPERATURE: f64 = 0.5;
 
-/// Q is clipped to plus or minus this for DPMD's weights. The log-density (times lambda) is at
-/// most 0.9; the lower bound leaves a density of `exp(-5 / 0.5) = 5e-5` between the modes.
+/// Q is clipped to plus or minus this, in units of Q, for DPMD's weights. The log-density (times
+/// lambda) is at most 0.95; the lower bound leaves a density of `exp(-5 / 0.5) = 5e-5` between the
+/// modes.
 const Q_LIMIT: f64 = 5.0;
 
-/// Samples of the reverse kernel for each noisy point. At the noisy end of the chain the kernel is
-/// much wider than the box and few samples fall on the modes; the softmax over few is biased
-/// towards the largest mode. The reference implementation has 64; with a perfect denoiser that
-/// moves the shares of the modes by up to 0.10, 256 by 0.05, 1024 by 0.02.
-pub const REVERSE_SAMPLES: usize = 512;
+/// Samples of the reverse kernel for each noisy point, as many as the reference implementation has.
+/// At the noisy end of the chain few of them fall on a mode, and the softmax over few is biased
+/// towards equal weights, which lead to the uniform distribution: with 4, 16, 64 and 256 samples of
+/// the truncated kernel training ends at energy distances of some 0.016, 0.006, 0.002 and 0.001 from
+/// the target.
+pub const REVERSE_SAMPLES: usize = 64;
 
 /// Points a batch of the denoising losses.
 const BATCH: usize = 256;
@@ -35,7 +41,7 @@ const BATCH: usize = 256;
 const MAX_ENTROPY_BATCH: usize = 32;
 
 /// Learning rate at the first update; it falls linearly to a hundredth of this.
-const LEARNING_RATE: f64 = 3e-3;
+const LEARNING_RATE: f64 = 1e-2;
 
 /// Which weights the samples get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,28 +51,43 @@ pub enum Objective {
     /// DPMD's.
     MirrorDescent,
     /// SDAC's, with so many samples of the reverse kernel.
-    MaxEntropy(usize),
+    MaxEntropy(Kernel, usize),
+}
+
+/// How SDAC keeps clean actions of the reverse kernel inside the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Samples of the normal kernel are clipped; their noise is not changed.
+    Clipped,
+    /// The kernel is restricted to the box, so that noise and clean action belong together.
+    Truncated,
 }
 
 /// 20 steps of the cosine schedule. The linear one spends fewer of its steps at noise as small as
 /// the modes: with a perfect denoiser the chain ends at an energy distance of 0.006 from the
-/// target, with this one at 0.001. What remains are modes narrower by a fifth, the price of 20
-/// steps.
+/// target, with this one at 0.002. What remains are modes inside the box narrower by a tenth to a
+/// quarter, the price of 20 steps.
 fn schedule() -> NoiseSchedule {
     NoiseSchedule::new(ScheduleKind::Cosine, 20, 0.8)
 }
 
-/// `count` points, uniform on `[-1, 1]^2`: all that training sees of the plane.
-pub fn proposal(count: usize, noise: Noise) -> Vec<Point> {
-    let coordinate =
-        |row: u32, column: u32| 2.0 * noise.key.uniform(row, column, noise.counter) - 1.0;
+/// `count` points, uniform on `(0, 1]^2`.
+fn uniforms(count: usize, noise: Noise) -> Vec<Point> {
+    let coordinate = |row, column| noise.key.uniform(row, column, noise.counter);
     (0..count as u32)
-        .map(|row| [coordinate(row, 0), coordinate(row, 1)])
+        .map(|row| [0, 1].map(|column| coordinate(row, column)))
         .collect()
 }
 
-/// Updates after which [`train`] has converged.
-pub const UPDATES: u32 = 5000;
+/// `count` points, uniform on `[-1, 1]^2`: all that training sees of the plane.
+pub fn proposal(count: usize, noise: Noise) -> Vec<Point> {
+    let points = uniforms(count, noise).into_iter();
+    points.map(|point| point.map(|x| 2.0 * x - 1.0)).collect()
+}
+
+/// Updates after which models with the right weights are far nearer to the target than others; with
+/// more of them distances still fall, slowly.
+pub const UPDATES: u32 = 7000;
 
 /// A denoiser after `updates` updates with `objective`. Equal seeds give equal samples, times and
 /// noise for all objectives.
@@ -107,7 +128,7 @@ fn gradient(
     };
     let batch = match objective {
         Objective::Unweighted | Objective::MirrorDescent => BATCH,
-        Objective::MaxEntropy(_) => MAX_ENTROPY_BATCH,
+        Objective::MaxEntropy(..) => MAX_ENTROPY_BATCH,
     };
     let schedule = schedule();
     let actions = tensor(&proposal(batch, stream("actions")));
@@ -138,20 +159,18 @@ fn gradient(
             Q_LIMIT,
             Tensor::from_floats([TEMPERATURE], &device),
         )),
-        Objective::MaxEntropy(count) => {
+        Objective::MaxEntropy(Kernel::Clipped, count) => {
             let noisy = schedule.add_noise(actions, times.clone(), noise);
             let reverse = stream("reverse").normal::<Flex>([batch * count, 2], &device);
             let reverse = unflatten_particles(reverse, batch);
             let clean =
                 rsm::reverse_samples(&schedule, noisy.clone(), times.clone(), reverse.clone());
-            let scaled_q = q(flatten_particles(clean)).div_scalar(TEMPERATURE);
-            let weights = rsm::max_entropy_weights(scaled_q.reshape([batch, count]));
             let rows = ReverseRows {
                 observations: observations(batch),
                 noisy,
                 times,
                 noise: reverse,
-                weights,
+                weights: max_entropy_weights(clean),
             };
             let (_, gradient, ()) = value_and_grad(policy, |policy| {
                 let loss = rsm::reverse_sampling_loss(policy, &schedule, rows.lifted());
@@ -159,7 +178,32 @@ fn gradient(
             });
             gradient
         }
+        Objective::MaxEntropy(Kernel::Truncated, count) => {
+            let noisy = schedule.add_noise(actions.clone(), times.clone(), noise.clone());
+            let ratio = schedule.signal_to_noise(times.clone());
+            let uniforms = tensor(&uniforms(batch * count, stream("reverse")));
+            let uniforms = unflatten_particles(uniforms, batch);
+            let reverse = truncated_reverse_samples(actions, noise, ratio, uniforms);
+            let rows = NoiseRows {
+                observations: observations(batch),
+                noisy,
+                times,
+                noise: rsm::mean_noise(reverse.noise, max_entropy_weights(reverse.clean)),
+            };
+            let (_, gradient, ()) = value_and_grad(policy, |policy| {
+                let loss = rsm::noise_regression_loss(policy, &schedule, rows.lifted());
+                (loss, ())
+            });
+            gradient
+        }
     }
+}
+
+/// SDAC's weights of clean actions `[batch, samples, 2]`: `[batch, samples]`.
+fn max_entropy_weights(clean: Tensor<Flex, 3>) -> Tensor<Flex, 2> {
+    let [batch, samples, _] = clean.dims();
+    let scaled_q = q(flatten_particles(clean)).div_scalar(TEMPERATURE);
+    rsm::max_entropy_weights(scaled_q.reshape([batch, samples]))
 }
 
 /// `count` samples of the trained model: the denoising chain from unit normals.
