@@ -236,7 +236,8 @@ probes!(dpmd, sdac, sac, td3);
 fn an_agent_that_has_hardly_learned_solves_no_probe() {
     for algorithm in ["dpmd", "sdac", "sac", "td3"] {
         for probe in ProbeKind::ALL {
-            let learned = learn(&configuration(algorithm, probe, Some(10)));
+            // Ten after a warm-up of 200.
+            let learned = learn(&configuration(algorithm, probe, Some(210)));
             let differences = differences(&learned, probe);
             assert!(!differences.is_empty(), "{algorithm} on {}", probe.name());
         }
