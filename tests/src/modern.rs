@@ -129,6 +129,33 @@ pub fn check<B: RescoreBackend>(
     })
 }
 
+/// Checks a normaliser of rewards, which belongs to the training loop, against every file that has
+/// rewards: `normalizer` makes one of the discount and the bound on returns, that takes a reward and
+/// whether it ends the episode, and gives the return that it counts, mean, variance and largest size
+/// of returns, and the divisor of rewards. How many files there are.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_rewards<N: FnMut(f32, bool) -> [f64; 5]>(
+    folder: &Path,
+    tolerances: Tolerances,
+    normalizer: impl Fn(f64, f64) -> N,
+) -> Result<usize> {
+    let mut comparison = Comparison::default();
+    let mut files = 0;
+    for (name, entry) in &Index::read(folder)?.files {
+        let mut fixture = Fixture::read(folder, name, entry)?;
+        if fixture.has("runnorm.reward.reward") {
+            statistics::rewards(&mut fixture, &mut comparison, tolerances, &normalizer)
+                .with_context(|| name.clone())?;
+            files += 1;
+        }
+    }
+    ensure!(files > 0, "{}: no rewards", folder.display());
+    comparison.verdict()?;
+    Ok(files)
+}
+
 fn pieces<B: RescoreBackend>(
     fixture: &mut Fixture,
     results: &mut Results,
