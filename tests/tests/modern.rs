@@ -113,10 +113,10 @@ fn one_changed_number_is_noticed() -> anyhow::Result<()> {
         ),
         (later, "mse.state0.old_policy", "mse.step0.out.particles"),
         (later, "mse.step2.out.q_target", "mse.step2.out.q_target"),
-        (later, "step0.draw.sel_noise", "simba.step0.out.particle_q"),
+        (later, "step0.draw.sel_noise", "bn.step0.out.particle_q"),
         (later, "simba.state0.q1.ln0.g", "simba.step0.out.q1_loss"),
         (later, "simba.state3.old_policy", "simba.state3.old_policy"),
-        (later, "bn.state0.q2_stats.bn0.m", "bn.state1.q2_stats"),
+        (later, "bn.state0.q2_stats.bn0.m", "bn.step0.out.particle_q"),
         (later, "bn.state1.opt_q1.mu", "bn.state1.opt_q1.mu"),
         (later, "bn.state3.q2", "bn.state3.q2"),
     ] {
