@@ -69,7 +69,7 @@ fn slopes(critics: &Critics<Flex>, count: usize) -> Vec<Option<Vec<f64>>> {
                 let step = Tensor::<Flex, 1>::from_floats(step, &DEVICE);
                 let moved = score(particles(count) + step.reshape([1, 1, DIMS[1]]));
                 let pairs = moved.iter().zip(&here);
-                pairs.map(|(q, here)| (q - here) / f64::from(by)).collect()
+                pairs.map(|(q, here)| (q - here) / by).collect()
             })
         })
         .collect();
@@ -134,7 +134,7 @@ fn a_long_step_ends_at_the_bounds() {
     for critics in all() {
         let after = climbed(&critics, 4, 50.0);
         let even = after.chunks(DIMS[1]).step_by(2);
-        let ends = even.map(|a| a.iter().filter(|x| x.abs() == 1.0).count());
+        let ends = even.map(|a| a.iter().filter(|x| x.abs() >= 1.0).count());
         assert!(ends.clone().all(|count| count > 0), "{after:?}");
         assert!(after.iter().all(|x| (-1.0..=1.0).contains(x)));
     }
