@@ -6,6 +6,7 @@
 //! error.
 
 mod actor;
+mod agents;
 mod critic;
 mod networks;
 mod particles;
@@ -102,21 +103,9 @@ pub fn check<B: RescoreBackend>(
     let mut comparison = Comparison::default();
     let mut files = 0;
     for (name, entry) in &Index::read(folder)?.files {
-        let mut results = Results::default();
         let mut fixture = Fixture::read(folder, name, entry)?;
-        if name.starts_with("common") {
-            schedules(&mut fixture, &mut comparison, tolerances)
-                .and_then(|()| truncated::table::<B>(&mut fixture, &mut results, &device))
-        } else if name.starts_with("pieces_") {
-            pieces::<B>(&mut fixture, &mut results, &device)
-        } else if name.starts_with("updates_") {
-            let compared = (&mut comparison, tolerances);
-            updates::check::<B>(&mut fixture, &mut results, compared, &device)
-        } else {
-            anyhow::bail!("{name}: no check is known for files of this name")
-        }
-        .and_then(|()| results.compare(&mut fixture, &mut comparison, tolerances))
-        .with_context(|| name.clone())?;
+        let compared = (&mut comparison, tolerances);
+        check_file::<B>(&mut fixture, compared, &device).with_context(|| name.clone())?;
         fixture.all_used()?;
         files += 1;
     }
@@ -127,6 +116,53 @@ pub fn check<B: RescoreBackend>(
         backend: backend.to_owned(),
         comparison,
     })
+}
+
+fn check_file<B: RescoreBackend>(
+    fixture: &mut Fixture,
+    (comparison, tolerances): (&mut Comparison, Tolerances),
+    device: &B::Device,
+) -> Result<()> {
+    let mut results = Results::default();
+    match fixture.name.split(['_', '.']).next() {
+        Some("common") => {
+            schedules(fixture, comparison, tolerances)?;
+            truncated::table::<B>(fixture, &mut results, device)?;
+        }
+        Some("pieces") => pieces::<B>(fixture, &mut results, device)?,
+        Some("updates") => {
+            return updates::check::<B>(fixture, (comparison, tolerances), device);
+        }
+        _ => anyhow::bail!("no check is known for files of this name"),
+    }
+    results.compare("", fixture, comparison, tolerances)
+}
+
+/// Checks a normaliser of rewards, which belongs to the training loop, against every file that has
+/// rewards: `normalizer` makes one of the discount and the bound on returns, that takes a reward and
+/// whether it ends the episode, and gives the return that it counts, mean, variance and largest size
+/// of returns, and the divisor of rewards. How many files there are.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_rewards<N: FnMut(f32, bool) -> [f64; 5]>(
+    folder: &Path,
+    tolerances: Tolerances,
+    normalizer: impl Fn(f64, f64) -> N,
+) -> Result<usize> {
+    let mut comparison = Comparison::default();
+    let mut files = 0;
+    for (name, entry) in &Index::read(folder)?.files {
+        let mut fixture = Fixture::read(folder, name, entry)?;
+        if fixture.has("runnorm.reward.reward") {
+            statistics::rewards(&mut fixture, &mut comparison, tolerances, &normalizer)
+                .with_context(|| name.clone())?;
+            files += 1;
+        }
+    }
+    ensure!(files > 0, "{}: no rewards", folder.display());
+    comparison.verdict()?;
+    Ok(files)
 }
 
 fn pieces<B: RescoreBackend>(

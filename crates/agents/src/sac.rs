@@ -171,9 +171,10 @@ impl<B: RescoreBackend> Sac<B> {
     /// A fresh agent.
     pub fn new(settings: &SacSettings, setup: &Setup<'_, B>) -> Self {
         let bounds = [settings.log_std_min, settings.log_std_max];
-        let log_std = match settings.squash_log_std {
-            true => LogStd::Squashed(bounds),
-            false => LogStd::Clipped(bounds),
+        let log_std = if settings.squash_log_std {
+            LogStd::Squashed(bounds)
+        } else {
+            LogStd::Clipped(bounds)
         };
         let correction = settings.tanh_correction;
         let td = [settings.gamma, settings.reward_scale];

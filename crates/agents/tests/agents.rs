@@ -5,7 +5,7 @@ use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use rescore_agents::{
-    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, PolicyKind, Setup, StateDict,
+    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, Pace, PolicyKind, Setup, StateDict,
     StateError,
 };
 use rescore_kernels::NoiseKey;
@@ -21,9 +21,14 @@ fn configuration(algorithm: &'static Algorithm, more: &str) -> AgentSettings {
     let mut table = algorithm.defaults().table();
     let small = "
         critic.network.hidden_dims = [17, 9]
+        critic.network.width = 17
+        critic.value.atoms = 11
         actor.network.hidden_dims = [17, 9]
-        actor.particles = 3
         actor.denoising_steps = 4
+        particles = 3
+        regression.particles = 3
+        acting.particles = 2
+        acting.evaluation_particles = 3
         temperature_every = 2
         reverse_samples = 5
     ";
@@ -31,15 +36,22 @@ fn configuration(algorithm: &'static Algorithm, more: &str) -> AgentSettings {
         merge(&mut table, text.parse().expect("TOML"));
     }
     let settings = algorithm.parse(table).expect("the keys of the algorithm");
-    settings.validate().expect("valid settings");
+    settings.validate(Pace::default()).expect("valid settings");
     settings
 }
 
-/// Puts the values of `from` into `table` where it has their keys.
+/// Puts the values of `from` into `table` where it has their keys; a table of another kind is
+/// replaced.
 fn merge(table: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (table.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(from)) => merge(inner, from),
+            (Some(toml::Value::Table(inner)), toml::Value::Table(from)) => {
+                match (inner.contains_key("kind"), from.contains_key("kind")) {
+                    (true, true) => *inner = from,
+                    (false, true) => {}
+                    _ => merge(inner, from),
+                }
+            }
             (Some(known), value) => *known = value,
             (None, _) => {}
         }
@@ -60,7 +72,7 @@ fn build(settings: &AgentSettings, seed: u64) -> Boxed {
         dims: [OBSERVATION_DIM, ACTION_DIM],
         seed,
         updates: 100,
-        pace: rescore_agents::Pace::default(),
+        pace: Pace::default(),
         device: &DEVICE,
     };
     settings.build(&setup).expect("a built-in algorithm")
@@ -267,7 +279,14 @@ fn a_deterministic_action_depends_on_its_observation_alone() {
 #[test]
 fn one_particle_is_enough() {
     for algorithm in diffusion() {
-        let few = "actor.particles = 1\nactor.act_particles = 1";
+        let few = "
+            particles = 1
+            regression.particles = 1
+            reverse_samples = 1
+            acting.particles = 1
+            acting.evaluation_particles = 1
+            temperature = { kind = \"fixed\", value = 1.0 }
+        ";
         let config = configuration(algorithm, few);
         let mut agent = trained(&config, 1, 4);
         let metrics = agent.update(&batch(4, 16)).read();
@@ -314,11 +333,18 @@ fn metrics_keep_what_newer_ones_do_not_have() {
     }
 }
 
-/// The policy steps on updates 0, 2, 4, ..., the targets every third time here, the critics always.
+/// The policy steps on updates 0, 2, 4, ..., targets and a policy that is held every third time here,
+/// the critics always.
 #[test]
 fn policy_and_targets_step_when_they_are_due() {
     for algorithm in diffusion() {
-        let config = configuration(algorithm, "actor.policy_delay = 2\ntarget.every = 3");
+        let due = "
+            policy_delay = 2
+            policy_every = 2
+            target = { kind = \"rate\", tau = 0.1, every = 3 }
+            old_policy = { kind = \"held\", environment_steps = 3.0 }
+        ";
+        let config = configuration(algorithm, due);
         let mut agent = build(&config, 1);
         for number in 0..7 {
             let before = agent.state();
@@ -333,7 +359,12 @@ fn policy_and_targets_step_when_they_are_due() {
                 ("policy_optimizer.", 2),
                 ("target_policy.", 3),
                 ("target_critics.", 3),
+                ("old_policy.", 3),
             ] {
+                if !before.iter().any(|(name, _)| name.starts_with(prefix)) {
+                    assert!(["target_policy.", "old_policy."].contains(&prefix));
+                    continue;
+                }
                 let due = number % every == 0;
                 assert_eq!(has(prefix), due, "{algorithm:?}, update {number}: {prefix}");
             }
@@ -357,6 +388,7 @@ fn the_number_of_threads_changes_no_bit() -> Result<(), ThreadPoolBuildError> {
     for algorithm in Algorithm::all() {
         let wide = "
             critic.network.hidden_dims = [130, 130]
+            critic.network.width = 130
             actor.network.hidden_dims = [130, 130]
         ";
         let config = configuration(algorithm, wide);
@@ -399,7 +431,8 @@ fn critics_of_any_number_learn() {
                 "{metrics:?}"
             );
             let critics = agent.state();
-            let Some(Array::F32(shape, _)) = critics.get("critics.l0.weight") else {
+            let mut names = ["critics.l0.weight", "critics.in.weight"].iter();
+            let Some(Array::F32(shape, _)) = names.find_map(|name| critics.get(name)) else {
                 panic!("{algorithm:?} has no critics");
             };
             assert_eq!(shape[..], [members, OBSERVATION_DIM + ACTION_DIM, 17]);

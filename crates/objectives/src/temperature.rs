@@ -2,10 +2,11 @@
 
 use crate::particles::WeightRule;
 
-/// Where the temperature is looked for.
+/// Where the temperature is looked for. Linear weights come near equal ones at temperatures that are
+/// larger by the number of samples, because their excesses are summed; so their range ends there.
 const RANGE: [f64; 2] = [1e-6, 1e2];
 
-/// Halvings of the logarithm of that range: its width, 18.4, becomes 2e-11.
+/// Halvings of the logarithm of that range: its width, 18.4 and more, becomes 2e-11.
 const HALVINGS: usize = 40;
 
 /// The temperature at which the mean over states of the divergence of the weights of `scores`, rows
@@ -19,14 +20,14 @@ const HALVINGS: usize = 40;
 /// # Panics
 /// Without samples.
 pub fn solve(rule: WeightRule, scores: &[f32], samples: usize, target: f64) -> f64 {
-    let divergence = match rule {
-        WeightRule::Softmax => softmax_divergence,
-        WeightRule::Linear => linear_divergence,
+    let (divergence, widened): (fn(&[f64], f64) -> f64, _) = match rule {
+        WeightRule::Softmax => (softmax_divergence, 1.0),
+        WeightRule::Linear => (linear_divergence, samples as f64),
         WeightRule::Advantage => return 1.0,
     };
     let shifted = below_largest(scores, samples);
     let states = shifted.len() / samples;
-    let [mut low, mut high] = RANGE.map(f64::ln);
+    let [mut low, mut high] = [RANGE[0], RANGE[1] * widened].map(f64::ln);
     for _ in 0..HALVINGS {
         let middle = 0.5 * (low + high);
         let temperature = middle.exp();
@@ -137,19 +138,19 @@ mod tests {
         }
     }
 
-    /// Equal scores have no divergence, and scores that are no numbers end the search all the same.
+    /// Equal scores have no divergence, very different ones too much, and scores that are no numbers
+    /// end the search all the same.
     #[test]
     fn a_target_out_of_reach_gives_an_end_of_the_range() {
-        for scores in [
-            vec![1.0; 16],
-            vec![f32::NAN; 16],
-            vec![f32::NEG_INFINITY; 16],
+        let apart: Vec<f32> = (0..8).map(|i| 1e6 * i as f32).collect();
+        for (scores, end) in [
+            (vec![1.0; 8], 1e-6),
+            (apart, 1e2),
+            (vec![f32::NAN; 8], 1e2),
+            (vec![f32::NEG_INFINITY; 8], 1e2),
         ] {
             let temperature = solve(WeightRule::Softmax, &scores, 8, 1.0);
-            assert!(
-                (1e-6..=1e2).contains(&(temperature * 1.000_001)),
-                "{temperature}"
-            );
+            assert!((temperature / end - 1.0).abs() < 1e-6, "{temperature}");
         }
         assert!((solve(WeightRule::Advantage, &[0.0, 1.0], 2, 0.3) - 1.0).abs() < f64::EPSILON);
     }

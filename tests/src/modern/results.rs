@@ -64,14 +64,15 @@ impl Results {
         self.0.insert(format!("{group}.out.{quantity}"), computed);
     }
 
-    /// Compares every expected array of `fixture`.
+    /// Compares every expected array of `fixture` whose name begins with `prefix`.
     pub fn compare(
         &self,
+        prefix: &str,
         fixture: &mut Fixture,
         comparison: &mut Comparison,
         tolerances: Tolerances,
     ) -> Result<()> {
-        for name in fixture.names("") {
+        for name in fixture.names(prefix) {
             let double = name.contains(".out64.");
             if !double && !name.contains(".out.") {
                 continue;

@@ -1,4 +1,4 @@
-//! Norms, and running statistics of observations.
+//! Norms, and running statistics of observations and rewards.
 
 use anyhow::Result;
 use burn::{
@@ -12,10 +12,11 @@ use rescore_nn::{
 };
 
 use super::{
+    Tolerances,
     networks::{batch_norm, layer_norm},
     results::Results,
 };
-use crate::parity::fixture::Fixture;
+use crate::parity::{Comparison, fixture::Fixture};
 
 /// `norm.{ln,rms,bn_train,bn_eval}`
 pub fn norms<B: RescoreBackend>(
@@ -78,8 +79,7 @@ impl<B: RescoreBackend> Check<'_, B> {
     }
 }
 
-/// `runnorm`: statistics of observations after each row. Those of rewards belong to the training
-/// loop, which gives them to nobody.
+/// `runnorm`: statistics of observations after each row.
 pub fn running(fixture: &mut Fixture, results: &mut Results) -> Result<()> {
     let observations = fixture.array("runnorm.obs")?.clone();
     let query = fixture.array("runnorm.query")?.values.clone();
@@ -103,10 +103,42 @@ pub fn running(fixture: &mut Fixture, results: &mut Results) -> Result<()> {
         results.values(("runnorm", &mean), statistics.mean().to_vec());
         results.values(("runnorm", &variance), statistics.variance().to_vec());
     }
+    // Rewards are checked by themselves, see `rewards`.
     for name in fixture.names("runnorm.reward") {
         fixture.array(&name)?;
         if let Some((group, quantity)) = name.split_once(".out.") {
             results.unchecked((group, quantity));
+        }
+    }
+    Ok(())
+}
+
+/// `runnorm.reward_clean`. The results `reward_flash` are those of another implementation's rule,
+/// which loses the return of an episode before its last step, and are not held against ours.
+pub fn rewards<N: FnMut(f32, bool) -> [f64; 5]>(
+    fixture: &mut Fixture,
+    comparison: &mut Comparison,
+    tolerances: Tolerances,
+    normalizer: impl Fn(f64, f64) -> N,
+) -> Result<()> {
+    let mut input = |name: &str| -> Result<Vec<f64>> {
+        let array = fixture.array(&format!("runnorm.reward.{name}"))?;
+        Ok(array.values.clone())
+    };
+    let [gamma, bound] = [input("gamma")?[0], input("v_max")?[0]];
+    let [terminated, truncated] = [input("terminated")?, input("truncated")?];
+    let mut learn = normalizer(gamma, bound);
+    let ends = terminated.iter().zip(&truncated).map(|(a, b)| a + b > 0.0);
+    let steps = input("reward")?.into_iter().zip(ends);
+    let found: Vec<_> = steps
+        .map(|(reward, ended)| learn(reward as f32, ended))
+        .collect();
+    for (i, quantity) in ["G", "mean", "var", "max", "divisor"].iter().enumerate() {
+        let column: Vec<f64> = found.iter().map(|row| row[i]).collect();
+        for (out, tolerance) in [("out", tolerances.single), ("out64", tolerances.double)] {
+            let name = format!("runnorm.reward_clean.{out}.{quantity}");
+            let at = fixture.at(&name);
+            comparison.array(&at, &column, &fixture.array(&name)?.values, tolerance)?;
         }
     }
     Ok(())

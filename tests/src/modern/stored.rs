@@ -146,7 +146,7 @@ impl Form {
                 "old_policy" => Some("policy"),
                 _ => None,
             };
-            let is_moment = quantity.ends_with(".mu") || quantity.ends_with(".nu");
+            let is_moment = matches!(quantity.rsplit('.').next(), Some("mu" | "nu"));
             let values = match (self.read(fixture, 0, quantity)?, copied) {
                 (Some(values), _) => values,
                 (None, Some(online)) => stored[online].clone(),
@@ -282,7 +282,7 @@ impl Form {
     /// Requires columns of length 1 of all weights of a critic.
     fn columns(&self, comparison: &mut Comparison, at: &str, leaves: &[Vec<f64>]) -> Result<()> {
         for ((leaf, shape), values) in self.networks["q1"].iter().zip(leaves) {
-            if !leaf.ends_with(".w") {
+            if leaf.rsplit('.').next() != Some("w") {
                 continue;
             }
             let columns = *shape.last().context("a matrix has columns")?;

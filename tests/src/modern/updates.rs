@@ -2,212 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Tensor, activation::softmax};
-use rescore_agents::{
-    Agent, Batch, Draws, Given, Metrics, Pace, Setup,
-    dpmd::{Dpmd, DpmdSettings},
-    learners::CriticLearner,
-    sdac::{Sdac, SdacSettings},
-    settings::{
-        ActivationKind, CriticSettings, DiffusionActorSettings, InitializerKind, NetworkSettings,
-        OldPolicySettings, RecipeSettings, RegressionSettings, TargetSettings, ValueSettings,
-        WeightTemperatureSettings,
-    },
-};
+use rescore_agents::{Batch, Draws, Given, Metrics, Pace, Setup};
 use rescore_critics::Head;
 use rescore_kernels::{ChainNoise, RescoreBackend, flatten_particles};
-use rescore_nn::AdamSettings;
 
-use super::{Tolerances, actor::state_major_times, results::Results, stored::Form};
+use super::{
+    Tolerances,
+    actor::state_major_times,
+    agents::{AnyAgent, Hyper},
+    results::Results,
+    stored::Form,
+};
 use crate::parity::{
     Comparison,
     fixture::Fixture,
     pieces::{given_noise, values},
 };
 
-/// What `hyper.*` says.
-struct Hyper {
-    gamma: f64,
-    tau: f64,
-    critic_lr: f64,
-    actor_lr: f64,
-    temp_lr: f64,
-    kl_target: f64,
-    sigma: f64,
-    loss_clip: f64,
-    policy_every: u64,
-    refresh: f64,
-    states: usize,
-    particles: usize,
-    reverse_samples: usize,
-    steps: usize,
-    v_max: f64,
-    atoms: usize,
-}
-
-impl Hyper {
-    fn read(fixture: &mut Fixture) -> Result<Self> {
-        let mut number =
-            |name: &str| -> Result<f64> { Ok(fixture.array(&format!("hyper.{name}"))?.values[0]) };
-        Ok(Self {
-            gamma: number("gamma")?,
-            tau: number("tau")?,
-            critic_lr: number("critic_lr")?,
-            actor_lr: number("actor_lr")?,
-            temp_lr: number("temp_lr")?,
-            kl_target: number("kl_target")?,
-            sigma: number("sigma")?,
-            loss_clip: number("loss_clip")?,
-            policy_every: number("policy_every")? as u64,
-            refresh: number("refresh")?,
-            states: number("n")? as usize,
-            particles: number("K")? as usize,
-            reverse_samples: number("M")? as usize,
-            steps: number("T")? as usize,
-            v_max: number("v_max")?,
-            atoms: number("atoms")? as usize,
-        })
-    }
-
-    /// Settings of `algorithm`, whose weights are of `samples` actions a state.
-    fn recipe(&self, fixture: &Fixture, algorithm: &str, samples: usize) -> RecipeSettings {
-        let activation = match algorithm {
-            "sdac" => ActivationKind::Mish,
-            _ => ActivationKind::Relu,
-        };
-        let critic = format!("{algorithm}.state0.q1");
-        let (network, outputs) = network(fixture, &critic, activation);
-        let value = match outputs {
-            1 => ValueSettings::Scalar,
-            _ => ValueSettings::Categorical {
-                atoms: self.atoms,
-                low: -self.v_max,
-                high: self.v_max,
-            },
-        };
-        let policy = format!("{algorithm}.state0.policy");
-        RecipeSettings {
-            gamma: self.gamma,
-            policy_every: self.policy_every,
-            states: self.states,
-            critic: CriticSettings {
-                learning_rate: self.critic_lr,
-                network,
-                value,
-                ..CriticSettings::default()
-            },
-            target: TargetSettings::Rate {
-                tau: self.tau,
-                every: 1,
-            },
-            actor: DiffusionActorSettings {
-                denoising_steps: self.steps,
-                learning_rate: self.actor_lr,
-                final_fraction: 1.0,
-                network: self::network(fixture, &policy, ActivationKind::Mish).0,
-                optimizer: AdamSettings::default(),
-                ..DiffusionActorSettings::small()
-            },
-            temperature: WeightTemperatureSettings::Stepped {
-                initial: 1.0,
-                learning_rate: self.temp_lr,
-                kl_share: self.kl_target / (samples as f64).ln(),
-            },
-            ..RecipeSettings::small()
-        }
-    }
-}
-
-/// The network whose leaves are below `at`, and the width of its output.
-fn network(fixture: &Fixture, at: &str, activation: ActivationKind) -> (NetworkSettings, usize) {
-    let width = |leaf: &str| {
-        let name = format!("{at}.{leaf}.w");
-        fixture.has(&name).then(|| fixture.shape(&name)[1])
-    };
-    let counted = |name: &str| -> Vec<usize> {
-        let widths = (0..).map_while(|i| width(&format!("{name}{i}")));
-        widths.collect()
-    };
-    let mut hidden_dims = counted("l");
-    match (width("in"), width("head")) {
-        (Some(width), Some(outputs)) => {
-            let blocks = counted("up").len();
-            (NetworkSettings::Residual { width, blocks }, outputs)
-        }
-        (None, Some(outputs)) => (NetworkSettings::BatchNorm { hidden_dims }, outputs),
-        (_, None) => {
-            let outputs = hidden_dims.pop().unwrap_or_default();
-            let initializer = InitializerKind::TruncatedNormal;
-            let mlp = NetworkSettings::Mlp {
-                hidden_dims,
-                activation,
-                initializer,
-            };
-            (mlp, outputs)
-        }
-    }
-}
-
-/// An agent of one of the two algorithms.
-enum AnyAgent<B: RescoreBackend> {
-    Dpmd(Dpmd<B>),
-    Sdac(Sdac<B>),
-}
-
-impl<B: RescoreBackend> AnyAgent<B> {
-    fn new(
-        fixture: &Fixture,
-        hyper: &Hyper,
-        algorithm: &str,
-        setup: &Setup<'_, B>,
-    ) -> Result<Self> {
-        Ok(match algorithm {
-            "mse" | "simba" | "bn" => {
-                let settings = DpmdSettings {
-                    regression: RegressionSettings {
-                        particles: hyper.particles,
-                        noise: hyper.sigma,
-                        loss_clip: hyper.loss_clip,
-                        ..RegressionSettings::default()
-                    },
-                    old_policy: OldPolicySettings::Held {
-                        environment_steps: hyper.refresh,
-                    },
-                    recipe: hyper.recipe(fixture, algorithm, hyper.particles),
-                };
-                Self::Dpmd(Dpmd::new(&settings, setup))
-            }
-            "sdac" => {
-                let settings = SdacSettings {
-                    reverse_samples: hyper.reverse_samples,
-                    recipe: hyper.recipe(fixture, algorithm, hyper.reverse_samples),
-                };
-                Self::Sdac(Sdac::new(&settings, setup))
-            }
-            _ => bail!("no check knows this algorithm"),
-        })
-    }
-
-    fn agent(&mut self) -> &mut dyn Agent<B> {
-        match self {
-            Self::Dpmd(agent) => agent,
-            Self::Sdac(agent) => agent,
-        }
-    }
-
-    fn critics(&self) -> &CriticLearner<B> {
-        match self {
-            Self::Dpmd(agent) => &agent.critics,
-            Self::Sdac(agent) => &agent.critics,
-        }
-    }
-}
-
 /// All algorithms that the file has.
 pub fn check<B: RescoreBackend>(
     fixture: &mut Fixture,
-    results: &mut Results,
     (comparison, tolerances): (&mut Comparison, Tolerances),
     device: &B::Device,
 ) -> Result<()> {
@@ -236,7 +52,7 @@ pub fn check<B: RescoreBackend>(
             particles: hyper.particles,
             device,
         };
-        run.updates(&mut agent, results, (comparison, tolerances))
+        run.updates(&mut agent, (comparison, tolerances))
             .with_context(|| algorithm.to_owned())?;
     }
     Ok(())
@@ -246,7 +62,7 @@ pub fn check<B: RescoreBackend>(
 struct Run<'a, B: RescoreBackend> {
     algorithm: &'a str,
     fixture: &'a mut Fixture,
-    /// A state in a policy step of DPMD.
+    /// Of a state in the policy steps of DPMD.
     particles: usize,
     device: &'a B::Device,
 }
@@ -255,7 +71,6 @@ impl<B: RescoreBackend> Run<'_, B> {
     fn updates(
         mut self,
         agent: &mut AnyAgent<B>,
-        results: &mut Results,
         (comparison, tolerances): (&mut Comparison, Tolerances),
     ) -> Result<()> {
         let template = agent.agent().state();
@@ -272,7 +87,10 @@ impl<B: RescoreBackend> Run<'_, B> {
                 ensure!(last_is_stored, "the last state is missing");
                 return Ok(());
             }
-            self.update(step, agent, results)?;
+            let group = format!("{}.step{step}", self.algorithm);
+            let results = self.update(step, &group, agent)?;
+            let outputs = format!("{group}.out.");
+            results.compare(&outputs, self.fixture, comparison, tolerances)?;
             let now = form.to_theirs(&agent.agent().state())?;
             let compared = (&mut *comparison, tolerances);
             last_is_stored = form.compare(self.fixture, compared, step + 1, [&now, &before])?;
@@ -331,21 +149,16 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok([dpmd, sdac].map(|draws| Draws::given(draws, device)))
     }
 
-    /// One update; what it computed goes to `results`.
-    fn update(
-        &mut self,
-        step: usize,
-        agent: &mut AnyAgent<B>,
-        results: &mut Results,
-    ) -> Result<()> {
+    /// What one update computed, as `group`.
+    fn update(&mut self, step: usize, group: &str, agent: &mut AnyAgent<B>) -> Result<Results> {
+        let mut results = Results::default();
         let count = self.particles;
         let batch = self.batch(step)?;
         let [dpmd, sdac] = self.draws(step)?;
         let target = agent.critics().target.clone();
-        let group = format!("{}.step{step}", self.algorithm);
         let mut found = Found {
-            group: &group,
-            results,
+            group,
+            results: &mut results,
         };
         let metrics = match agent {
             AnyAgent::Dpmd(agent) => {
@@ -368,9 +181,9 @@ impl<B: RescoreBackend> Run<'_, B> {
         found.array("target_q", target.head.values(outputs.clone()));
         if let Head::Categorical(support) = target.head {
             let lowest = support.lowest_member(softmax(outputs, 2)).float();
-            results.exact((&group, "head"), values(lowest));
+            results.exact((group, "head"), values(lowest));
         }
-        Ok(())
+        Ok(results)
     }
 }
 

@@ -80,7 +80,8 @@ pub struct RewardNormalizer {
 }
 
 impl RewardNormalizer {
-    fn new(num_envs: usize, gamma: f64, return_max: f64) -> Self {
+    /// A normaliser that has seen nothing, for returns of at most `return_max` in size.
+    pub fn new(num_envs: usize, gamma: f64, return_max: f64) -> Self {
         Self {
             gamma,
             return_max,
@@ -104,12 +105,20 @@ impl RewardNormalizer {
         }
     }
 
-    /// Takes the reward of a step of environment `index` into account.
-    fn learn(&mut self, index: usize, reward: f32, episode_ended: bool) {
+    /// Takes the reward of a step of environment `index` into account; the return that enters the
+    /// statistics.
+    pub fn learn(&mut self, index: usize, reward: f32, episode_ended: bool) -> f64 {
         let discounted = self.gamma * self.returns[index] + f64::from(reward);
         self.statistics.update([discounted]);
         self.largest = self.largest.max(discounted.abs());
         self.returns[index] = if episode_ended { 0.0 } else { discounted };
+        discounted
+    }
+
+    /// Mean and variance of returns, and the largest in size.
+    pub fn returns(&self) -> [f64; 3] {
+        let statistics = &self.statistics;
+        [statistics.mean()[0], statistics.variance()[0], self.largest]
     }
 
     fn state(&self) -> EnvState {
@@ -213,7 +222,9 @@ impl Normalizers {
                 }
             }
             match &mut self.reward {
-                Some(normalizer) if known => normalizer.learn(index, step.rewards[index], ended),
+                Some(normalizer) if known => {
+                    normalizer.learn(index, step.rewards[index], ended);
+                }
                 Some(normalizer) => normalizer.returns[index] = 0.0,
                 None => {}
             }
