@@ -62,22 +62,31 @@ fn bad_numbers_end_with_2() {
         ("critic.learning_rate=nan", "agent.critic.learning_rate"),
         ("gamma=1.01", "agent.gamma"),
         ("gamma=nan", "agent.gamma"),
-        ("target.tau=-0.1", "agent.target.tau"),
-        ("particles=0", "agent.actor.particles"),
-        ("particles=-4", "agent.actor.particles"),
+        ("regression.particles=0", "agent.regression.particles"),
+        ("regression.particles=-4", "agent.regression.particles"),
         ("denoising_steps=2.5", "agent.actor.denoising_steps"),
-        (
-            "exploration.noise_scale=inf",
-            "agent.exploration.noise_scale",
-        ),
-        ("hidden_dims=[]", "agent.critic.network.hidden_dims"),
+        ("acting.noise=inf", "agent.acting.noise"),
+        ("hidden_dims=[]", "agent.actor.network.hidden_dims"),
         ("schedule=cubic", "agent.actor.schedule"),
         // so long a schedule leaves nothing of the action and overflows
         ("denoising_steps=400", "agent.actor.denoising_steps"),
         ("batch_size=0", "training.batch_size"),
-        ("act_particles=1e9", "agent.actor.act_particles"),
-        ("act_particles=65537", "agent.actor.act_particles"),
-        ("target.every=0", "agent.target.every"),
+        ("acting.particles=1e9", "agent.acting.particles"),
+        ("acting.particles=65537", "agent.acting.particles"),
+        ("loss_clip=0", "agent.regression.loss_clip"),
+        ("weights=quadratic", "agent.regression.weights"),
+        // A divergence of 0 or of all there is, and weights of one particle.
+        ("kl_share=0", "agent.temperature.kl_share"),
+        ("kl_share=1", "agent.temperature.kl_share"),
+        ("regression.particles=1", "agent.temperature.kind"),
+        // tau above 1 at this discount and this update-to-data ratio
+        (
+            "target.environment_steps=100",
+            "agent.target.environment_steps",
+        ),
+        ("gamma=1", "agent.target.environment_steps"),
+        ("critic.value.atoms=1", "agent.critic.value.atoms"),
+        ("critic.value.low=7", "agent.critic.value.low"),
         ("evaluation.episodes=100000000000000", "evaluation.episodes"),
         ("evaluation.max_steps=0", "evaluation.max_steps"),
         ("updates_per_step=0", "training.updates_per_step"),
@@ -93,6 +102,27 @@ fn bad_numbers_end_with_2() {
             2,
             &[&option, key],
         );
+    }
+    // Two settings that do not go together.
+    for (settings, key) in [
+        (
+            ["critic.network.kind=batch_norm", "batch_size=1"],
+            "agent.critic.network.kind",
+        ),
+        (
+            ["old_policy.kind=held", "old_policy.environment_steps=0"],
+            "agent.old_policy.environment_steps",
+        ),
+        (["target.kind=rate", "target.tau=-0.1"], "agent.target.tau"),
+        (["target.kind=rate", "target.every=0"], "agent.target.every"),
+        (
+            ["critic.value.kind=scalar", "critic.value.atoms=51"],
+            "agent.critic.value.atoms",
+        ),
+    ] {
+        let [a, b] = settings;
+        let arguments = tiny(&["--set", a, "--set", b]);
+        fails(folder.path(), &arguments, 2, &[key]);
     }
     let counted = tiny(&["--set", "count_warmup=true", "--steps", "50"]);
     let message = [

@@ -6,10 +6,10 @@
 
 use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
+use rescore_agents::settings::CriticSettings;
 use rescore_agents::{Agent, Setup, StateDict, StateError};
-use rescore_critics::{Critics, Head};
+use rescore_critics::Critics;
 use rescore_envs::ProbeKind;
-use rescore_kernels::Activation;
 use rescore_runner::checkpoint::{describe, from_agent, to_agent};
 use rescore_runner::{Begin, Config, Environments, Interrupt, Request, folder, resolve, train};
 use rescore_store::arrays::Arrays;
@@ -89,10 +89,8 @@ fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learn
     let mut agent = fresh(config, dims);
     agent.load_state(state)?;
     let mut alone = config.agent.settings.table();
-    if let Some(toml::Value::Table(actor)) = alone.get_mut("actor")
-        && let Some(particles) = actor.get_mut("act_particles")
-    {
-        *particles = 1.into();
+    if let Some(toml::Value::Table(acting)) = alone.get_mut("acting") {
+        acting.insert("evaluation_particles".to_owned(), 1.into());
     }
     let scale = alone["reward_scale"].as_float();
     let gamma = alone["gamma"].as_float();
@@ -108,19 +106,11 @@ fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learn
     let mut policy_alone = alone.expect("a built-in algorithm");
     policy_alone.load_state(state)?;
     // All algorithms have their critics from the same settings.
-    let shape = rescore_nn::Shape::Mlp {
-        hidden_dims: config
-            .agent
-            .settings
-            .outline()
-            .sizes
-            .expect("given")
-            .critic_widths,
-        activation: activation(&config.agent.settings.table()),
-        initializer: rescore_nn::Initializer::LecunNormal,
-    };
+    let critic = config.agent.settings.table()["critic"].clone();
+    let critic: CriticSettings = critic.try_into().expect("settings of critics");
     let key = rescore_kernels::NoiseKey::new(0, "like");
-    let like = Critics::init(dims, 2, &shape, Head::Scalar, key, &DEVICE);
+    let (shape, head) = (critic.network.shape(1.0), critic.value.head());
+    let like = Critics::init(dims, critic.members, &shape, head, key, &DEVICE);
     Ok(Learned {
         agent,
         policy_alone,
@@ -128,15 +118,6 @@ fn examine(config: &Config, dims: [usize; 2], state: &StateDict) -> Result<Learn
         reward_scale: scale.expect("a number"),
         gamma: gamma.expect("a number"),
     })
-}
-
-/// The activation of the critics that a table of settings states.
-fn activation(settings: &toml::Table) -> Activation {
-    match settings["critic"]["network"]["activation"].as_str() {
-        Some("gelu") => Activation::Gelu,
-        Some("relu") => Activation::Relu,
-        _ => Activation::Mish,
-    }
 }
 
 /// Values as rows of one number each.

@@ -99,12 +99,12 @@ fn assert_agree(config: &Config, dims: [usize; 2], case: &str) {
 fn exported_policies_act_as_their_agents_are_evaluated() {
     let small = "hidden_dims=[48, 32]";
     for (algo, dims, set) in [
-        ("dpmd", [3, 1], vec![small, "act_particles=1"]),
-        ("dpmd", [17, 6], vec![small]),
+        ("dpmd", [3, 1], vec![small, "evaluation_particles=1"]),
+        ("dpmd", [17, 6], vec![small, "critic.network.kind=mlp"]),
         (
             "sdac",
             [5, 3],
-            vec![small, "act_particles=7", "denoising_steps=1"],
+            vec![small, "evaluation_particles=7", "denoising_steps=1"],
         ),
         (
             "dpmd-reference",
@@ -117,10 +117,8 @@ fn exported_policies_act_as_their_agents_are_evaluated() {
             vec![
                 "actor.network.kind=residual",
                 "actor.network.width=24",
-                "critic.network.kind=residual",
                 "critic.network.width=16",
                 "critic.network.blocks=2",
-                "critic.value.kind=categorical",
             ],
         ),
         (
@@ -130,7 +128,6 @@ fn exported_policies_act_as_their_agents_are_evaluated() {
                 "actor.network.hidden_dims=[20]",
                 "critic.network.kind=batch_norm",
                 "critic.network.hidden_dims=[20, 20]",
-                "critic.value.kind=categorical",
                 "critic.value.atoms=11",
             ],
         ),

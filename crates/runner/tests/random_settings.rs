@@ -64,6 +64,25 @@ const AGENT: &[(&str, &[&str])] = &[
     ("tau", &["1e-9", "0.3", "1"]),
     ("target.tau", &["1e-9", "0.3", "1"]),
     ("target.every", &["1", "3", "9223372036854775807"]),
+    ("policy_every", &["1", "3", "9223372036854775807"]),
+    ("states", &["1", "5", "300"]),
+    ("acting.particles", &["1", "4"]),
+    ("acting.evaluation_particles", &["1", "4"]),
+    ("acting.bootstrap_particles", &["1", "4"]),
+    ("acting.noise", &["0", "1"]),
+    ("regression.particles", &["2", "5", "33"]),
+    ("regression.noise", &["0", "1"]),
+    ("regression.ascent", &["0", "0.1"]),
+    ("regression.loss_clip", &["0.1", "inf"]),
+    (
+        "regression.weights",
+        &["\"softmax\"", "\"linear\"", "\"advantage\""],
+    ),
+    (
+        "temperature.kind",
+        &["\"solved\"", "\"stepped\"", "\"fixed\""],
+    ),
+    ("old_policy.kind", &["\"none\"", "\"held\""]),
     ("critic.members", &["1", "3"]),
     ("critic.combine", &["\"min\"", "\"mean\""]),
     ("critic.learning_rate", &["1e-9", "1e-2"]),
@@ -77,11 +96,11 @@ const AGENT: &[(&str, &[&str])] = &[
     ("actor.network.kind", &["\"mlp\"", "\"residual\""]),
     ("actor.learning_rate", &["1e-9", "1e-2"]),
     ("actor.decay_begin", &["0", "0.5"]),
-    ("actor.particles", &["1", "2", "5", "33"]),
-    ("actor.act_particles", &["0", "1", "40"]),
+    ("particles", &["1", "2", "5", "33"]),
+    ("critic.final_fraction", &["0.1", "1"]),
+    ("actor.final_fraction", &["0.1", "1"]),
     ("actor.schedule", &["\"linear\"", "\"cosine\""]),
     ("actor.schedule_scale", &["0.01", "0.5"]),
-    ("actor.policy_delay", &["1", "3", "9223372036854775807"]),
     ("actor.start_scale", &["0.1", "2"]),
     ("actor.precision", &["\"f32\"", "\"bf16\""]),
     ("policy_delay", &["1", "3", "9223372036854775807"]),
@@ -90,7 +109,6 @@ const AGENT: &[(&str, &[&str])] = &[
     ("temperature_every", &["1", "9223372036854775807"]),
     ("temperature.target_entropy_scale", &["-3", "0", "2"]),
     ("exploration.noise_scale", &["0", "1"]),
-    ("exploration.noise_before_choice", &["true", "false"]),
     ("q_normalization", &["\"reference\"", "\"standardize\""]),
     ("critic_steps", &["1", "2"]),
     ("q_scale", &["0.1", "5"]),
@@ -109,7 +127,7 @@ const SMALL: &[(&str, &[&str])] = &[
         &["[1]", "[17, 9]", "[8, 1, 3, 5]"],
     ),
     ("actor.denoising_steps", &["1", "3", "21"]),
-    ("reverse_samples", &["1", "2", "19"]),
+    ("reverse_samples", &["2", "7", "19"]),
 ];
 
 /// Whether `algorithm` has the key at `path` below `[agent]`.
@@ -188,6 +206,19 @@ fn train_somewhere(config: &Config) -> Result<(), RunError> {
     rayon::scope(|_| train::<Flex>(config, agent, envs, &folder, begin, &interrupt, &device))
 }
 
+/// Whether settings that are valid by themselves were refused together: a time constant at an
+/// update-to-data ratio or a discount for which there is none, a copy that is held for less than an
+/// update, a norm over a batch of one.
+fn does_not_go_together(error: &str) -> bool {
+    [
+        "`agent.target.environment_steps`",
+        "`agent.old_policy.environment_steps`",
+        "`agent.critic.network.kind`",
+    ]
+    .iter()
+    .any(|key| error.contains(key))
+}
+
 #[test]
 fn random_settings_train_without_a_panic() {
     let cases = Cases {
@@ -198,8 +229,11 @@ fn random_settings_train_without_a_panic() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(cases, rng)
         .run(&requests(), |request| {
-            let config =
-                resolve(&request).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let config = match resolve(&request) {
+                Ok(config) => config,
+                Err(error) if does_not_go_together(&error.to_string()) => return Ok(()),
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            };
             match train_somewhere(&config) {
                 // Large steps of learning may diverge; the run then says so.
                 Err(RunError::NotFinite { .. }) => Ok(()),

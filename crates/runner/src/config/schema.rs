@@ -366,7 +366,7 @@ mod tests {
             ("lr", "agent.lr"),
             ("hidden_dims", "agent.hidden_dims"),
             ("critic.learning_rate", "agent.critic.learning_rate"),
-            ("particles", "agent.actor.particles"),
+            ("loss_clip", "agent.regression.loss_clip"),
             ("seed", "seed"),
             ("training.num_envs", "training.num_envs"),
             ("every", "every"),
@@ -397,7 +397,6 @@ mod tests {
         assert_eq!(error.hint, None, "nothing is near");
         let error = schema().check_key(&setting("every", 1)).expect_err("three");
         let hint = error.hint.unwrap_or_default();
-        assert!(hint.contains("`agent.target.every`"), "{hint}");
         assert!(hint.contains("`evaluation.every`"), "{hint}");
     }
 
