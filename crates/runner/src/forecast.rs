@@ -128,9 +128,15 @@ fn setting(config: &Config, rest: &Rest) -> String {
         return format!("evaluation.episodes=N (now {})", config.evaluation.episodes);
     }
     let agent = config.agent.settings.table();
-    let actor = agent.get("actor").and_then(|actor| actor.get("particles"));
-    match actor.and_then(toml::Value::as_integer) {
-        Some(particles) if particles > 1 => format!("particles=N (now {particles})"),
+    let regressed = agent
+        .get("regression")
+        .and_then(|table| table.get("particles"));
+    let sampled = agent.get("particles").map(|count| ("particles", count));
+    let samples = regressed
+        .map(|count| ("regression.particles", count))
+        .or(sampled);
+    match samples.and_then(|(key, count)| Some((key, count.as_integer()?))) {
+        Some((key, count)) if count > 1 => format!("{key}=N (now {count})"),
         _ => format!("updates_per_step=N (now {})", training.updates_per_step),
     }
 }
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_updates_steps_and_evaluations() {
-        let config = config("dpmd", &["steps=120000"]);
+        let config = config("dpmd-reference", &["steps=120000"]);
         let rest = measured().rest(&config, 50, 119_950);
         // 0.2 updates a step; three evaluations, of 20 episodes of 200 steps.
         assert!((rest.updates - 119_950.0 * 0.05).abs() < 1e-6, "{rest:?}");
@@ -198,9 +204,12 @@ mod tests {
         let named =
             |algo: &str, set: &[&str]| measured().line(&config(algo, set), 50).expect("left");
         assert!(named("sac", &[]).ends_with("--set updates_per_step=N (now 0.2)"));
-        assert!(named("dpmd", &["particles=1"]).ends_with("--set updates_per_step=N (now 0.2)"));
+        assert!(
+            named("dpmd-reference", &["particles=1"])
+                .ends_with("--set updates_per_step=N (now 0.2)")
+        );
         let often = ["evaluation.every=100", "evaluation.episodes=64"];
-        assert!(named("dpmd", &often).ends_with("--set evaluation.episodes=N (now 64)"));
+        assert!(named("dpmd-reference", &often).ends_with("--set evaluation.episodes=N (now 64)"));
     }
 
     #[test]

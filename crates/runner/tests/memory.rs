@@ -93,8 +93,17 @@ fn configuration(algorithm: &'static Algorithm) -> Result<Config, RunError> {
         "evaluation.episodes=1".into(),
         "checkpoint_every=40".into(),
     ];
+    match algorithm.name {
+        "dpmd" => settings.push("regression.particles=2".into()),
+        "sdac" => settings.push("reverse_samples=2".into()),
+        "sac" | "td3" => {}
+        _ => settings.push("particles=2".into()),
+    }
     if !["sac", "td3"].contains(&algorithm.name) {
-        settings.extend(["particles=2".into(), "denoising_steps=3".into()]);
+        settings.push("denoising_steps=3".into());
+    }
+    if ["dpmd", "sdac", "sac"].contains(&algorithm.name) {
+        settings.push("critic.network.width=8".into());
     }
     let mut config = resolve(&Request {
         algo: Some(algorithm.name.into()),

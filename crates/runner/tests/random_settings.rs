@@ -152,11 +152,14 @@ fn agent(algorithm: &'static Algorithm) -> BoxedStrategy<Vec<String>> {
             .boxed()
     });
     let keys: Vec<_> = all.chain(small).collect();
-    keys.prop_map(|keys| {
+    keys.prop_map(move |keys| {
         let mut set = keys.concat();
         for network in ["critic.network", "actor.network"] {
-            let residual = format!("{network}.kind=\"residual\"");
-            if set.contains(&residual) {
+            let kind = format!("{network}.kind=");
+            let chosen = set.iter().find(|text| text.starts_with(&kind));
+            let residual = format!("{kind}\"residual\"");
+            let by_default = has(algorithm, &format!("{network}.width"));
+            if chosen.map_or(by_default, |chosen| *chosen == residual) {
                 set.retain(|text| !text.starts_with(&format!("{network}.hidden_dims")));
                 set.push(format!("agent.{network}.width=7"));
             }

@@ -211,7 +211,7 @@ mod tests {
         for key in CHANGEABLE {
             assert!(known.contains_key(*key), "{key}");
         }
-        let before = config("dpmd", &[]);
+        let before = config("dpmd-reference", &[]);
         for set in [
             "steps=7000",
             "device=\"0\"",
@@ -225,7 +225,7 @@ mod tests {
             "checkpoint_every=7",
             "log_every=7",
         ] {
-            let after = config("dpmd", &[set]);
+            let after = config("dpmd-reference", &[set]);
             let changes = differences(&before, &after);
             assert!(!changes.is_empty(), "{set}");
             assert!(require_allowed(&changes, false, Path::new("run")).is_ok());

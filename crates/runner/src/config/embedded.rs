@@ -54,6 +54,16 @@ pub fn preset_file(algo: &str, preset: &str) -> Option<File> {
     }
 }
 
+/// Whether `name` is the name of a file that comes with the program.
+pub fn is_file(name: &str) -> bool {
+    let presets = [SMALL, FULL, PUBLISHED];
+    let tasks = TASK_FILES.iter().map(|(_, file)| *file);
+    presets
+        .into_iter()
+        .chain(tasks)
+        .any(|(known, _)| known == name)
+}
+
 /// What differs on the task `env`, where something does.
 pub fn task_file(env: &str) -> Option<File> {
     TASK_FILES

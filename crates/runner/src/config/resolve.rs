@@ -447,7 +447,11 @@ fn require_steps_to_learn(
     if steps > warmup {
         return Ok(());
     }
-    let set = |key: &&str| !matches!(origin_of(origins, key), Origin::Default);
+    let set = |key: &&str| match origin_of(origins, key) {
+        Origin::Default => false,
+        Origin::File { name, .. } => !embedded::is_file(&name),
+        Origin::Option(_) => true,
+    };
     let culprit = ["steps", "training.warmup_steps"].into_iter().find(set);
     Err(ConfigError {
         origin: origin_of(origins, culprit.unwrap_or("steps")),

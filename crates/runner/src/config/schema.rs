@@ -408,7 +408,7 @@ mod tests {
             ("agent.critic.learning_rate", toml::Value::from("fast")),
             ("training.num_envs", 1.5.into()),
             ("training.num_envs", (-1).into()),
-            ("agent.critic.network.hidden_dims", 64.into()),
+            ("agent.actor.network.hidden_dims", 64.into()),
         ] {
             assert!(schema.check_kind(&setting(key, value)).is_err(), "{key}");
         }

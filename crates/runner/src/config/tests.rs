@@ -243,7 +243,6 @@ fn a_resolved_configuration_resolves_to_itself() {
             seed: Some(7),
             set: vec![
                 "lr=1e-3".into(),
-                "tau=0.01".into(),
                 "hidden_dims=[8]".into(),
                 "critic.members=3".into(),
             ],
@@ -257,7 +256,7 @@ fn a_resolved_configuration_resolves_to_itself() {
 #[test]
 fn higher_layers_win() {
     let (_folder, path) =
-        file("seed = 1\n[agent]\ngamma = 0.5\ntarget.tau = 0.5\n[training]\nnum_envs = 3\n");
+        file("seed = 1\n[agent]\ngamma = 0.5\nacting.noise = 0.5\n[training]\nnum_envs = 3\n");
     let config = resolve(&Request {
         config_file: Some(path),
         env: Some("Pendulum-v1".into()),
@@ -277,7 +276,7 @@ fn higher_layers_win() {
         "the last --set wins"
     );
     assert_eq!(
-        value(&config, "agent.target.tau"),
+        value(&config, "agent.acting.noise"),
         0.5.into(),
         "the file wins over the defaults"
     );
@@ -291,7 +290,12 @@ fn higher_layers_win() {
 
 #[test]
 fn an_alias_sets_all_its_keys_unless_a_key_above_says_otherwise() {
-    let set = ["lr=1e-3", "critic.learning_rate=2e-3", "hidden_dims=[8, 8]"];
+    let set = [
+        "lr=1e-3",
+        "critic.learning_rate=2e-3",
+        "critic.network.kind=mlp",
+        "hidden_dims=[8, 8]",
+    ];
     let config = with_set(&set).expect("valid");
     assert_eq!(value(&config, "agent.critic.learning_rate"), 2e-3.into());
     assert_eq!(value(&config, "agent.actor.learning_rate"), 1e-3.into());
@@ -525,7 +529,7 @@ fn a_key_of_another_algorithm_is_explained() {
     let (message, hint) = error(result);
     assert!(message.contains("unknown key `particles`"), "{message}");
     assert!(
-        hint.contains("a key of dpmd, sdac, dpmd-reference, sdac-reference, not of sac"),
+        hint.contains("a key of sdac, dpmd-reference, sdac-reference, not of sac"),
         "{hint}"
     );
 }
