@@ -100,6 +100,8 @@ pub fn fails(folder: &Path, arguments: &[&str], code: i32, messages: &[&str]) {
 /// Settings that make a run take about a second.
 const TINY: &[&str] = &[
     "--set",
+    "critic.network.kind=mlp",
+    "--set",
     "hidden_dims=[16, 16]",
     "--set",
     "num_envs=2",

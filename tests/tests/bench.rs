@@ -32,7 +32,7 @@ fn bench_writes_a_table() {
         ("algo", "dpmd".into()),
         ("backend", "flex".into()),
         ("task", "HalfCheetah-v4".into()),
-        ("rows", 5.into()),
+        ("rows", 4.into()),
         ("particles", 2.into()),
         ("precision", "f32".into()),
     ] {

@@ -263,7 +263,7 @@ fn eval_repeats_the_evaluation_of_the_log_and_plays_others() {
     assert_eq!(more[..2], log[..], "the first episodes are the same");
     for other in [
         &["--seed", "7"][..],
-        &["--set", "particles=64"],
+        &["--set", "evaluation_particles=64"],
         &["--set", "precision=bf16"],
         &["--stochastic"],
     ] {

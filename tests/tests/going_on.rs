@@ -185,7 +185,7 @@ fn other_settings_are_refused_with_the_reason_and_nothing_is_changed() {
         "--set",
         "gamma=0.5",
         "--set",
-        "target.tau=0.5",
+        "temperature.initial=0.5",
     ];
     fails(
         folder,
@@ -193,7 +193,7 @@ fn other_settings_are_refused_with_the_reason_and_nothing_is_changed() {
         2,
         &[
             "agent.gamma",
-            "agent.target.tau",
+            "agent.temperature.initial",
             "what can be changed: steps",
         ],
     );

@@ -3,10 +3,9 @@
 //! All of it is computed where the log is written, not in every update.
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::RescoreBackend;
 use rescore_objectives::{particles::ParticleWeights, td::Target};
 
-use crate::{Batch, Metrics, learners::CriticLearner};
+use crate::Metrics;
 
 /// Name of the share of target distributions at the ends of the support.
 pub const SUPPORT_EDGE: &str = "support_edge";
@@ -20,26 +19,24 @@ fn std<B: Backend, const D: usize>(x: Tensor<B, D>, axis: usize) -> Tensor<B, D>
     (deviation.clone() * deviation).mean_dim(axis).sqrt()
 }
 
-/// Adds what says how far the values have come:
+/// Adds what says how far the values have come, for a batch with scaled `rewards` `[batch]`, a target
+/// with expectations `values` `[batch]` and the losses of the members:
 ///
-/// * `value_age`: mean target over mean reward / (1 - gamma), the value of a policy that earns this
-///   reward forever. 0 at the start, 1 where values have arrived.
+/// * `value_age`: mean of `values` over mean reward / (1 - gamma), the value of a policy that earns
+///   this reward forever. 0 at the start, 1 where values have arrived.
 /// * `critic_excess`: mean over the critics of the cross entropy less the entropy of its target,
 ///   which no critic can go below.
 /// * `support_edge`: mean share of a target distribution on the first and the last atom: what the
 ///   support cuts off of returns lands there.
 /// * `action_saturation`: share of the components of `next_actions` `[batch, action_dim]` whose size
 ///   exceeds 0.99.
-pub fn values<B: RescoreBackend>(
+pub fn values<B: Backend>(
     metrics: &mut Metrics<B>,
-    critics: &CriticLearner<B>,
-    batch: &Batch<B>,
+    (rewards, gamma): (Tensor<B, 1>, f64),
     next_actions: Tensor<B, 2>,
-    (target, losses): (&Target<B>, Tensor<B, 1>),
+    (target, values, losses): (&Target<B>, Tensor<B, 1>, Tensor<B, 1>),
 ) {
-    let values = critics.target_values(target);
-    let rewards = critics.scaled_rewards(batch);
-    let horizon = 1.0 / (1.0 - critics.gamma()).max(f64::MIN_POSITIVE);
+    let horizon = 1.0 / (1.0 - gamma).max(f64::MIN_POSITIVE);
     metrics.push_detail("value_age", move || {
         values.clone().mean() / rewards.clone().mean().mul_scalar(horizon)
     });

@@ -44,9 +44,10 @@ impl DpmdSettings {
 
 impl Settings for DpmdSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
-        (self.recipe.check(self.regression.particles, check))
+        let check = check
             .table("regression", |check| self.regression.check(check))
-            .table("old_policy", |check| self.old_policy.check(check))
+            .table("old_policy", |check| self.old_policy.check(check));
+        self.recipe.check(self.regression.particles, check)
     }
 
     fn outline(&self) -> Outline {

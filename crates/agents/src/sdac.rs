@@ -50,8 +50,8 @@ impl SdacSettings {
 
 impl Settings for SdacSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
-        (self.recipe.check(self.reverse_samples, check))
-            .samples("reverse_samples", self.reverse_samples)
+        let check = check.samples("reverse_samples", self.reverse_samples);
+        self.recipe.check(self.reverse_samples, check)
     }
 
     fn outline(&self) -> Outline {

@@ -72,11 +72,6 @@ impl<B: RescoreBackend> CriticLearner<B> {
         }
     }
 
-    /// The discount.
-    pub const fn gamma(&self) -> f64 {
-        self.gamma
-    }
-
     /// The rewards that are learned from, `[batch]`.
     pub fn scaled_rewards(&self, batch: &Batch<B>) -> Tensor<B, 1> {
         batch.rewards.clone().mul_scalar(self.reward_scale)
@@ -190,11 +185,13 @@ impl<B: RescoreBackend> CriticLearner<B> {
         let target = self.soft_targets(batch, next_actions.clone(), penalty);
         let losses = self.learn(batch, next_actions.clone(), &target);
         metrics.push_members("q{}_loss", losses.clone());
-        metrics.push_mean("target_mean", self.target_values(&target));
+        let values = self.target_values(&target);
+        metrics.push_mean("target_mean", values.clone());
         if let Target::Distributions(distributions) = &target {
             metrics.record("target_distribution", distributions.clone());
         }
-        diagnostics::values(metrics, self, batch, next_actions, (&target, losses));
+        let rewards = (self.scaled_rewards(batch), self.gamma);
+        diagnostics::values(metrics, rewards, next_actions, (&target, values, losses));
     }
 
     /// Moves the targets to the moving average where that is due in the update numbered `updates`.

@@ -43,13 +43,13 @@ enum Plan {
 #[derive(Debug, Clone, Copy)]
 enum PolicyStep {
     /// On the next actions, which are scored once more.
-    OnNextActions,
+    NextActions,
     /// Sampled actions at the present states, and reverse samples that are scored.
-    OnReverseSamples { samples: usize },
+    ReverseSamples { samples: usize },
     /// Particles at some states, which are sampled and scored.
-    OnParticles { states: usize, particles: usize },
+    Particles { states: usize, particles: usize },
     /// Reverse samples around actions of the batch at some states, which are scored.
-    OnReplayActions { states: usize, samples: usize },
+    ReplayActions { states: usize, samples: usize },
 }
 
 impl Counts {
@@ -94,28 +94,25 @@ impl Counts {
             plan: Plan::OnePass,
         };
         if let Some(of) = settings.get::<dpmd::DpmdSettings>() {
-            let step = PolicyStep::OnParticles {
+            let step = PolicyStep::Particles {
                 states: of.recipe.states,
                 particles: of.regression.particles,
             };
             return Ok(recipe(&of.recipe, step));
         }
         if let Some(of) = settings.get::<sdac::SdacSettings>() {
-            let step = PolicyStep::OnReplayActions {
+            let step = PolicyStep::ReplayActions {
                 states: of.recipe.states,
                 samples: of.reverse_samples,
             };
             return Ok(recipe(&of.recipe, step));
         }
         if let Some(of) = settings.get::<dpmd_reference::DpmdSettings>() {
-            return Ok(published(&of.base, PolicyStep::OnNextActions));
+            return Ok(published(&of.base, PolicyStep::NextActions));
         }
         if let Some(of) = settings.get::<sdac_reference::SdacSettings>() {
             let samples = of.reverse_samples;
-            return Ok(published(
-                &of.base,
-                PolicyStep::OnReverseSamples { samples },
-            ));
+            return Ok(published(&of.base, PolicyStep::ReverseSamples { samples }));
         }
         if let Some(of) = settings.get::<sac::SacSettings>() {
             return Ok(one_pass(&of.critic, &of.actor.network, 2 * dims[1]));
@@ -173,17 +170,17 @@ impl Counts {
         let next = self.choose(batch, next, steps);
         let trained = |rows: usize| TRAINED * rows as f64 * self.policy;
         let (always, policy) = match step {
-            PolicyStep::OnNextActions => (rows * self.critics, trained(batch)),
-            PolicyStep::OnReverseSamples { samples } => {
+            PolicyStep::NextActions => (rows * self.critics, trained(batch)),
+            PolicyStep::ReverseSamples { samples } => {
                 let scored = rows * samples as f64 * self.critics;
                 (0.0, next + scored + trained(batch))
             }
-            PolicyStep::OnParticles { states, particles } => {
+            PolicyStep::Particles { states, particles } => {
                 let sampled = states.min(batch) * particles;
                 let scored = sampled as f64 * self.critics;
                 (0.0, self.chain(sampled, steps) + scored + trained(sampled))
             }
-            PolicyStep::OnReplayActions { states, samples } => {
+            PolicyStep::ReplayActions { states, samples } => {
                 let states = states.min(batch);
                 let scored = (states * samples) as f64 * self.critics;
                 (0.0, scored + trained(states))
@@ -219,7 +216,7 @@ mod tests {
     #[test]
     fn counts_at_half_cheetah_sizes() -> Result<(), RunError> {
         let config = |algo| resolve(&request(algo, "HalfCheetah-v4", None, &[]));
-        let counts = |algo| Ok::<_, RunError>(Counts::new(&config(algo)?, [17, 6])?);
+        let counts = |algo| Counts::new(&config(algo)?, [17, 6]);
         // 2 * (39 * 256 + 2 * 256 * 256 + 256 * 6) operations, 256 * 32 * 20 times
         let chain = counts("dpmd-reference")?.chain(8192, 20);
         assert!((chain - 46_724_546_560.0).abs() < 1.0, "{chain}");

@@ -19,7 +19,7 @@ fn exp(x: f32) -> f32 {
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     // log 2 in two parts: the product of the first with n is exact.
-    let r = (clamped - n * 0.693_359_375) + n * 2.121_944_4e-4;
+    let r = (clamped - n * 0.693_359_4) + n * 0.000_212_194_44;
     let mut p = 1.0 / 5040.0;
     for c in [
         1.0 / 720.0,
