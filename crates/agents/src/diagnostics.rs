@@ -13,6 +13,9 @@ pub const SUPPORT_EDGE: &str = "support_edge";
 /// Action components beyond this, in units of the action bounds, count as saturated.
 const SATURATED: f64 = 0.99;
 
+/// Values that are smaller in size are not divided by.
+const SMALLEST: f64 = 1e-6;
+
 /// Population standard deviation along `axis`, which stays with length 1.
 fn std<B: Backend, const D: usize>(x: Tensor<B, D>, axis: usize) -> Tensor<B, D> {
     let deviation = x.clone() - x.mean_dim(axis);
@@ -38,7 +41,10 @@ pub fn values<B: Backend>(
 ) {
     let horizon = 1.0 / (1.0 - gamma).max(f64::MIN_POSITIVE);
     metrics.push_detail("value_age", move || {
-        values.clone().mean() / rewards.clone().mean().mul_scalar(horizon)
+        let forever = rewards.clone().mean().mul_scalar(horizon);
+        // Rewards whose mean is 0 have no such value.
+        let none = forever.clone().abs().lower_elem(SMALLEST);
+        values.clone().mean() / forever.mask_fill(none, SMALLEST)
     });
     if let Target::Distributions(target) = target.clone() {
         let edges = target.clone();

@@ -77,16 +77,28 @@ impl<B: RescoreBackend> Run<'_, B> {
 
     /// Reads what no update is watched by: diagnoses and norms. Checkpoints hold them as well, so
     /// that a run which goes on logs the same.
-    pub(super) fn read_details(&mut self) {
+    ///
+    /// # Errors
+    /// When one is not finite.
+    pub(super) fn read_details(&mut self) -> Result<(), RunError> {
         let norms = self.agent.norms().into_iter();
         let norms = norms.map(|(name, norm)| (name.to_owned(), norm.into_scalar().elem()));
         let details = self.metrics.read_details();
-        for (name, value) in details.into_iter().chain(norms.collect::<Vec<_>>()) {
-            if name == SUPPORT_EDGE {
-                self.warn_of_the_support(value);
+        let mut found: Vec<_> = details.into_iter().chain(norms).collect();
+        for (name, value) in &mut found {
+            if let Some(spoilt) = fault::number(name, self.step) {
+                *value = spoilt;
             }
+            if name == SUPPORT_EDGE {
+                self.warn_of_the_support(*value);
+            }
+        }
+        let all = found.iter().map(|(name, value)| (name.as_str(), *value));
+        let checked = guard::check_metrics(all);
+        for (name, value) in found {
             self.note(name, value);
         }
+        self.require(checked)
     }
 
     /// Says once that returns leave the support of categorical critics.

@@ -39,7 +39,7 @@ impl<B: RescoreBackend> Run<'_, B> {
 
     /// Writes a line of `metrics.jsonl`.
     fn log(&mut self) -> Result<(), RunError> {
-        self.read_details();
+        self.read_details()?;
         let episodes = std::mem::take(&mut self.episodes.since_log);
         let info = std::mem::take(&mut self.info);
         let simulator_warnings = std::mem::take(&mut self.warnings.since_log);
@@ -126,7 +126,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         }
         let agent = self.agent.state();
         self.require(guard::check_state(&agent))?;
-        self.read_details();
+        self.read_details()?;
         self.metrics_log.sync()?;
         let replay = match &mut self.segments {
             Some(segments) => segments.save(&self.replay)?,
