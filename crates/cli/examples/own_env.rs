@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     rescore::envs::register(sledge.time_limit(60))?;
     check_env(|| make("Sledge-v0", &TaskSettings::default()), 2_000)?;
-    let network = ["hidden_dims=[64, 64]", "lr=1e-3", "target.tau=0.02"];
+    let network = ["hidden_dims=[64, 64]", "lr=1e-3"];
     let run = [
         "steps=6000",
         "warmup_steps=1000",
