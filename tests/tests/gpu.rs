@@ -17,6 +17,8 @@ fn arguments<'a>(backend: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a st
         "0",
         "--seed",
         "5",
+        "--preset",
+        "small",
         "--out",
         out,
     ];
@@ -93,6 +95,7 @@ fn an_iteration_is_drawn(backend: &str) {
     let sizes = ["warmup_steps=20", "batch_size=16", "hidden_dims=[16,16]"];
     let mut options = vec!["bench", "train", "--algo", "dpmd", "--env", "Pendulum-v1"];
     options.extend(["--backend", backend, "--device", "0", "--particles", "2"]);
+    options.extend(["--preset", "small"]);
     options.extend(sizes.iter().flat_map(|size| ["--set", size]));
     options.extend(["--set", "overlap=true", "--json", "times.json"]);
     let output = rescore(folder.path(), &options);

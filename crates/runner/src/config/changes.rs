@@ -244,7 +244,7 @@ mod tests {
             ("seed=3", "every random number"),
             ("num_envs=3", "`training.num_envs` is 5"),
             (
-                "normalize_observation=true",
+                "normalize_observation=false",
                 "`training.normalize_observation`",
             ),
             ("critic.members=3", "`agent.critic.members` is 2"),

@@ -8,6 +8,8 @@ use crate::environments::Environments;
 
 fn environments(set: &[&str]) -> Environments {
     let request = Request {
+        // Nothing is normalised by default.
+        algo: Some("dpmd-reference".into()),
         env: Some("Pendulum-v1".into()),
         set: set.iter().map(ToString::to_string).collect(),
         ..Request::default()
