@@ -66,7 +66,7 @@ fn bad_numbers_end_with_2() {
         ("regression.particles=-4", "agent.regression.particles"),
         ("denoising_steps=2.5", "agent.actor.denoising_steps"),
         ("acting.noise=inf", "agent.acting.noise"),
-        ("hidden_dims=[]", "agent.actor.network.hidden_dims"),
+        ("hidden_dims=[]", "agent.critic.network.hidden_dims"),
         ("schedule=cubic", "agent.actor.schedule"),
         // so long a schedule leaves nothing of the action and overflows
         ("denoising_steps=400", "agent.actor.denoising_steps"),
