@@ -81,6 +81,11 @@ impl<B: RescoreBackend> Run<'_, B> {
     /// # Errors
     /// When one is not finite.
     pub(super) fn read_details(&mut self) -> Result<(), RunError> {
+        // Before the first update there are no metrics, and a run that was interrupted in warm-up
+        // must not have other ones first.
+        if self.agent.updates() == 0 {
+            return Ok(());
+        }
         let norms = self.agent.norms().into_iter();
         let norms = norms.map(|(name, norm)| (name.to_owned(), norm.into_scalar().elem()));
         let details = self.metrics.read_details();
