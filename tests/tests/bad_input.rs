@@ -68,8 +68,6 @@ fn bad_numbers_end_with_2() {
         ("acting.noise=inf", "agent.acting.noise"),
         ("hidden_dims=[]", "agent.critic.network.hidden_dims"),
         ("schedule=cubic", "agent.actor.schedule"),
-        // so long a schedule leaves nothing of the action and overflows
-        ("denoising_steps=400", "agent.actor.denoising_steps"),
         ("batch_size=0", "training.batch_size"),
         ("acting.particles=1e9", "agent.acting.particles"),
         ("acting.particles=65537", "agent.acting.particles"),
@@ -115,6 +113,11 @@ fn bad_numbers_end_with_2() {
         ),
         (["target.kind=rate", "target.tau=-0.1"], "agent.target.tau"),
         (["target.kind=rate", "target.every=0"], "agent.target.every"),
+        // so long a schedule leaves nothing of the action and overflows
+        (
+            ["schedule=linear", "denoising_steps=400"],
+            "agent.actor.denoising_steps",
+        ),
         (
             ["critic.value.kind=scalar", "critic.value.atoms=51"],
             "agent.critic.value.atoms",

@@ -65,12 +65,12 @@ const AGENT: &[(&str, &[&str])] = &[
     ("target.tau", &["1e-9", "0.3", "1"]),
     ("target.every", &["1", "3", "9223372036854775807"]),
     ("policy_every", &["1", "3", "9223372036854775807"]),
-    ("states", &["1", "5", "300"]),
+    ("states", &["1", "5"]),
     ("acting.particles", &["1", "4"]),
     ("acting.evaluation_particles", &["1", "4"]),
     ("acting.bootstrap_particles", &["1", "4"]),
     ("acting.noise", &["0", "1"]),
-    ("regression.particles", &["2", "5", "33"]),
+    ("regression.particles", &["2", "5"]),
     ("regression.noise", &["0", "1"]),
     ("regression.ascent", &["0", "0.1"]),
     ("regression.loss_clip", &["0.1", "inf"]),
@@ -113,7 +113,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("critic_steps", &["1", "2"]),
     ("q_scale", &["0.1", "5"]),
     ("tanh_correction", &["true", "false"]),
-    ("log_std_max", &["-20", "2"]),
+    ("log_std_max", &["-5", "2"]),
 ];
 
 /// Small sizes, always; what an algorithm has of them.
