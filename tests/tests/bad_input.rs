@@ -76,7 +76,7 @@ fn bad_numbers_end_with_2() {
         // A divergence of 0 or of all there is, and weights of one particle.
         ("kl_share=0", "agent.temperature.kl_share"),
         ("kl_share=1", "agent.temperature.kl_share"),
-        ("regression.particles=1", "agent.temperature.kind"),
+        ("regression.particles=1", "agent.regression.particles"),
         // tau above 1 at this discount and this update-to-data ratio
         (
             "target.environment_steps=100",

@@ -154,3 +154,17 @@ fn each_normaliser_changes_what_is_learned() {
         assert!(!agents[..index].contains(agent), "agent {index}");
     }
 }
+
+/// Returns of Pendulum go to -1600, and the support ends at -5: said once, with the share.
+#[test]
+fn returns_that_leave_the_support_are_warned_of_once() {
+    let folder = temporary();
+    let warnings = |more: &[&str]| {
+        let output = trains(folder.path(), &tiny(more));
+        stderr(&output).matches("the ends of their support").count()
+    };
+    let long = ["--steps", "400", "--set", "updates_per_step=1"];
+    assert_eq!(warnings(&[&long[..], &["--out", "raw"]].concat()), 1);
+    let normalised = [&long[..], BOTH, &["--out", "normalised"]].concat();
+    assert_eq!(warnings(&normalised), 0);
+}

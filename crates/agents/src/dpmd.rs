@@ -47,7 +47,8 @@ impl Settings for DpmdSettings {
         let check = check
             .table("regression", |check| self.regression.check(check))
             .table("old_policy", |check| self.old_policy.check(check));
-        self.recipe.check(self.regression.particles, check)
+        let samples = ("regression.particles", self.regression.particles);
+        self.recipe.check(samples, check)
     }
 
     fn outline(&self) -> Outline {

@@ -51,7 +51,8 @@ impl SdacSettings {
 impl Settings for SdacSettings {
     fn check(&self, check: RangeCheck) -> RangeCheck {
         let check = check.samples("reverse_samples", self.reverse_samples);
-        self.recipe.check(self.reverse_samples, check)
+        let samples = ("reverse_samples", self.reverse_samples);
+        self.recipe.check(samples, check)
     }
 
     fn outline(&self) -> Outline {

@@ -157,11 +157,15 @@ fn agent(algorithm: &'static Algorithm) -> BoxedStrategy<Vec<String>> {
         for network in ["critic.network", "actor.network"] {
             let kind = format!("{network}.kind=");
             let chosen = set.iter().find(|text| text.starts_with(&kind));
-            let residual = format!("{kind}\"residual\"");
             let by_default = has(algorithm, &format!("{network}.width"));
+            let residual = format!("{kind}\"residual\"");
             if chosen.map_or(by_default, |chosen| *chosen == residual) {
                 set.retain(|text| !text.starts_with(&format!("{network}.hidden_dims")));
+                // With its kind: another preset has another.
+                set.push(residual);
                 set.push(format!("agent.{network}.width=7"));
+            } else if by_default {
+                set.push(format!("agent.{network}.hidden_dims=[17, 9]"));
             }
         }
         let full = |text: String| match text.split_once('=') {

@@ -77,10 +77,15 @@ impl RecipeSettings {
         self
     }
 
-    /// Checks ranges, for weights of `samples` actions a state.
+    /// Checks ranges, for weights of as many actions a state as the key `samples` says.
     #[must_use]
-    pub fn check(&self, samples: usize, check: RangeCheck) -> RangeCheck {
+    pub fn check(&self, samples: (&str, usize), check: RangeCheck) -> RangeCheck {
+        let (key, samples) = samples;
+        let expected = "2 or more: the weight of one action is always 1, so that no temperature \
+                        gives it the divergence of `temperature.kl_share`";
+        let enough = samples > 1 || !self.temperature.has_target();
         check
+            .require(key, samples, enough, expected)
             .fraction("gamma", self.gamma)
             .positive("reward_scale", self.reward_scale)
             .at_least_one("policy_every", self.policy_every)
@@ -89,9 +94,7 @@ impl RecipeSettings {
             .table("target", |check| self.target.check(self.gamma, check))
             .table("actor", |check| self.actor.check(check))
             .table("acting", |check| self.acting.check(check))
-            .table("temperature", |check| {
-                self.temperature.check(samples, check)
-            })
+            .table("temperature", |check| self.temperature.check(check))
     }
 
     /// What the training loop asks, with `samples` sampled actions for each state of a policy step.

@@ -90,18 +90,16 @@ const fn default_kl_share() -> f64 {
 }
 
 impl WeightTemperatureSettings {
-    /// Checks ranges, for weights of `samples` samples a state.
+    /// Whether the divergence of the weights has a target, which those of one sample cannot reach.
+    pub const fn has_target(&self) -> bool {
+        !matches!(self, Self::Fixed { .. })
+    }
+
+    /// Checks ranges.
     #[must_use]
-    pub fn check(&self, samples: usize, check: RangeCheck) -> RangeCheck {
+    pub fn check(&self, check: RangeCheck) -> RangeCheck {
         let share = |check: RangeCheck, share: f64| {
-            let many = "for two samples or more: the weight of one is always 1";
-            let kind = match self {
-                Self::Stepped { .. } => "\"stepped\"",
-                _ => "\"solved\"",
-            };
-            check
-                .require("kl_share", share, share > 0.0 && share < 1.0, "in (0, 1)")
-                .require("kind", kind, samples > 1, many)
+            check.require("kl_share", share, share > 0.0 && share < 1.0, "in (0, 1)")
         };
         match *self {
             Self::Fixed { value } => check.positive("value", value),
