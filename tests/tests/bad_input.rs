@@ -82,7 +82,6 @@ fn bad_numbers_end_with_2() {
             "target.environment_steps=100",
             "agent.target.environment_steps",
         ),
-        ("gamma=1", "agent.target.environment_steps"),
         ("critic.value.atoms=1", "agent.critic.value.atoms"),
         ("critic.value.low=7", "agent.critic.value.low"),
         ("evaluation.episodes=100000000000000", "evaluation.episodes"),
@@ -113,6 +112,12 @@ fn bad_numbers_end_with_2() {
         ),
         (["target.kind=rate", "target.tau=-0.1"], "agent.target.tau"),
         (["target.kind=rate", "target.every=0"], "agent.target.every"),
+        // At this discount no rate gives the values a time constant.
+        (["gamma=1", "lr=1e-3"], "agent.target.environment_steps"),
+        (
+            ["old_policy.kind=none", "old_policy.environment_steps=9"],
+            "agent.old_policy.environment_steps",
+        ),
         // so long a schedule leaves nothing of the action and overflows
         (
             ["schedule=linear", "denoising_steps=400"],

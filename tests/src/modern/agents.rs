@@ -72,7 +72,7 @@ impl Hyper {
         let critic = format!("{algorithm}.state0.q1");
         let (network, outputs) = network(fixture, &critic, activation);
         let value = match outputs {
-            1 => ValueSettings::Scalar,
+            1 => ValueSettings::Scalar {},
             _ => ValueSettings::Categorical {
                 atoms: self.atoms,
                 low: -self.v_max,

@@ -14,7 +14,8 @@ use crate::RangeCheck;
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ValueSettings {
     /// The expected return.
-    Scalar,
+    // With braces, so that keys of the other kind are refused.
+    Scalar {},
     /// A distribution over returns (Bellemare et al. 2017, C51).
     Categorical {
         /// Returns that have a probability, 2 to 4096, at equal distances.
@@ -48,7 +49,7 @@ impl ValueSettings {
     /// When they are not valid.
     pub fn head(&self) -> Head {
         match self {
-            Self::Scalar => Head::Scalar,
+            Self::Scalar {} => Head::Scalar,
             Self::Categorical { atoms, low, high } => Head::Categorical(
                 Support::new([*low, *high], *atoms).expect("settings that were checked"),
             ),
@@ -121,7 +122,7 @@ impl Default for CriticSettings {
             learning_rate: 3e-4,
             final_fraction: 1.0,
             network: NetworkSettings::mlp(ActivationKind::Mish, InitializerKind::TruncatedNormal),
-            value: ValueSettings::Scalar,
+            value: ValueSettings::Scalar {},
             optimizer: AdamSettings::default(),
         }
     }

@@ -95,18 +95,24 @@ impl RegressionSettings {
 }
 
 /// The policy that particles are sampled from; `kind` decides which other keys there are.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OldPolicySettings {
     /// The policy as it is.
-    #[default]
-    None,
+    // With braces, so that keys of the other kind are refused.
+    None {},
     /// A copy of it that is held for a while, as in policy mirror descent.
     Held {
         /// For how many environment steps; updates follow from `training.updates_per_step`.
         #[serde(default = "default_held")]
         environment_steps: f64,
     },
+}
+
+impl Default for OldPolicySettings {
+    fn default() -> Self {
+        Self::None {}
+    }
 }
 
 const fn default_held() -> f64 {
@@ -117,7 +123,7 @@ impl OldPolicySettings {
     /// Updates from one copy to the next; none where no copy is held.
     pub fn refresh(&self, pace: Pace) -> Option<u64> {
         match *self {
-            Self::None => None,
+            Self::None {} => None,
             Self::Held { environment_steps } => {
                 Some((environment_steps * pace.updates_per_step).round() as u64)
             }
