@@ -60,7 +60,20 @@ pub fn assert_same(expected: &Path, found: &Path) {
     assert_eq!(names(&found), names(&expected), "names of files");
     let differing: Vec<_> = (expected.iter())
         .filter(|(name, bytes)| found[*name] != **bytes)
-        .map(|(name, _)| name.display().to_string())
+        .map(|(name, bytes)| difference(name, bytes, &found[name]))
         .collect();
     assert!(differing.is_empty(), "these files differ: {differing:?}");
+}
+
+/// The name of a file and, of texts, the first lines that differ.
+fn difference(name: &Path, expected: &[u8], found: &[u8]) -> String {
+    let texts = [expected, found].map(std::str::from_utf8);
+    let [Ok(expected), Ok(found)] = texts else {
+        return name.display().to_string();
+    };
+    let mut lines = expected.lines().zip(found.lines());
+    match lines.find(|(expected, found)| expected != found) {
+        Some((expected, found)) => format!("{}: {found}, not {expected}", name.display()),
+        None => format!("{}: of another length", name.display()),
+    }
 }

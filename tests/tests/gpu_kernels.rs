@@ -9,7 +9,7 @@ use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Combine, Layer, Noise, NoiseKey, Precision,
     RescoreBackend, Sampled, Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
-    chain,
+    chain, total,
 };
 
 /// `count` normals times `scale`, a function of `name` alone.
@@ -463,6 +463,21 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
     }
 }
 
+/// Runs are the same to the bit only if every sum is.
+fn a_total_is_the_same_every_time<B: RescoreBackend>() {
+    let x = tensor::<B, 3>("x", [2, 64, 101], 1.0);
+    let first = values(total(x.clone()));
+    assert_close(
+        &first,
+        &values(total(tensor::<Flex, 3>("x", [2, 64, 101], 1.0))),
+        1e-4,
+        "total",
+    );
+    for _ in 0..200 {
+        assert_eq!(values(total(x.clone())), first);
+    }
+}
+
 /// In bf16, where the device has it, actions move by about as much as on the processor.
 fn bf16_is_near_f32<B: RescoreBackend>() {
     for sizes in [
@@ -516,5 +531,6 @@ on_gpu!(
     scores_that_are_no_numbers_show,
     a_very_long_chain_is_sampled_to_its_end,
     elementwise_operations_agree_with_the_processor,
+    a_total_is_the_same_every_time,
     bf16_is_near_f32,
 );

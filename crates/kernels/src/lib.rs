@@ -45,6 +45,7 @@ pub use backend::scoring::{
     Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles,
 };
 pub use backend::stack::Stack;
+pub use backend::total::total;
 pub use backend::{RescoreBackend, adam, categorical, chain, dense, layer_norm, noise, residual};
 #[cfg(feature = "flex")]
 pub use cpu::peak;

@@ -11,6 +11,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{
     RescoreBackend,
     adam::{AdamStep, Optimized},
+    total,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ pub fn clip_by_norm<B: Backend, const D: usize>(
 ) -> Tensor<B, 1> {
     let norm = gradients
         .iter()
-        .map(|g| (g.clone() * g.clone()).sum())
+        .map(|g| total(g.clone() * g.clone()))
         .reduce(|sum, square| sum + square)
         .expect("at least one gradient")
         .sqrt();

@@ -4,7 +4,7 @@ use burn::{
     backend::Autodiff,
     tensor::{Tensor, backend::Backend},
 };
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, total};
 
 use crate::{Trained, Tree};
 
@@ -55,7 +55,7 @@ pub fn input_gradient<B: RescoreBackend, const D: usize, const V: usize>(
 ) -> (Tensor<B, V>, Tensor<B, D>) {
     let x = Tensor::<Autodiff<B>, D>::from_inner(x).require_grad();
     let value = f(x.clone());
-    let mut grads = value.clone().sum().backward();
+    let mut grads = total(value.clone()).backward();
     let gradient = x
         .grad_remove(&mut grads)
         .unwrap_or_else(|| x.inner().zeros_like());

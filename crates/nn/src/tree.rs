@@ -4,7 +4,7 @@ use burn::{
     backend::Autodiff,
     tensor::{Tensor, TensorPrimitive, backend::Backend},
 };
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, total};
 
 /// What a leaf is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,7 +126,7 @@ where
 pub fn parameter_sum<B: Backend, N: Tree<B>>(tree: &N) -> Tensor<B, 1> {
     leaves(tree)
         .into_iter()
-        .map(|(_, _, tensor)| tensor.sum())
+        .map(|(_, _, tensor)| total(tensor))
         .reduce(|sum, leaf| sum + leaf)
         .expect("a network has leaves")
 }
@@ -139,7 +139,7 @@ pub fn norm<B: Backend, N: Tree<B>>(tree: &N) -> Tensor<B, 1> {
     leaves(tree)
         .into_iter()
         .filter(|(_, role, _)| role.is_trained())
-        .map(|(_, _, tensor)| (tensor.clone() * tensor).sum())
+        .map(|(_, _, tensor)| total(tensor.clone() * tensor))
         .reduce(|sum, leaf| sum + leaf)
         .expect("a network has trained leaves")
         .sqrt()

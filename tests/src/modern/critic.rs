@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 use rescore_critics::{Critics, Head, Pairs, Support};
-use rescore_kernels::{Activation, RescoreBackend};
+use rescore_kernels::{Activation, RescoreBackend, total};
 use rescore_nn::{Network, Role, freeze, input_gradient, project_columns, value_and_grad};
 use rescore_objectives::td::{Target, losses};
 
@@ -45,7 +45,7 @@ fn loss<B: RescoreBackend>(
 ) {
     let (_, gradient, losses) = value_and_grad(critics, |critics| {
         let losses = losses(outputs(critics), target.lifted());
-        (losses.clone().sum(), losses.inner())
+        (total(losses.clone()), losses.inner())
     });
     results.tensor((group, "loss"), losses.narrow(0, 0, 1));
     results.gradient((group, "grad"), &gradient);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_critics::{Head, Support};
-use rescore_kernels::{Combine, RescoreBackend};
+use rescore_kernels::{Combine, RescoreBackend, total};
 use rescore_nn::input_gradient;
 use rescore_objectives::td::{Step, Target, losses, target, target_distribution};
 
@@ -58,7 +58,7 @@ pub fn check<B: RescoreBackend>(
         }
     }
     let (losses, by_logits) = input_gradient(logits, |logits| losses(logits, of_lowest.lifted()));
-    results.tensor((group, "loss"), losses.sum());
+    results.tensor((group, "loss"), total(losses));
     results.slope((group, "dlogits"), by_logits);
     Ok(())
 }

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 use rescore_envs::RunningStatistics;
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, total};
 use rescore_nn::{
     BatchNorm, LayerNorm, RmsNorm, Trained, Tree, freeze, input_gradient, leaves, value_and_grad,
 };
@@ -62,7 +62,7 @@ impl<B: RescoreBackend> Check<'_, B> {
         let dy = || Tensor::from_inner(self.dy.clone());
         let (_, gradient, y) = value_and_grad(norm, |norm| {
             let y = forward(norm, Tensor::from_inner(self.x.clone()));
-            ((y.clone() * dy()).sum(), y.inner())
+            (total(y.clone() * dy()), y.inner())
         });
         let frozen = freeze::<B, N>(norm);
         let (_, dx) = input_gradient(self.x.clone(), |x| forward(&frozen, x) * dy());

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use rescore_critics::{Critics, Head, Pairs};
-use rescore_kernels::{Combine, NoiseKey, RescoreBackend};
+use rescore_kernels::{Combine, NoiseKey, RescoreBackend, total};
 use rescore_nn::{
     Adam, StateDict, StateError, Statistics, norm, parameter_sum, polyak, project_columns,
     value_and_grad,
@@ -139,7 +139,7 @@ impl<B: RescoreBackend> CriticLearner<B> {
             let (outputs, statistics) = critics.trained_outputs(current, next);
             let losses = td::losses(outputs, target.clone().lifted());
             let rest = (losses.clone().inner(), statistics.inner());
-            (losses.sum(), rest)
+            (total(losses), rest)
         });
         CriticGradient {
             losses,

@@ -3,7 +3,9 @@
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use rescore_critics::{Critics, Head};
-use rescore_kernels::{Activation, NoiseKey, Precision, RescoreBackend, adam::AdamStep, plain};
+use rescore_kernels::{
+    Activation, NoiseKey, Precision, RescoreBackend, adam::AdamStep, plain, total,
+};
 use rescore_nn::{Adam, AdamSettings, Initializer, Shape, Tree as _, leaves, value_and_grad};
 use rescore_objectives::td;
 use rescore_runner::RunError;
@@ -52,7 +54,7 @@ pub fn measure<B: RescoreBackend>(
             let stack = critics.network.stack().expect("a network of linear layers");
             let error = plain::stack(&stack, input).squeeze_dim::<2>(2) - targets;
             let rows = (error.clone() * error).mean_dim(1);
-            (rows.sum(), ())
+            (total(rows), ())
         });
         plain_step(&mut critics, &gradient, &mut adam);
         std::hint::black_box(leaves(&critics)[0].2.to_data());
@@ -68,7 +70,7 @@ pub fn measure<B: RescoreBackend>(
             let (observations, actions) = (lift(observations.clone()), lift(actions.clone()));
             let outputs = critics.outputs(observations, actions);
             let target = td::Target::Values(targets.clone()).lifted();
-            (td::losses(outputs, target).sum(), ())
+            (total(td::losses(outputs, target)), ())
         });
         adam.step(&mut critics, &gradient, LEARNING_RATE);
         std::hint::black_box(leaves(&critics)[0].2.to_data());

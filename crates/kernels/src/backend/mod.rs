@@ -10,6 +10,7 @@ pub mod noise;
 pub mod residual;
 pub(crate) mod scoring;
 pub(crate) mod stack;
+pub(crate) mod total;
 
 use burn::{
     backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
