@@ -473,7 +473,7 @@ fn a_total_is_the_same_every_time<B: RescoreBackend>() {
         1e-4,
         "total",
     );
-    for _ in 0..200 {
+    for _ in 0..2000 {
         assert_eq!(values(total(x.clone())), first);
     }
 }
