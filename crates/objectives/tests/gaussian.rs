@@ -4,6 +4,7 @@ use burn::{
     backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
+use rescore_kernels::total;
 use rescore_objectives::gaussian::{LogStd, split_mean_log_std, squashed_sample};
 
 const MEAN: f32 = 0.4;
@@ -120,7 +121,7 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
     let (mean, log_std) = (leaf(MEAN), leaf(LOG_STD));
     let noise = Tensor::from_inner(column(vec![z]));
     let sample = squashed_sample([mean.clone(), log_std.clone()], noise, true);
-    let grads = sample.log_probabilities.sum().backward();
+    let grads = total(sample.log_probabilities).backward();
     let derivative = |leaf: Tensor<Autodiff<Flex>, 2>| {
         values(
             &leaf

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, ScheduleKind};
-use rescore_kernels::{Activation, Noise, NoiseKey, unflatten_particles};
+use rescore_kernels::{Activation, Noise, NoiseKey, total, unflatten_particles};
 use rescore_nn::{Initializer, Shape, Tree, input_gradient, leaves, value_and_grad};
 use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics};
 
@@ -326,6 +326,6 @@ fn zeros(policy: &Denoiser<Flex>) -> Denoiser<Flex> {
 
 fn dot(a: &Denoiser<Flex>, b: &Denoiser<Flex>) -> f64 {
     let pairs = leaves(a).into_iter().zip(leaves(b));
-    let products = pairs.map(|((.., a), (.., b))| (a * b).sum());
+    let products = pairs.map(|((.., a), (.., b))| total(a * b));
     products.map(|product| values(&product)[0]).sum()
 }

@@ -4,7 +4,7 @@ use burn::{
     backend::{Autodiff, Flex, NdArray},
     tensor::Tensor,
 };
-use rescore_kernels::{Activation, RescoreBackend};
+use rescore_kernels::{Activation, RescoreBackend, total};
 
 use crate::{
     ACTIVATIONS, assert_close, bits, normals, on_both_backends, reference, tensor, to_vec,
@@ -26,7 +26,7 @@ fn apply<B: RescoreBackend>(activation: Activation, x: &[f32]) -> Vec<f32> {
 fn slopes<B: RescoreBackend>(activation: Activation, x: &[f32], weights: &[f32]) -> Vec<f32> {
     let x = tensor::<Autodiff<B>, 1>(x.to_vec(), [x.len()]).require_grad();
     let weights = tensor(weights.to_vec(), [weights.len()]);
-    let mut grads = (activation.forward(x.clone()) * weights).sum().backward();
+    let mut grads = total(activation.forward(x.clone()) * weights).backward();
     let gradient = x.grad_remove(&mut grads);
     to_vec(gradient.expect("the sum depends on x"))
 }
@@ -184,7 +184,7 @@ fn mish_of_mish_has_its_slope<B: RescoreBackend>() {
     let x = tensor::<Autodiff<B>, 1>(values.clone(), [33]).require_grad();
     let inner = Activation::Mish.forward(x.clone());
     let both: Tensor<Autodiff<B>, 1> = Activation::Mish.forward(inner.clone()) * inner;
-    let mut grads = both.sum().backward();
+    let mut grads = total(both).backward();
     let gradient = to_vec(x.grad_remove(&mut grads).expect("the sum depends on x"));
     let f = |x: f64| reference::mish(reference::mish(x)) * reference::mish(x);
     let expected: Vec<f64> = values

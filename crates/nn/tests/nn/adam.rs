@@ -1,7 +1,7 @@
 //! Adam against the algorithm's ten lines in f64.
 
 use burn::backend::{Flex, NdArray};
-use rescore_kernels::{Activation, RescoreBackend};
+use rescore_kernels::{Activation, RescoreBackend, total};
 use rescore_nn::{
     Adam, AdamSettings, BatchNormMlp, Initializer, Mlp, TensorAdam, leaves, value_and_grad,
 };
@@ -204,7 +204,7 @@ fn what_is_not_trained_stays<B: RescoreBackend>() {
     let before = BatchNormMlp::<B>::init(&[3, 4, 2], &keys, &device);
     let (_, gradient, ()) = value_and_grad(&before, |network| {
         let x = tensor(normals("x", 21, 1.0), [1, 7, 3]);
-        (network.forward(x).sum(), ())
+        (total(network.forward(x)), ())
     });
     let settings = AdamSettings {
         weight_decay: 0.5,

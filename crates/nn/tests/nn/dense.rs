@@ -5,7 +5,7 @@ use burn::{
     tensor::Tensor,
 };
 use proptest::prelude::*;
-use rescore_kernels::{Activation, RescoreBackend};
+use rescore_kernels::{Activation, RescoreBackend, total};
 use rescore_nn::{Initializer, Linear, Mlp, freeze, leaves, value_and_grad};
 
 use crate::{ACTIVATIONS, assert_close, keys, normals, reference, tensor, to_vec};
@@ -152,7 +152,7 @@ impl Case {
         let inputs = if shared { 1 } else { members };
         let x = tensor::<Autodiff<B>, 3>(self.x.clone(), [inputs, rows, depth]).require_grad();
         let sum = |output: Tensor<Autodiff<B>, 3>| {
-            (output * tensor(self.weights.clone(), [members, rows, columns])).sum()
+            total(output * tensor(self.weights.clone(), [members, rows, columns]))
         };
         let (_, gradient, output) = value_and_grad(&layer, |layer| {
             let output = layer.forward(x.clone().detach(), activation);

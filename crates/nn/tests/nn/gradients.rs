@@ -4,7 +4,7 @@ use burn::{
     backend::Autodiff,
     tensor::{Tensor, backend::Backend},
 };
-use rescore_kernels::{Activation, RescoreBackend};
+use rescore_kernels::{Activation, RescoreBackend, total};
 use rescore_nn::{
     BatchNormMlp, Initializer, Mlp, Role, freeze, input_gradient, leaves, polyak, value_and_grad,
 };
@@ -71,7 +71,7 @@ fn gradients_match_finite_differences<B: RescoreBackend>() {
         let (value, gradient, rows) = value_and_grad(&network, |network| {
             let error = network.forward(inputs()) - targets();
             let members = (error.clone() * error).mean_dim(1).mean_dim(2);
-            (members.clone().sum(), members.inner())
+            (total(members.clone()), members.inner())
         });
         let [inputs, targets] = [wide(&inputs::<B>()), wide(&targets::<B>())];
         let exact: Vec<_> = (0..MEMBERS)
@@ -97,7 +97,7 @@ fn parameters_without_influence_get_zeros<B: RescoreBackend>() {
     let network = network::<B>(Activation::Mish, "network");
     let (value, gradient, ()) = value_and_grad(&network, |network| {
         let bias = network.layers[1].bias.clone().expect("layers have biases");
-        (bias.sum() + 3.0, ())
+        (total(bias) + 3.0, ())
     });
     assert_close(&to_vec(value), &[3.0], 0.0, "a sum of zero biases, plus 3");
     for ((name, _, found), (_, _, leaf)) in leaves(&gradient).into_iter().zip(leaves(&network)) {
@@ -114,7 +114,7 @@ fn what_is_not_trained_gets_no_gradient<B: RescoreBackend>() {
     let network = BatchNormMlp::<B>::init(&DIMS, &keys, &device);
     let (_, gradient, ()) = value_and_grad(&network, |network| {
         let output = network.forward(inputs());
-        ((output.clone() * output).sum(), ())
+        (total(output.clone() * output), ())
     });
     let mut untrained = 0;
     for (name, role, gradient) in leaves(&gradient) {
@@ -131,7 +131,7 @@ fn a_frozen_network_passes_derivatives_on<B: RescoreBackend>() {
     let frozen = freeze::<B, _>(&network);
     let (value, gradient) = input_gradient(inputs::<B>(), |x| frozen.forward(x));
     let x = inputs::<Autodiff<B>>().require_grad();
-    let grads = frozen.forward(x).sum().backward();
+    let grads = total(frozen.forward(x)).backward();
     for (name, _, tensor) in leaves(&frozen) {
         assert!(
             tensor.grad(&grads).is_none(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, backend::Backend};
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, total};
 use rescore_nn::{Network, Role, Shape, leaves, polyak, project_columns, value_and_grad};
 
 use crate::{
@@ -115,7 +115,7 @@ fn check<B: RescoreBackend>(shape: &Shape, exact: fn(&Leaves, &[f64]) -> Vec<f64
     let network = network::<B>(shape);
     let (_, gradient, output) = value_and_grad(&network, |network| {
         let (output, _) = network.forward_training(inputs());
-        let loss = (output.clone() * output.clone()).sum().mul_scalar(0.5);
+        let loss = total(output.clone() * output.clone()).mul_scalar(0.5);
         (loss, output.inner())
     });
     let x = wide(&inputs::<B>());

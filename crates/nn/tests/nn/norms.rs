@@ -4,7 +4,7 @@ use burn::{
     backend::Autodiff,
     tensor::{Tensor, backend::Backend},
 };
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, total};
 use rescore_nn::{
     BatchNorm, LayerNorm, RmsNorm, Trained, Tree, freeze, input_gradient, leaves, value_and_grad,
 };
@@ -92,7 +92,7 @@ fn check<B: RescoreBackend, N: Tree<B, On<B> = N>>((norm, forward, exact): Case<
     let x = tensor::<B, 3>(inputs(), shape);
     let (_, gradient, y) = value_and_grad(&norm, |norm| {
         let y = forward(norm, Tensor::from_inner(x.clone()));
-        (weighted(y.clone()).sum(), y.inner())
+        (total(weighted(y.clone())), y.inner())
     });
     let frozen = freeze::<B, N>(&norm);
     let (_, dx) = input_gradient(x, |x| weighted(forward(&frozen, x)));
