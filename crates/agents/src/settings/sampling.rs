@@ -10,7 +10,8 @@ use crate::{Pace, RangeCheck};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ActingSettings {
-    /// Candidate actions of which the critics choose one in training; 1 asks no critic.
+    /// Candidate actions of which the critics choose one in training; 1 asks no critic. A choice
+    /// costs little beside the updates and improves the data that everything is learned from.
     pub particles: usize,
     /// Candidate actions of which the critics choose one in evaluation.
     pub evaluation_particles: usize,
@@ -23,7 +24,7 @@ pub struct ActingSettings {
 impl Default for ActingSettings {
     fn default() -> Self {
         Self {
-            particles: 1,
+            particles: 8,
             evaluation_particles: 10,
             bootstrap_particles: 1,
             noise: 0.1,
