@@ -1,285 +1,318 @@
-//! Checks TD3 against numbers that an independent implementation computed: three consecutive updates
-//! from a stored state, described in `tests/fixtures_baselines/README.md`.
+//! Checks the baselines against numbers that an independent implementation computed: three consecutive
+//! updates from a stored state, acting, samplers and small parts, described in
+//! `tests/fixtures_baselines/README.md`.
+
+mod algorithms;
+mod common;
+mod samplers;
+mod state;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use burn::tensor::Tensor;
 use rescore_agents::{
-    Agent as _, Array, Batch, Draws, Given, Setup, StateDict,
-    settings::NetworkSettings,
-    td3::{Td3, Td3Settings},
+    Acting, Batch, Draws, Given, Metrics, Pace, Setup, dipo::Dipo, idem::Idem, idql::Idql,
+    qsm::Qsm, qvpo::Qvpo, score_sde::ScoreSde, td3::Td3,
 };
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{ChainNoise, RescoreBackend};
 
 use crate::parity::{
     Comparison, Tolerances,
     fixture::{Fixture, Index},
     pieces::values,
 };
+use algorithms::{Subject, Variant};
 
 /// Checks every file in `folder` on the backend `B`; how many there were.
 ///
 /// # Errors
-/// When the folder holds no update of TD3, an array is missing, or a value deviates by more than its
-/// tolerance; the message names file and array.
+/// When an array is missing or no check knows it, or a value deviates by more than its tolerance; the
+/// message names file and array.
 pub fn check<B: RescoreBackend>(folder: &Path, tolerances: Tolerances) -> Result<usize> {
     let device = B::Device::default();
     let mut comparison = Comparison::default();
-    let mut files = 0;
-    for (name, entry) in &Index::read(folder)?.files {
-        let mut fixture = Fixture::read(folder, name, entry)?;
-        if fixture.names("td3.step0.").is_empty() {
-            continue;
-        }
-        updates::<B>(&mut fixture, &mut comparison, tolerances, &device)
-            .with_context(|| name.clone())?;
-        files += 1;
+    let index = Index::read(folder)?;
+    for (name, entry) in &index.files {
+        let mut file = File::<B> {
+            fixture: Fixture::read(folder, name, entry)?,
+            comparison: &mut comparison,
+            tolerances,
+            device: &device,
+        };
+        let checked = if file.fixture.has("common.state0.step") {
+            file.algorithms()
+        } else {
+            common::check(&mut file)
+        };
+        checked.with_context(|| name.clone())?;
+        file.fixture.all_used()?;
     }
-    ensure!(files > 0, "{}: no update of TD3", folder.display());
     comparison.verdict()?;
-    Ok(files)
+    Ok(index.files.len())
 }
 
-fn settings(fixture: &Fixture) -> Result<Td3Settings> {
-    let number = |key: &str| fixture.setting(&["settings", "td3", key]);
-    let mut settings = Td3Settings {
-        gamma: number("gamma")?,
-        reward_scale: number("reward_scale")?,
-        target_noise: number("target_noise")?,
-        noise_clip: number("noise_clip")?,
-        policy_delay: number("policy_delay")? as u64,
-        exploration: number("exploration")?,
-        tau: number("tau")?,
-        ..Td3Settings::default()
-    };
-    settings.critic.learning_rate = number("critic_lr")?;
-    settings.actor.learning_rate = number("policy_lr")?;
-    let networks = [
-        (&mut settings.critic.network, "critic"),
-        (&mut settings.actor.network, "policy"),
-    ];
-    for (network, of) in networks {
-        let widths = fixture.list(&["hidden", of])?;
-        if let NetworkSettings::Mlp { hidden_dims, .. } = network {
-            *hidden_dims = widths;
-        }
-    }
-    Ok(settings)
-}
-
-fn updates<B: RescoreBackend>(
-    fixture: &mut Fixture,
-    comparison: &mut Comparison,
+/// A file that is being checked.
+struct File<'a, B: RescoreBackend> {
+    fixture: Fixture,
+    comparison: &'a mut Comparison,
     tolerances: Tolerances,
-    device: &B::Device,
-) -> Result<()> {
-    let setup = Setup {
-        dims: [fixture.size("O")?, fixture.size("A")?],
-        seed: 0,
-        updates: 1000,
-        pace: rescore_agents::Pace::default(),
-        device,
-    };
-    let mut agent = Td3::<B>::new(&settings(fixture)?, &setup);
-    let fresh = agent.state();
-    agent.load_state(&state(fixture, &fresh)?)?;
-    for step in 0..3 {
-        let batch = |name: &str| format!("common.step{step}.batch.{name}");
-        let batch = Batch {
-            observations: fixture.tensor(&batch("obs"), device)?,
-            actions: fixture.tensor(&batch("action"), device)?,
-            rewards: fixture.tensor(&batch("reward"), device)?,
-            next_observations: fixture.tensor(&batch("next_obs"), device)?,
-            terminated: fixture.tensor(&batch("done"), device)?,
-        };
-        let z: Tensor<B, 2> = fixture.tensor(&format!("td3.step{step}.draw.z"), device)?;
-        let draws = [("next".to_owned(), Given::Numbers(z))];
-        let metrics = agent.update_with(&batch, &Draws::given(draws.into(), device));
-        let mut compare = |name: &str, ours: &str, member: Option<usize>| -> Result<()> {
-            let at = format!("td3.step{step}.out.{name}");
-            if !fixture.has(&at) {
-                return Ok(());
-            }
-            let found = metrics.values(ours).with_context(|| format!("no {ours}"))?;
-            let found = values(found);
-            let found = member.map_or(found.clone(), |member| vec![found[member]]);
-            let expected = &fixture.array(&at)?.values;
-            comparison.array(&at, &found, expected, tolerances.single)
-        };
-        compare("next_action", "next_actions", None)?;
-        compare("q_backup", "target_mean", None)?;
-        compare("q1_loss", "q{}_loss", Some(0))?;
-        compare("q2_loss", "q{}_loss", Some(1))?;
-        compare("policy_loss", "policy_loss", None)?;
-        // After the first update, in files that have more than the last state.
-        if step == 0 && !fixture.names("td3.state1.").is_empty() {
-            compare_state(
-                fixture,
-                comparison,
-                1,
-                &agent.state(),
-                tolerances.first_state,
-            )?;
-        }
+    device: &'a B::Device,
+}
+
+impl<B: RescoreBackend> File<'_, B> {
+    /// All algorithms, in any order: each begins with the state of the file.
+    fn algorithms(&mut self) -> Result<()> {
+        self.algorithm::<Td3<B>>()?;
+        self.algorithm::<Qsm<B>>()?;
+        self.algorithm::<Idql<B>>()?;
+        self.algorithm::<ScoreSde<B>>()?;
+        self.algorithm::<Qvpo<B>>()?;
+        self.algorithm::<Dipo<B>>()?;
+        self.algorithm::<Idem<B>>()?;
+        samplers::check(self)
     }
-    compare_state(
-        fixture,
-        comparison,
-        3,
-        &agent.state(),
-        tolerances.later_states,
-    )
-}
 
-/// Our name of a network or moment of the files, and which member it is.
-fn ours(name: &str) -> Result<(String, usize)> {
-    let member = usize::from(name.contains("q2"));
-    let network = match name.split('.').next().unwrap_or_default() {
-        "q1" | "q2" => "critics",
-        "target_q1" | "target_q2" => "target_critics",
-        "opt_q1" | "opt_q2" => "critic_optimizer",
-        "opt_policy" => "policy_optimizer",
-        known @ ("policy" | "target_policy") => known,
-        _ => bail!("no check knows {name}"),
-    };
-    let moment = name.split_once('.').map_or("", |(_, rest)| rest);
-    let dot = if moment.is_empty() { "" } else { "." };
-    Ok((format!("{network}{dot}{moment}"), member))
-}
-
-/// The leaves of the network or moment `name` in `state`, sorted by the names of the files.
-fn leaves(state: &StateDict, name: &str) -> Vec<(String, Vec<usize>)> {
-    let prefix = format!("{name}.");
-    let mut found: Vec<_> = state
-        .iter()
-        .filter_map(|(leaf, array)| match array {
-            Array::F32(shape, _) => {
-                let rest = leaf.strip_prefix(&prefix)?;
-                let simple = !rest.starts_with("mu.") && !rest.starts_with("nu.");
-                simple.then(|| (leaf.to_owned(), shape.clone()))
-            }
-            Array::U64(_) => None,
-        })
-        .collect();
-    // `.b` before `.w`, as `bias` before `weight`.
-    found.sort();
-    found
-}
-
-/// The state that the file begins with, in the form of `fresh`.
-fn state(fixture: &mut Fixture, fresh: &StateDict) -> Result<StateDict> {
-    let mut state = fresh.clone();
-    let step = fixture.array("common.state0.step")?.values[0];
-    state.insert("updates", Array::U64(step as u64));
-    let sources = [
-        ("common.state0.", "q1"),
-        ("common.state0.", "q2"),
-        ("td3.state0.", "policy"),
-        ("common.state0.", "target_q1"),
-        ("common.state0.", "target_q2"),
-        ("td3.state0.", "target_policy"),
-    ];
-    for (prefix, name) in sources {
-        let online = name.strip_prefix("target_").unwrap_or(name);
-        // An absent target is a copy.
-        let has_own = fixture.has(&format!("{prefix}{name}")) || name == online;
-        let source = if has_own { name } else { online };
-        put(fixture, &mut state, &format!("{prefix}{source}"), name)?;
+    fn algorithm<S: Subject<B>>(&mut self) -> Result<()> {
+        self.updates::<S>()
+            .and_then(|()| self.acting::<S>())
+            .with_context(|| S::NAME)
     }
-    for (prefix, name) in [
-        ("common.state0.", "opt_q1"),
-        ("common.state0.", "opt_q2"),
-        ("td3.state0.", "opt_policy"),
-    ] {
-        let count = format!("{prefix}{name}.count");
-        if !fixture.has(&count) {
-            continue;
-        }
-        let (ours, _) = ours(name)?;
-        let count = fixture.array(&count)?.values[0];
-        state.insert(format!("{ours}.count"), Array::U64(count as u64));
-        for moment in ["mu", "nu"] {
-            let of = format!("{name}.{moment}");
-            put(fixture, &mut state, &format!("{prefix}{of}"), &of)?;
-        }
-    }
-    Ok(state)
-}
 
-/// Puts what the file has under `source`, one vector or leaf by leaf, into our network `name`.
-fn put(fixture: &mut Fixture, state: &mut StateDict, source: &str, name: &str) -> Result<()> {
-    let (network, member) = ours(name)?;
-    let mut flat = fixture
-        .has(source)
-        .then(|| fixture.array(source).map(|array| array.values.clone()))
-        .transpose()?
-        .map(Vec::into_iter);
-    for (leaf, shape) in leaves(state, &network) {
-        let count = shape[1] * shape[2];
-        let new: Vec<f64> = if let Some(flat) = &mut flat {
-            flat.by_ref().take(count).collect()
-        } else {
-            let leaf = leaf[network.len()..].replace("weight", "w");
-            let leaf = leaf.replace("bias", "b");
-            fixture.array(&format!("{source}{leaf}"))?.values.clone()
+    /// An agent in the state that the file begins with.
+    fn begin<S: Subject<B>>(&mut self, variant: Variant) -> Result<S> {
+        let setup = Setup {
+            dims: [self.fixture.size("O")?, self.fixture.size("A")?],
+            seed: 0,
+            updates: 1000,
+            pace: Pace::default(),
+            device: self.device,
         };
-        ensure!(new.len() == count, "{source}: {leaf} has another size");
-        let Some(Array::F32(_, values)) = state.get(&leaf) else {
-            bail!("the agent has no {leaf}");
-        };
-        let mut values = values.clone();
-        for (to, from) in values[member * count..].iter_mut().zip(new) {
-            *to = from as f32;
-        }
-        state.insert(leaf, Array::F32(shape, values));
+        let mut agent = S::fresh(&self.fixture, variant, &setup)?;
+        let state = state::read(&mut self.fixture, S::NAME, &agent.state())?;
+        agent.load_state(&state)?;
+        Ok(agent)
     }
-    Ok(())
-}
 
-/// Compares state `index` of the file with `state`.
-fn compare_state(
-    fixture: &mut Fixture,
-    comparison: &mut Comparison,
-    index: usize,
-    state: &StateDict,
-    tolerance: f64,
-) -> Result<()> {
-    let prefix = format!("td3.state{index}.");
-    let names = fixture.names(&prefix);
-    ensure!(names.len() > 10, "{prefix}* is missing");
-    for name in names {
-        let quantity = &name[prefix.len()..];
-        let expected = fixture.array(&name)?.values.clone();
-        let counter = match quantity.strip_suffix(".count") {
-            Some(optimizer) => Some(format!("{}.count", ours(optimizer)?.0)),
-            None => (quantity == "step").then(|| "updates".to_owned()),
-        };
-        let found = if let Some(counter) = counter {
-            vec![state.counter(&counter)? as f64]
-        } else {
-            let (network, member) = ours(quantity)?;
-            let mut all = Vec::new();
-            for (leaf, shape) in leaves(state, &network) {
-                let count = shape[1] * shape[2];
-                if let Some(Array::F32(_, values)) = state.get(&leaf) {
-                    let values = &values[member * count..][..count];
-                    all.extend(values.iter().map(|x| f64::from(*x)));
+    fn updates<S: Subject<B>>(&mut self) -> Result<()> {
+        let mut agent: S = self.begin(Variant::Update)?;
+        for step in 0..3 {
+            let batch = self.batch(step)?;
+            let prefix = format!("{}.step{step}", S::NAME);
+            let draws = S::draws(self, &format!("{prefix}.draw"))?;
+            let progress = format!("{prefix}.draw.progress");
+            let progress = match self.fixture.has(&progress) {
+                true => self.fixture.array(&progress)?.values[0],
+                false => 0.0,
+            };
+            let given = |draws: &[(&'static str, Given<B>)]| {
+                let named = draws
+                    .iter()
+                    .map(|(name, of)| ((*name).to_owned(), of.clone()));
+                Draws::given(named.collect(), self.device)
+            };
+            // The other form of the target, at the same state with the same numbers.
+            let fixed = if self.fixture.has(&format!("{prefix}.out.fixed.policy_loss")) {
+                let mut fixed: S = self.begin(Variant::Fixed)?;
+                fixed.load_state(&agent.state())?;
+                Some(fixed.step(&batch, &given(&draws), progress))
+            } else {
+                None
+            };
+            let metrics = agent.step(&batch, &given(&draws), progress);
+            let norms = agent.norms();
+            let results = Results {
+                metrics: &metrics,
+                fixed: fixed.as_ref(),
+                norms: &norms,
+            };
+            for kind in ["out", "out64"] {
+                let prefix = format!("{prefix}.{kind}.");
+                for name in self.fixture.names(&prefix) {
+                    let found =
+                        results.find(&name[prefix.len()..], &self.fixture.shape(&name).to_vec());
+                    self.compare(&name, &found.with_context(|| name.clone())?)?;
                 }
             }
-            all
-        };
-        let at = fixture.at(&name);
-        comparison.array(&at, &found, &expected, tolerance)?;
-        if matches!(quantity.rsplit('.').next(), Some("mu" | "nu")) {
-            // Small numbers pass any absolute test.
-            let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
-            let scale = |values: &[f64]| values.iter().map(|x| x / largest).collect::<Vec<_>>();
-            if largest > 0.0 {
-                let (found, expected) = (scale(&found), scale(&expected));
-                comparison.array(&format!("{at} (scaled)"), &found, &expected, 1e-4)?;
+            let after = format!("{}.state{}.", S::NAME, step + 1);
+            if !self.fixture.names(&after).is_empty() {
+                let tolerance = match step {
+                    0 => self.tolerances.first_state,
+                    _ => self.tolerances.later_states,
+                };
+                state::compare(self, &after, &agent.state(), tolerance)?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn batch(&mut self, step: usize) -> Result<Batch<B>> {
+        let name = |name: &str| format!("common.step{step}.batch.{name}");
+        Ok(Batch {
+            observations: self.fixture.tensor(&name("obs"), self.device)?,
+            actions: self.fixture.tensor(&name("action"), self.device)?,
+            rewards: self.fixture.tensor(&name("reward"), self.device)?,
+            next_observations: self.fixture.tensor(&name("next_obs"), self.device)?,
+            terminated: self.fixture.tensor(&name("done"), self.device)?,
+        })
+    }
+
+    fn acting<S: Subject<B>>(&mut self) -> Result<()> {
+        let agent: S = self.begin(Variant::Act)?;
+        let observations: Tensor<B, 2> = self.fixture.tensor("common.act.draw.obs", self.device)?;
+        let samples = self.fixture.size("act_samples")?;
+        let mut seen = Metrics::default();
+
+        // Training.
+        let draws = self.acting_draws(S::candidates(&self.fixture)?)?;
+        let train = agent.explore(observations.clone(), &draws, &mut seen);
+        seen.record("train_action", train);
+
+        // Evaluation, with the noise given.
+        let all = self.acting_noise(samples)?;
+        let acting = agent.acting().context("all say how they act")?;
+        match acting {
+            Acting::Diffusion(best_of) => {
+                let noise = first(&all, best_of.particles);
+                let chosen = best_of.choose(observations.clone(), &noise);
+                seen.record("eval_action", chosen.actions);
+                seen.record("eval_q", chosen.scores);
+                seen.record("eval_index", chosen.indices.float());
+                seen.record("samples", best_of.candidates(observations, &noise));
+            }
+            Acting::Deterministic(_) => {
+                seen.record("eval_action", agent.act_deterministic(observations));
+            }
+            Acting::Gaussian { .. } => bail!("no baseline is Gaussian"),
+        }
+        let results = Results {
+            metrics: &seen,
+            fixed: None,
+            norms: &[],
+        };
+        let prefix = format!("{}.act.out.", S::NAME);
+        for name in self.fixture.names(&prefix) {
+            let found = results.find(&name[prefix.len()..], &self.fixture.shape(&name).to_vec());
+            self.compare(&name, &found.with_context(|| name.clone())?)?;
+        }
+        Ok(())
+    }
+
+    /// Noise of `samples` chains an observation.
+    fn acting_noise(&mut self, samples: usize) -> Result<ChainNoise<B>> {
+        let [x0, noise] = ["x0", "noise"].map(|name| format!("common.act.draw.{name}"));
+        let all = crate::parity::pieces::given_noise(&mut self.fixture, &x0, &noise, self.device)?;
+        Ok(first(&all, samples))
+    }
+
+    /// What acting in training draws, with `candidates` an observation.
+    fn acting_draws(&mut self, candidates: usize) -> Result<Draws<B>> {
+        let chain = Given::Chain(self.acting_noise(candidates)?);
+        let name = |name: &str| format!("common.act.draw.{name}");
+        let exploration = self.fixture.tensor(&name("expl"), self.device)?;
+        let uniform: Tensor<B, 1> = self.fixture.tensor(&name("uniform"), self.device)?;
+        let draws = [
+            ("chain", chain),
+            ("exploration", Given::Numbers(exploration)),
+            ("choice", Given::Numbers(uniform.unsqueeze_dim(1))),
+            ("candidates", self.candidates(&name("candidate_noise"))?),
+        ];
+        let named = draws.map(|(name, of)| (name.to_owned(), of));
+        Ok(Draws::given(named.into(), self.device))
+    }
+
+    /// Numbers of candidates `[N, rows, A]` as ours, `[rows N, A]`.
+    fn candidates(&mut self, name: &str) -> Result<Given<B>> {
+        let noise: Tensor<B, 3> = self.fixture.tensor(name, self.device)?;
+        Ok(Given::Numbers(noise.swap_dims(0, 1).flatten(0, 1)))
+    }
+
+    /// Holds `found` against the array `name`.
+    fn compare(&mut self, name: &str, found: &[f64]) -> Result<()> {
+        let at = self.fixture.at(name);
+        let expected = self.fixture.array(name)?.values.clone();
+        let mut tolerance = self.tolerances.single;
+        if name.ends_with("noise_target") || name.ends_with("em_noclip") {
+            // Their entries span orders of magnitude.
+            tolerance *= largest(&expected).max(1.0);
+        }
+        self.comparison.array(&at, found, &expected, tolerance)
+    }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |max, x| max.max(x.abs()))
+}
+
+/// The noise of the first `count` candidates.
+fn first<B: RescoreBackend>(noise: &ChainNoise<B>, count: usize) -> ChainNoise<B> {
+    match noise {
+        ChainNoise::Given { start, steps } => ChainNoise::Given {
+            start: start.clone().narrow(1, 0, count),
+            steps: steps.clone().narrow(2, 0, count),
+        },
+        drawn => drawn.clone(),
+    }
+}
+
+/// What an update or acting computed.
+struct Results<'a, B: RescoreBackend> {
+    metrics: &'a Metrics<B>,
+    fixed: Option<&'a Metrics<B>>,
+    norms: &'a [(&'static str, Tensor<B, 1>)],
+}
+
+impl<B: RescoreBackend> Results<'_, B> {
+    /// What the files call `name`, in their order: candidates first.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+        let metrics = match name.strip_prefix("fixed.") {
+            Some(_) => self.fixed.context("there is no other form")?,
+            None => self.metrics,
+        };
+        let name = name.strip_prefix("fixed.").unwrap_or(name);
+        let ours = match name {
+            "q1_loss" | "q2_loss" => "q{}_loss",
+            "q_backup" => "target_mean",
+            "train_index" => "best_index",
+            "next_action" => "next_actions",
+            "noise_target" => "target_noise",
+            "min_q_before" => "q_before",
+            "min_q_after" => "q_after",
+            "q_grad_norm" => "critic_gradient_norm",
+            "policy_grad_norm" => "policy_gradient_norm",
+            "ascent_grad_norm" => "ascent_gradient_norm",
+            same => same,
+        };
+        let norm = self.norms.iter().find(|(norm, _)| *norm == ours);
+        let found = match (norm, ours) {
+            (Some((_, norm)), _) => norm.clone(),
+            // One weight a state is called in the singular.
+            (None, "weights") if shape.len() == 1 => (metrics.values("weights"))
+                .or_else(|| metrics.values("weight"))
+                .context("no weights")?,
+            (None, ours) => metrics.values(ours).with_context(|| format!("no {ours}"))?,
+        };
+        let found = values(found);
+        Ok(match (name, shape) {
+            ("q1_loss", _) => vec![found[0]],
+            ("q2_loss", _) => vec![found[1]],
+            // Ours are state by state.
+            ("samples" | "candidates", [samples, rows, dim]) => {
+                let at = |n: usize, r: usize, d: usize| found[(r * samples + n) * dim + d];
+                (0..*samples)
+                    .flat_map(|n| (0..*rows).map(move |r| (n, r)))
+                    .flat_map(|(n, r)| (0..*dim).map(move |d| (n, r, d)))
+                    .map(|(n, r, d)| at(n, r, d))
+                    .collect()
+            }
+            (
+                "next_q" | "train_q" | "candidate_q" | "eval_q" | "advantage" | "probability",
+                [samples, rows],
+            ) => (0..*samples)
+                .flat_map(|n| (0..*rows).map(move |r| (n, r)))
+                .map(|(n, r)| found[r * samples + n])
+                .collect(),
+            _ => found,
+        })
+    }
 }

@@ -30,6 +30,8 @@ pub struct Tolerances {
     pub first_state: f64,
     /// Of the same after the second and third update.
     pub later_states: f64,
+    /// Of moments in units of the largest entry of each: small numbers pass any other test.
+    pub scaled: f64,
 }
 
 impl Tolerances {
@@ -39,6 +41,7 @@ impl Tolerances {
         double: 1e-5,
         first_state: 1e-5,
         later_states: 3e-5,
+        scaled: 1e-4,
     };
 
     /// For GPUs, whose products sum in another order and whose exponentials are a few units of the
@@ -48,6 +51,7 @@ impl Tolerances {
         double: 1e-4,
         first_state: 1e-4,
         later_states: 1e-4,
+        scaled: 1e-3,
     };
 }
 

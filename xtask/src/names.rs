@@ -46,6 +46,12 @@ pub const ALGOS: &[&str] = &[
     "sdac-reference",
     "sac",
     "td3",
+    "qsm",
+    "idem",
+    "qvpo",
+    "dipo",
+    "idql",
+    "score-sde",
 ];
 
 /// Tasks that need no MuJoCo.

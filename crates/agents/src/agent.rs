@@ -1,32 +1,86 @@
 //! What the training loop needs of an algorithm.
 
 use burn::tensor::Tensor;
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{NoiseKey, RescoreBackend};
 use rescore_nn::{StateDict, StateError};
 
-use crate::learners::{CriticLearner, DeterministicActor, DiffusionActor, GaussianActor};
-use crate::{Batch, Metrics, Stateful};
+use crate::learners::{
+    BestOf, CriticLearner, DeterministicActor, DiffusionActor, GaussianActor, Judges,
+};
+use crate::{Batch, Metrics, Stateful, Streams};
 
 /// What the actions that evaluation plays are computed from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Acting<'a, B: RescoreBackend> {
-    /// Of the particles of the policy, or its average, the one that the trained critics value most.
-    Diffusion(&'a DiffusionActor<B>, &'a CriticLearner<B>),
+    /// Of the particles of the policy, or its average, the one that critics value most.
+    Diffusion(BestOf<'a, B>),
     /// The squashed mean.
-    Gaussian(&'a GaussianActor<B>),
+    Gaussian {
+        /// The policy.
+        actor: &'a GaussianActor<B>,
+        /// Who chooses where the best of several samples is asked for.
+        judges: Judges<'a, B>,
+        /// The stream of these samples.
+        key: NoiseKey,
+    },
     /// The squashed output.
     Deterministic(&'a DeterministicActor<B>),
 }
 
-impl<B: RescoreBackend> Acting<'_, B> {
+impl<'a, B: RescoreBackend> Acting<'a, B> {
+    /// A diffusion policy of whose particles the trained critics choose.
+    pub fn diffusion<S>(
+        actor: &'a DiffusionActor<B, S>,
+        critics: &'a CriticLearner<B>,
+        streams: &Streams,
+    ) -> Self {
+        Self::Diffusion(actor.best_of(critics.judges(), *streams))
+    }
+
+    /// A Gaussian policy.
+    pub fn gaussian(
+        actor: &'a GaussianActor<B>,
+        critics: &'a CriticLearner<B>,
+        streams: &Streams,
+    ) -> Self {
+        Self::Gaussian {
+            actor,
+            judges: critics.judges(),
+            key: streams.key("act/deterministic"),
+        }
+    }
+
+    /// A deterministic policy.
+    pub const fn deterministic(actor: &'a DeterministicActor<B>) -> Self {
+        Self::Deterministic(actor)
+    }
+
+    /// Of `count` samples of the policy at each of `observations` the one that critics value most,
+    /// `[batch, action_dim]`, in [-1, 1]; none where the policy is deterministic.
+    pub fn best_of(&self, observations: Tensor<B, 2>, count: usize) -> Option<Tensor<B, 2>> {
+        match self {
+            Self::Diffusion(best_of) => {
+                let best_of = BestOf {
+                    particles: count,
+                    ..best_of.clone()
+                };
+                Some(best_of.act(observations))
+            }
+            Self::Gaussian { actor, judges, key } => {
+                let samples = actor.samples_of_observations(observations.clone(), count, *key);
+                Some(judges.best(observations, samples))
+            }
+            Self::Deterministic(_) => None,
+        }
+    }
+
     /// Widths of an observation and of an action.
     pub fn dims(&self) -> (usize, usize) {
         match self {
-            Self::Diffusion(actor, _) => {
-                let policy = &actor.policy;
+            Self::Diffusion(BestOf { policy, .. }) => {
                 (policy.observation_dim(), policy.action_dim())
             }
-            Self::Gaussian(actor) => (actor.policy.input_dim(), actor.action_dim()),
+            Self::Gaussian { actor, .. } => (actor.policy.input_dim(), actor.action_dim()),
             Self::Deterministic(actor) => (actor.policy.input_dim(), actor.policy.output_dim()),
         }
     }
@@ -46,6 +100,12 @@ pub trait Agent<B: RescoreBackend>: Send {
     /// function of each observation alone, not of its place in the batch (up to the rounding of
     /// matrix products, which may depend on the size of the batch).
     fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2>;
+
+    /// As [`Agent::act_deterministic`] with the best of `count` samples of the policy, as the critics
+    /// value them, whatever the algorithm itself does; none where its policy is deterministic.
+    fn act_best_of(&self, observations: Tensor<B, 2>, count: usize) -> Option<Tensor<B, 2>> {
+        self.acting()?.best_of(observations, count)
+    }
 
     /// One gradient update.
     fn update(&mut self, batch: &Batch<B>) -> Metrics<B>;
@@ -116,8 +176,8 @@ fn load_parts<B: RescoreBackend>(
 }
 
 /// Implements [`Agent::updates`], [`Agent::parts`] and [`Agent::parts_mut`] by the names of the
-/// fields that learn or count; one of them is `updates`, a `u64`. After `=>`, the kind of
-/// [`Acting`] and its fields implement [`Agent::acting`].
+/// fields that learn or count; one of them is `updates`, a `u64`. After `=>`, a constructor of
+/// [`Acting`] and the fields that it takes implement [`Agent::acting`].
 #[macro_export]
 macro_rules! parts {
     ($($field:ident),+ $(,)? => $kind:ident($($of:ident),+)) => {

@@ -96,6 +96,15 @@ pub fn particles<B: Backend>(
     metrics.push_mean("weight_effective", weights.effective.clone());
 }
 
+/// Adds the mean square of the `noise` `[batch, action_dim]` that a denoiser is to predict:
+/// `target_noise_square`, about 1 where it is noise that was added.
+pub fn target_noise<B: Backend>(metrics: &mut Metrics<B>, noise: Tensor<B, 2>) {
+    metrics.record("target_noise", noise.clone());
+    metrics.push_detail("target_noise_square", move || {
+        (noise.clone() * noise.clone()).mean()
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use burn::backend::{Flex, flex::FlexDevice};

@@ -100,8 +100,9 @@ impl<B: RescoreBackend> Dpmd<B> {
         let mut metrics = Metrics::default();
 
         // Critics: TD target at next actions of the policy as it is.
+        let (judges, policy) = (critics.judges(), &self.actor.policy);
         let count = self.settings.recipe.acting.bootstrap_particles;
-        let next = (self.actor).next_actions(critics, batch, count, draws);
+        let next = (self.actor).next_actions(policy, judges, (batch, count), draws);
         critics.update(batch, next, None, &mut metrics);
         critics.follow(self.target, updates);
 
@@ -149,7 +150,7 @@ impl<B: RescoreBackend> Dpmd<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Dpmd<B> {
-    parts!(critics, actor, old_policy, temperature, updates => Diffusion(actor, critics));
+    parts!(critics, actor, old_policy, temperature, updates => diffusion(actor, critics, streams));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

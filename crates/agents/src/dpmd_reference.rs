@@ -157,7 +157,7 @@ impl<B: RescoreBackend> Dpmd<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Dpmd<B> {
-    parts!(critics, actor, exploration, q_statistics, updates => Diffusion(actor, critics));
+    parts!(critics, actor, exploration, q_statistics, updates => diffusion(actor, critics, streams));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

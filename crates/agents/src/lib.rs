@@ -5,6 +5,9 @@
 //! * [`dpmd_reference`], [`sdac_reference`]: both as published.
 //! * [`sac`]: soft actor-critic, the Gaussian baseline.
 //! * [`td3`]: twin delayed deterministic policy gradient, the deterministic baseline.
+//! * [`qsm`], [`idem`]: the denoiser regresses on gradients of the critics.
+//! * [`qvpo`], [`score_sde`]: it regresses on the best of its own samples.
+//! * [`idql`], [`dipo`]: it imitates the replay buffer, of which the critics choose or which climbs them.
 //!
 //! An algorithm is composed of [`learners`], each with its table of [`settings`], and implements
 //! [`Agent`]. Its update also exists with explicit random numbers (`update_with`), which is how it
@@ -36,14 +39,20 @@ mod agent;
 mod algorithm;
 mod batch;
 mod diagnostics;
+pub mod dipo;
 pub mod dpmd;
 pub mod dpmd_reference;
+pub mod idem;
+pub mod idql;
 pub mod learners;
 mod metrics;
 pub mod prelude;
+pub mod qsm;
+pub mod qvpo;
 mod range;
 mod registry;
 pub mod sac;
+pub mod score_sde;
 pub mod sdac;
 pub mod sdac_reference;
 pub mod settings;

@@ -9,8 +9,10 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::{
-    Agent, Outline, Pace, RangeCheck, RangeError, Settings, Setup, dpmd::DpmdSettings,
-    dpmd_reference, sac::SacSettings, sdac::SdacSettings, sdac_reference, td3::Td3Settings,
+    Agent, Outline, Pace, RangeCheck, RangeError, Settings, Setup, dipo::DipoSettings,
+    dpmd::DpmdSettings, dpmd_reference, idem::IdemSettings, idql::IdqlSettings, qsm::QsmSettings,
+    qvpo::QvpoSettings, sac::SacSettings, score_sde::ScoreSdeSettings, sdac::SdacSettings,
+    sdac_reference, td3::Td3Settings,
 };
 
 /// [`Settings`] of any algorithm.
@@ -122,6 +124,18 @@ algorithms! {
         sdac_reference::SdacSettings, ["reference": sdac_reference::SdacSettings::default];
     "td3", "Twin delayed deterministic policy gradient, the deterministic baseline",
         Td3Settings, ["default": Td3Settings::default];
+    "qsm", "Q-score matching: the policy's score is the gradient of the critics",
+        QsmSettings, ["default": QsmSettings::default];
+    "idem", "Iterated denoising energy matching: the score of the smoothed energy, by sampling",
+        IdemSettings, ["default": IdemSettings::default];
+    "qvpo", "Q-weighted variational policy optimisation: the best of many samples, by advantage",
+        QvpoSettings, ["default": QvpoSettings::default];
+    "dipo", "Imitation of replay actions that climb the critics",
+        DipoSettings, ["default": DipoSettings::default];
+    "idql", "Implicit diffusion Q-learning, online: an expectile value, choice among imitated actions",
+        IdqlSettings, ["default": IdqlSettings::default];
+    "score-sde", "A diffusion in continuous time that imitates the best of its own samples",
+        ScoreSdeSettings, ["default": ScoreSdeSettings::default];
 }
 
 /// All algorithms: the built-in ones, then those that were registered.

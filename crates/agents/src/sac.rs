@@ -247,7 +247,7 @@ pub fn policy_loss<B: RescoreBackend>(
 }
 
 impl<B: RescoreBackend> Agent<B> for Sac<B> {
-    parts!(critics, actor, temperature, updates => Gaussian(actor));
+    parts!(critics, actor, temperature, updates => gaussian(actor, critics, streams));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = Draws::acting(self.streams, counter, &observations.device());

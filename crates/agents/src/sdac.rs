@@ -101,12 +101,8 @@ impl<B: RescoreBackend> Sdac<B> {
         let mut metrics = Metrics::default();
 
         // Critics: TD target at next actions of the policy as it is.
-        let next = actor.next_actions(
-            critics,
-            batch,
-            settings.recipe.acting.bootstrap_particles,
-            draws,
-        );
+        let count = settings.recipe.acting.bootstrap_particles;
+        let next = actor.next_actions(&actor.policy, critics.judges(), (batch, count), draws);
         critics.update(batch, next, None, &mut metrics);
         critics.follow(self.target, updates);
 
@@ -151,7 +147,7 @@ impl<B: RescoreBackend> Sdac<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Sdac<B> {
-    parts!(critics, actor, temperature, updates => Diffusion(actor, critics));
+    parts!(critics, actor, temperature, updates => diffusion(actor, critics, streams));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

@@ -154,7 +154,7 @@ impl<B: RescoreBackend> Sdac<B> {
 }
 
 impl<B: RescoreBackend> Agent<B> for Sdac<B> {
-    parts!(critics, actor, exploration, updates => Diffusion(actor, critics));
+    parts!(critics, actor, exploration, updates => diffusion(actor, critics, streams));
 
     fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
         let draws = &Draws::acting(self.streams, counter, &observations.device());

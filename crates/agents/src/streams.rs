@@ -136,6 +136,26 @@ impl<B: RescoreBackend> Draws<B> {
         }
     }
 
+    /// Uniform numbers between two bounds, `[rows, columns]`; numbers that were given are taken as they
+    /// are.
+    ///
+    /// # Panics
+    /// As [`Draws::normals`].
+    pub fn uniforms_between(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        [low, high]: [f64; 2],
+    ) -> Tensor<B, 2> {
+        match self.find(name) {
+            Ok(_) => self
+                .uniforms(name, shape)
+                .mul_scalar(high - low)
+                .add_scalar(low),
+            Err(_) => self.normals(name, shape),
+        }
+    }
+
     /// Integers in `0..below`, `[count]`.
     ///
     /// # Panics

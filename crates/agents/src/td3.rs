@@ -25,8 +25,8 @@ pub struct Td3Settings {
     pub critic: CriticSettings,
     /// The policy.
     pub actor: ActorSettings,
-    /// Rate of the moving averages that are the targets, in (0, 1].
-    pub tau: f64,
+    /// How all targets follow in the updates in which the policy steps.
+    pub target: TargetSettings,
 }
 
 impl Default for Td3Settings {
@@ -47,7 +47,7 @@ impl Default for Td3Settings {
                 network,
                 ..ActorSettings::default()
             },
-            tau: 0.005,
+            target: TargetSettings::default(),
         }
     }
 }
@@ -61,7 +61,10 @@ impl Settings for Td3Settings {
             .non_negative("noise_clip", self.noise_clip)
             .at_least_one("policy_delay", self.policy_delay)
             .non_negative("exploration", self.exploration)
-            .rate("tau", self.tau)
+            .table("target", |check| {
+                self.target
+                    .check_sparse(self.policy_delay, self.gamma, check)
+            })
             .table("critic", |check| self.critic.check(check))
             .table("actor", |check| self.actor.check(check))
     }
@@ -91,6 +94,7 @@ impl Settings for Td3Settings {
 pub struct Td3<B: RescoreBackend> {
     pub critics: CriticLearner<B>,
     pub actor: DeterministicActor<B>,
+    pub target: MovingAverage,
     settings: Td3Settings,
     streams: Streams,
     updates: u64,
@@ -103,6 +107,7 @@ impl<B: RescoreBackend> Td3<B> {
         Self {
             critics: CriticLearner::new(&settings.critic, td, setup),
             actor: DeterministicActor::new(&settings.actor, setup),
+            target: (settings.target).sparse(settings.policy_delay, settings.gamma, setup.pace),
             settings: settings.clone(),
             streams: Streams::new(setup.seed),
             updates: 0,
@@ -132,22 +137,27 @@ impl<B: RescoreBackend> Td3<B> {
         // Policy: up the first critic, which has just stepped; then all targets follow.
         if self.updates.is_multiple_of(settings.policy_delay) {
             metrics.push("policy_loss", actor.ascend(critics, batch));
-            critics.track(settings.tau);
-            actor.track(settings.tau);
+            critics.track(self.target.tau);
+            actor.track(self.target.tau);
         }
         self.updates += 1;
         metrics
     }
-}
 
-impl<B: RescoreBackend> Agent<B> for Td3<B> {
-    parts!(critics, actor, updates => Deterministic(actor));
-
-    fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
-        let draws = Draws::acting(self.streams, counter, &observations.device());
+    /// The action of training. `draws` has the unit normals `exploration` `[states, action_dim]`.
+    pub fn act_with(&self, observations: Tensor<B, 2>, draws: &Draws<B>) -> Tensor<B, 2> {
         let actions = DeterministicActor::actions(&self.actor.policy, observations);
         let noise = draws.normals("exploration", actions.dims());
         (actions + noise.mul_scalar(self.settings.exploration)).clamp(-1.0, 1.0)
+    }
+}
+
+impl<B: RescoreBackend> Agent<B> for Td3<B> {
+    parts!(critics, actor, updates => deterministic(actor));
+
+    fn act(&self, observations: Tensor<B, 2>, counter: u32) -> Tensor<B, 2> {
+        let draws = Draws::acting(self.streams, counter, &observations.device());
+        self.act_with(observations, &draws)
     }
 
     fn act_deterministic(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {

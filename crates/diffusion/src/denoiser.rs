@@ -6,7 +6,7 @@ use rescore_kernels::{
 };
 use rescore_nn::{Initializer, Leaf, Mlp, Network, Shape, Tree};
 
-use crate::time_embedding;
+use crate::embedding::{embed_times, time_embedding};
 
 /// Width of the sinusoidal embedding and of the time network's output.
 const TIME_DIM: usize = 16;
@@ -76,9 +76,9 @@ impl<B: Backend> Denoiser<B> {
 }
 
 impl<B: RescoreBackend> Denoiser<B> {
-    /// Time features of all steps, `[num_steps, 16]`.
-    pub(crate) fn time_features(&self, num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
-        let embedding = time_embedding(num_steps, self.time.input_dim(), device);
+    /// Time features of `times`, `[times, 16]`.
+    pub(crate) fn time_features(&self, times: &[f64], device: &B::Device) -> Tensor<B, 2> {
+        let embedding = time_embedding(times, self.time.input_dim(), device);
         self.time.forward_rows(embedding)
     }
 
@@ -94,8 +94,22 @@ impl<B: RescoreBackend> Denoiser<B> {
     ) -> Tensor<B, 2> {
         // A table over the few steps, then a row of it for every sample, costs less than the
         // time network on the whole batch.
-        let table = self.time_features(num_steps, &observations.device());
+        let steps: Vec<f64> = (0..num_steps).map(|t| t as f64).collect();
+        let table = self.time_features(&steps, &observations.device());
         let time = table.select(0, times);
+        self.predict(observations, noisy_actions, time)
+    }
+
+    /// As [`Denoiser::forward`] at a continuous time of every row, `times` `[batch]`, as the network
+    /// is told it.
+    pub fn forward_at(
+        &self,
+        observations: Tensor<B, 2>,
+        noisy_actions: Tensor<B, 2>,
+        times: Tensor<B, 1>,
+    ) -> Tensor<B, 2> {
+        let embedding = embed_times(times, self.time.input_dim());
+        let time = self.time.forward_rows(embedding);
         self.predict(observations, noisy_actions, time)
     }
 
@@ -111,15 +125,15 @@ impl<B: RescoreBackend> Denoiser<B> {
     }
 
     /// The network as the fused denoising chain uses it: layer 1 taken apart, its time part computed
-    /// for all of the `num_steps` steps. None where the trunk is no plain stack of layers.
-    pub fn chain_network(&self, num_steps: usize, precision: Precision) -> Option<ChainNetwork<B>> {
+    /// for the times of all steps. None where the trunk is no plain stack of layers.
+    pub fn chain_network(&self, times: &[f64], precision: Precision) -> Option<ChainNetwork<B>> {
         let (observation_dim, action_dim) = (self.observation_dim(), self.action_dim());
         let stack = self.trunk.stack()?;
         let first = &stack.layers[0];
         let weight = first.weight.clone().squeeze_dim::<2>(0);
         let rows = |from: usize, to: usize| weight.clone().slice([from..to]);
         let joint_dim = observation_dim + action_dim;
-        let features = self.time_features(num_steps, &first.weight.device());
+        let features = self.time_features(times, &first.weight.device());
         let time = matmul(features, rows(joint_dim, self.trunk.input_dim()));
         Some(ChainNetwork {
             observation_weight: rows(0, observation_dim),

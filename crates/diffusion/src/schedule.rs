@@ -106,7 +106,8 @@ impl NoiseSchedule {
         (1.0 - self.alpha_bars_prev[t]) * self.alphas[t].sqrt() / (1.0 - self.alpha_bars[t])
     }
 
-    /// What the denoising chain needs of every step.
+    /// The steps of DDPM (Ho, Jain and Abbeel 2020, algorithm 2), each a sample of the posterior of
+    /// `x_{t-1}` at the predicted clean action.
     pub fn chain_coefficients(&self) -> Vec<StepCoefficients> {
         (0..self.num_steps())
             .map(|t| StepCoefficients {
@@ -115,6 +116,25 @@ impl NoiseSchedule {
                 posterior_x0: self.posterior_x0(t) as f32,
                 posterior_xt: self.posterior_xt(t) as f32,
                 sigma: (0.5 * self.posterior_log_variance(t)).exp() as f32,
+            })
+            .collect()
+    }
+
+    /// The deterministic steps of DDIM (Song, Meng and Ermon 2021, equation 12 with eta 0): the
+    /// predicted clean action with the noise that it implies, clipped or not, at the next level.
+    pub fn ddim_coefficients(&self) -> Vec<StepCoefficients> {
+        (0..self.num_steps())
+            .map(|t| {
+                let kept =
+                    (1.0 - self.alpha_bars_prev[t]).sqrt() / self.sqrt_one_minus_alpha_bar(t);
+                let signal = self.alpha_bars_prev[t].sqrt();
+                StepCoefficients {
+                    sqrt_recip_alpha_bar: self.sqrt_recip_alpha_bar(t) as f32,
+                    sqrt_recip_alpha_bar_minus_one: self.sqrt_recip_alpha_bar_minus_one(t) as f32,
+                    posterior_x0: (signal - kept * self.sqrt_alpha_bar(t)) as f32,
+                    posterior_xt: kept as f32,
+                    sigma: 0.0,
+                }
             })
             .collect()
     }
@@ -143,6 +163,18 @@ impl NoiseSchedule {
         let signal = self.at(times.clone(), Self::sqrt_recip_alpha_bar);
         let spread = self.at(times, Self::sqrt_recip_alpha_bar_minus_one);
         (noisy * signal - noise * spread).clamp(-1.0, 1.0)
+    }
+
+    /// `sqrt(1 - alpha_bar)` of every row's step, `[batch, 1]` for `times` `[batch]`: the standard
+    /// deviation of its noise.
+    pub fn noise_scale<B: Backend>(&self, times: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        self.at(times, Self::sqrt_one_minus_alpha_bar)
+    }
+
+    /// `sqrt(1 / alpha_bar)` of every row's step, `[batch, 1]` for `times` `[batch]`: the derivative
+    /// of the clean action by the noisy one at a given noise.
+    pub fn recip_signal<B: Backend>(&self, times: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        self.at(times, Self::sqrt_recip_alpha_bar)
     }
 
     /// `sqrt(alpha_bar / (1 - alpha_bar))` of every row's step, `[batch, 1]` for `times` `[batch]`:

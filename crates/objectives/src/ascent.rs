@@ -1,9 +1,9 @@
-//! Particles that climb the critics.
+//! Actions that climb the critics.
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use rescore_critics::Critics;
 use rescore_kernels::{Combine, RescoreBackend, flatten_particles, unflatten_particles};
-use rescore_nn::{freeze, input_gradient};
+use rescore_nn::{AdamSettings, TensorAdam, clip_by_norm, freeze, input_gradient};
 
 /// Added to the length of a gradient, so that a flat critic moves nothing.
 const EPSILON: f64 = 1e-8;
@@ -57,4 +57,55 @@ fn indices<B: Backend>(device: &B::Device, of: impl Iterator<Item = usize>) -> T
     let values: Vec<i32> = of.map(|i| i as i32).collect();
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// How [`improve`] moves actions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Improvement {
+    /// Steps.
+    pub steps: usize,
+    /// Learning rate of Adam.
+    pub learning_rate: f64,
+    /// Added to the root of Adam's second moment.
+    pub epsilon: f64,
+    /// The gradient of the whole batch is scaled down to a norm of this times the number of action
+    /// dimensions.
+    pub clip_ratio: f64,
+}
+
+/// `actions` `[batch, action_dim]` after steps of a fresh Adam up the gradient of their combined value,
+/// clipped to [-1, 1] after each, and the norms of the gradients before clipping, `[steps]` (Yang et
+/// al. 2023, DIPO). Critics are constant.
+///
+/// # Panics
+/// Without a step.
+pub fn improve<B: RescoreBackend>(
+    (critics, combine): (&Critics<B>, Combine),
+    observations: Tensor<B, 2>,
+    mut actions: Tensor<B, 2>,
+    how: Improvement,
+) -> (Tensor<B, 2>, Tensor<B, 1>) {
+    let [_, action_dim] = actions.dims();
+    let settings = AdamSettings {
+        epsilon: how.epsilon,
+        ..AdamSettings::default()
+    };
+    let mut adam = TensorAdam::new(&actions, settings);
+    let observations = Tensor::from_inner(observations);
+    let frozen = freeze(critics);
+    let limit = how.clip_ratio * action_dim as f64;
+    let norms = (0..how.steps)
+        .map(|_| {
+            let (_, gradient) = input_gradient(actions.clone(), |actions| {
+                let values = frozen.combined(combine, observations.clone(), actions);
+                values.neg()
+            });
+            let mut gradient = [gradient];
+            let norm = clip_by_norm(&mut gradient, limit);
+            let stepped = adam.step(&actions, &gradient[0], how.learning_rate);
+            actions = stepped.clamp(-1.0, 1.0);
+            norm
+        })
+        .collect();
+    (actions, Tensor::cat(norms, 0))
 }

@@ -2,7 +2,10 @@
 //! their own (noise is an argument), no hidden state.
 //!
 //! * [`rsm`]: reweighted score matching (Ma et al. 2025), DPMD's and SDAC's.
-//! * [`ascent`]: particles that climb the critics.
+//! * [`score`]: noise that follows from gradients of the critics, QSM's and iDEM's.
+//! * [`ascent`]: actions that climb the critics, DIPO's.
+//! * [`advantage`]: how much better the best of several actions is, QVPO's.
+//! * [`expectile`]: expectiles and the choice that follows them, IDQL's.
 //! * [`particles`]: weights of particles, and the step of their temperature.
 //! * [`temperature`]: the temperature at which they have a given divergence.
 //! * [`reverse`]: samples of the reverse kernel within the action bounds.
@@ -29,11 +32,14 @@
 //! # Ok::<(), burn::tensor::DataError>(())
 //! ```
 
+pub mod advantage;
 pub mod ascent;
 pub mod entropy;
+pub mod expectile;
 pub mod gaussian;
 pub mod particles;
 pub mod reverse;
 pub mod rsm;
+pub mod score;
 pub mod td;
 pub mod temperature;

@@ -45,7 +45,12 @@ pub fn export<B: RescoreBackend>(
         low: space.low().to_vec(),
         high: space.high().to_vec(),
         observation_normalizer: (policy.normalizer.as_ref()).map(ObservationNormalizer::describe),
-        policy: kind(&acting, &mut tensors),
+        policy: kind(&acting, &mut tensors).ok_or_else(|| {
+            RunError::usage(
+                "the policy cannot be exported: its sampler is not among those that files have",
+                "`eval` and `rescore::Policy` play it; `sde.sampler = \"euler_maruyama\"` can be exported",
+            )
+        })?,
     };
     rescore_policy::write(&description, &tensors).map_err(|error| {
         RunError::usage(
@@ -55,16 +60,25 @@ pub fn export<B: RescoreBackend>(
     })
 }
 
-/// How a policy acts; its tensors go into `tensors`.
+/// How a policy acts; its tensors go into `tensors`. None where its sampler is no chain.
 fn kind<B: RescoreBackend>(
     acting: &Acting<'_, B>,
     tensors: &mut BTreeMap<String, Tensor>,
-) -> PolicyKind {
-    match acting {
-        Acting::Diffusion(actor, critics) => {
-            put(tensors, "policy", actor.acting());
-            put(tensors, "critics", &critics.online);
-            let steps = actor.sampler.steps();
+) -> Option<PolicyKind> {
+    Some(match acting {
+        Acting::Diffusion(best_of) => {
+            let (policy, critics) = (best_of.policy, best_of.judges.critics);
+            put(tensors, "policy", policy);
+            put(tensors, "critics", critics);
+            let (steps, times) = best_of.sampler.chain()?;
+            // Steps numbered from 0 are what a file without times means.
+            if times.iter().enumerate().any(|(t, time)| *time != t as f64) {
+                let times = Tensor {
+                    shape: [1, 1, times.len()],
+                    values: times.iter().map(|time| *time as f32).collect(),
+                };
+                tensors.insert("times".to_owned(), times);
+            }
             let rows = steps.iter().flat_map(|step| {
                 [
                     step.sqrt_recip_alpha_bar,
@@ -80,27 +94,27 @@ fn kind<B: RescoreBackend>(
             };
             tensors.insert("steps".to_owned(), steps);
             PolicyKind::Diffusion {
-                network: network(&actor.acting().trunk),
-                particles: actor.particles[1],
-                start_scale: f64::from(actor.sampler.start_scale()),
+                network: network(&policy.trunk),
+                particles: best_of.particles,
+                start_scale: f64::from(best_of.sampler.start_scale()),
                 critics: Some(Critics {
-                    members: critics.online.network.members(),
-                    network: network(&critics.online.network),
-                    head: match critics.online.head {
+                    members: critics.network.members(),
+                    network: network(&critics.network),
+                    head: match critics.head {
                         Head::Scalar => ValueHead::Scalar,
                         Head::Categorical(support) => {
                             let [low, high] = support.bounds();
                             ValueHead::Categorical { low, high }
                         }
                     },
-                    combine: match critics.combine {
+                    combine: match best_of.judges.combine {
                         Combine::Min => description::Combine::Min,
                         Combine::Mean => description::Combine::Mean,
                     },
                 }),
             }
         }
-        Acting::Gaussian(actor) => {
+        Acting::Gaussian { actor, .. } => {
             put(tensors, "policy", &actor.policy);
             PolicyKind::Gaussian {
                 network: network(&actor.policy),
@@ -112,7 +126,7 @@ fn kind<B: RescoreBackend>(
                 network: network(&actor.policy),
             }
         }
-    }
+    })
 }
 
 /// Puts the leaves of `tree` into `tensors` under names that begin with `prefix`.

@@ -1,6 +1,6 @@
 //! Policies: the weighted denoising loss, the plain chain, and the choice among particles.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_critics::Critics;
 use rescore_diffusion::{NoiseSchedule, Sampler, ScheduleKind};
@@ -99,14 +99,15 @@ pub fn chains<B: RescoreBackend>(
     let noise: ChainNoise<B> = given_noise(fixture, "chain.x_T", "chain.step_noise", device)?;
     let shape = fixture.array("chain.step_noise")?.shape.clone();
     let (particles, steps) = (shape[0], shape[1]);
-    let sampler = Sampler::new(&cosine(steps), 1.0, Precision::F32);
+    let sampler = Sampler::ddpm(&cosine(steps), 1.0, Precision::F32);
+    let (coefficients, times) = sampler.chain().context("a chain")?;
     for kind in ["mlp", "simba"] {
         let policy = denoiser::<B>(fixture, kind, device)?;
         let group = &format!("chain.{kind}");
         let actions = sampler.sample(&policy, observations.clone(), particles, &noise);
         let actions = actions.clamp(-1.0, 1.0);
         results.tensor((group, "final"), swapped(actions.clone()));
-        let Some(network) = policy.chain_network(steps, Precision::F32) else {
+        let Some(network) = policy.chain_network(times, Precision::F32) else {
             continue;
         };
         let ChainNoise::Given { start, .. } = &noise else {
@@ -114,10 +115,16 @@ pub fn chains<B: RescoreBackend>(
         };
         let [states, ..] = start.dims();
         let mut visited = vec![start.clone()];
-        let (obs, coefficients) = (observations.clone(), sampler.steps());
-        chain::denoise(&network, obs, particles, coefficients, &noise, |_, x, _| {
-            visited.push(unflatten_particles(x.clone(), states));
-        });
+        chain::denoise(
+            &network,
+            observations.clone(),
+            particles,
+            coefficients,
+            &noise,
+            |_, x, _| {
+                visited.push(unflatten_particles(x.clone(), states));
+            },
+        );
         let visited: Tensor<B, 4> = Tensor::stack(visited, 0);
         results.tensor((group, "x"), visited.permute([2, 0, 1, 3]));
         select(fixture, results, &observations, actions)?;

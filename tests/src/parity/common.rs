@@ -89,13 +89,8 @@ fn embedding<B: Backend>(
         .strip_prefix("dim")
         .and_then(|dim| dim.parse().ok())
         .with_context(|| format!("time_embedding.{what}: not understood"))?;
-    let steps = times.iter().fold(0.0_f64, |a, b| a.max(*b)) as usize + 1;
-    let table: Vec<f64> = time_embedding::<B>(steps, dim, device)
-        .into_data()
-        .iter::<f64>()
-        .collect();
-    let row = |t: &f64| &table[*t as usize * dim..(*t as usize + 1) * dim];
-    Ok(times.iter().flat_map(row).copied().collect())
+    let table = time_embedding::<B>(&times, dim, device);
+    Ok(table.into_data().iter::<f64>().collect())
 }
 
 /// An agent of the published settings in a run of the published length.

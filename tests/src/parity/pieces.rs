@@ -210,12 +210,12 @@ fn sampling<B: RescoreBackend>(
         anyhow::bail!("the files hold explicit noise");
     };
     let [states, particles, dim] = start.dims();
-    let steps = actor.sampler.steps();
+    let (steps, times) = actor.sampler.chain().context("a chain")?;
 
     // [states, particles, dim] of every step, later particles first as in the files
     let mut states_of_chain = vec![start.clone()];
     let mut predictions = Vec::new();
-    let network = actor.policy.chain_network(steps.len(), Precision::F32);
+    let network = actor.policy.chain_network(times, Precision::F32);
     chain::denoise(
         &network.context("the files hold stacks of layers")?,
         observations.clone(),

@@ -181,8 +181,19 @@ impl<B: RescoreBackend> CriticLearner<B> {
         penalty: Option<Tensor<B, 1>>,
         metrics: &mut Metrics<B>,
     ) {
-        metrics.record("next_actions", next_actions.clone());
         let target = self.soft_targets(batch, next_actions.clone(), penalty);
+        self.update_towards(batch, next_actions, target, metrics);
+    }
+
+    /// As [`CriticLearner::update`] towards `target`.
+    pub fn update_towards(
+        &mut self,
+        batch: &Batch<B>,
+        next_actions: Tensor<B, 2>,
+        target: Target<B>,
+        metrics: &mut Metrics<B>,
+    ) {
+        metrics.record("next_actions", next_actions.clone());
         let losses = self.learn(batch, next_actions.clone(), &target);
         metrics.push_members("q{}_loss", losses.clone());
         let values = self.target_values(&target);
@@ -221,7 +232,44 @@ impl<B: RescoreBackend> CriticLearner<B> {
     /// Of `actions` `[batch, particles, action_dim]` the one with the largest value, clipped to
     /// [-1, 1]; ties go to the lowest index. With one particle the critics are not asked.
     pub fn best(&self, observations: Tensor<B, 2>, actions: Tensor<B, 3>) -> Tensor<B, 2> {
-        self.online.best(self.combine, observations, actions)
+        self.judges().best(observations, actions)
+    }
+
+    /// The trained critics as those that choose among actions.
+    pub const fn judges(&self) -> Judges<'_, B> {
+        Judges {
+            critics: &self.online,
+            combine: self.combine,
+        }
+    }
+
+    /// The target critics as those that choose among actions.
+    pub const fn target_judges(&self) -> Judges<'_, B> {
+        Judges {
+            critics: &self.target,
+            combine: self.combine,
+        }
+    }
+}
+
+/// Critics that choose among actions.
+#[derive(Debug, Clone)]
+pub struct Judges<'a, B: RescoreBackend> {
+    /// The critics.
+    pub critics: &'a Critics<B>,
+    /// How the values of the members become one.
+    pub combine: Combine,
+}
+
+impl<B: RescoreBackend> Judges<'_, B> {
+    /// Values of several actions an observation, `[batch, samples]`.
+    pub fn score(&self, observations: Tensor<B, 2>, actions: Tensor<B, 3>) -> Tensor<B, 2> {
+        self.critics.score(self.combine, observations, actions)
+    }
+
+    /// See [`CriticLearner::best`].
+    pub fn best(&self, observations: Tensor<B, 2>, actions: Tensor<B, 3>) -> Tensor<B, 2> {
+        self.critics.best(self.combine, observations, actions)
     }
 }
 

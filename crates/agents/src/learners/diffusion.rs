@@ -1,27 +1,35 @@
 //! A diffusion policy, its moving average and its optimiser.
 
 use burn::{backend::Autodiff, tensor::Tensor};
-use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler};
+use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, Sampler, VariancePreserving};
 use rescore_kernels::{ChainNoise, NoiseKey, RescoreBackend};
-use rescore_nn::{Adam, StateDict, StateError, parameter_sum, polyak, value_and_grad};
+use rescore_nn::{
+    Adam, AdamSettings, StateDict, StateError, parameter_sum, polyak, value_and_grad,
+};
 
-use super::{CriticLearner, LearningRate, policy_norms};
-use crate::settings::{DiffusionActorSettings, RecipeSettings};
+use super::{BestOf, CriticLearner, Judges, LearningRate, policy_norms};
+use crate::settings::{
+    ActorSettings, DiffusionActorSettings, NetworkSettings, RecipeSettings, SdeSettings,
+};
 use crate::{Batch, Draws, Setup, Stateful, Streams};
 
-/// A policy that denoises noise into actions.
+/// A policy that denoises noise into actions, of the discrete process or another one `S`.
 #[derive(Debug, Clone)]
-pub struct DiffusionActor<B: RescoreBackend> {
+pub struct DiffusionActor<B: RescoreBackend, S = NoiseSchedule> {
     /// The policy that is trained.
     pub policy: Denoiser<B>,
-    /// Its moving average, which acts where there is one.
+    /// Its moving average, where there is one.
     pub average: Option<Denoiser<B>>,
+    /// Whether the average acts.
+    average_acts: bool,
     /// The optimiser of `policy`.
     pub optimizer: Adam<Denoiser<B>>,
-    /// Noise schedule of the diffusion.
-    pub schedule: NoiseSchedule,
-    /// How a policy is sampled.
+    /// Noise of the diffusion.
+    pub schedule: S,
+    /// How updates sample a policy.
     pub sampler: Sampler,
+    /// How the policy that acts is sampled in training and in evaluation.
+    pub acting_samplers: [Sampler; 2],
     /// Candidate actions an observation in training and in evaluation.
     pub particles: [usize; 2],
     /// The gradient of the last step, for diagnosis.
@@ -38,32 +46,17 @@ impl<B: RescoreBackend> DiffusionActor<B> {
         every: u64,
         setup: &Setup<'_, B>,
     ) -> Self {
-        let [observation_dim, action_dim] = setup.dims;
-        let initializer = settings.network.initializer();
-        let shape = DenoiserShape {
-            observation_dim,
-            action_dim,
-            trunk: settings.network.shape(0.1),
-        };
-        let key = NoiseKey::new(setup.seed, "init/policy");
-        let policy = Denoiser::init(&shape, initializer, key, setup.device);
-        let schedule = settings.noise_schedule();
-        let (start_scale, precision) = (settings.start_scale as f32, settings.precision);
         let steps = setup.updates as f64 / every as f64;
-        Self {
-            average: None,
-            optimizer: Adam::new(&policy, settings.optimizer),
-            policy,
-            sampler: Sampler::new(&schedule, start_scale, precision.into()),
-            schedule,
-            particles,
-            latest: None,
-            learning_rate: LearningRate::falling_between(
-                settings.learning_rate,
-                settings.final_fraction,
-                [settings.decay_begin, settings.decay_end].map(|at| at * steps),
-            ),
-        }
+        let learning_rate = LearningRate::falling_between(
+            settings.learning_rate,
+            settings.final_fraction,
+            [settings.decay_begin, settings.decay_end].map(|at| at * steps),
+        );
+        let network = (&settings.network, settings.optimizer, learning_rate);
+        let sampler = settings.chain_sampler();
+        let acting = [sampler.clone(), sampler.clone()];
+        let schedule = settings.noise_schedule();
+        Self::build(network, (schedule, sampler, acting), particles, setup)
     }
 
     /// The policy of a recipe.
@@ -73,9 +66,76 @@ impl<B: RescoreBackend> DiffusionActor<B> {
         Self::new(&recipe.actor, particles, recipe.policy_every, setup)
     }
 
+    /// The same with a chain that adds no noise in evaluation.
+    #[must_use]
+    pub fn evaluated_quietly(mut self) -> Self {
+        self.acting_samplers[1] = self.sampler.clone().quiet();
+        self
+    }
+}
+
+impl<B: RescoreBackend> DiffusionActor<B, VariancePreserving> {
+    /// As [`DiffusionActor::new`] for a policy of the process in continuous time, which learns in every
+    /// update.
+    pub fn of_sde(
+        settings: &ActorSettings,
+        sde: &SdeSettings,
+        particles: [usize; 2],
+        setup: &Setup<'_, B>,
+    ) -> Self {
+        let learning_rate = LearningRate::falling(
+            settings.learning_rate,
+            settings.final_fraction,
+            setup.updates as f64,
+        );
+        let network = (&settings.network, settings.optimizer, learning_rate);
+        let acting = [sde.acting_sampler(), sde.acting_sampler()];
+        let sampled = (sde.schedule(), sde.update_sampler(), acting);
+        Self::build(network, sampled, particles, setup)
+    }
+}
+
+impl<B: RescoreBackend, S> DiffusionActor<B, S> {
+    fn build(
+        (network, optimizer, learning_rate): (&NetworkSettings, AdamSettings, LearningRate),
+        (schedule, sampler, acting_samplers): (S, Sampler, [Sampler; 2]),
+        particles: [usize; 2],
+        setup: &Setup<'_, B>,
+    ) -> Self {
+        let [observation_dim, action_dim] = setup.dims;
+        let shape = DenoiserShape {
+            observation_dim,
+            action_dim,
+            trunk: network.shape(0.1),
+        };
+        let key = NoiseKey::new(setup.seed, "init/policy");
+        let policy = Denoiser::init(&shape, network.initializer(), key, setup.device);
+        Self {
+            average: None,
+            average_acts: false,
+            optimizer: Adam::new(&policy, optimizer),
+            policy,
+            schedule,
+            sampler,
+            acting_samplers,
+            particles,
+            latest: None,
+            learning_rate,
+        }
+    }
+
     /// The same with a moving average of the policy, which acts.
     #[must_use]
-    pub fn averaged(mut self) -> Self {
+    pub fn averaged(self) -> Self {
+        Self {
+            average_acts: true,
+            ..self.with_target()
+        }
+    }
+
+    /// The same with a moving average of the policy, which gives next actions and does not act.
+    #[must_use]
+    pub fn with_target(mut self) -> Self {
         self.average = Some(self.policy.clone());
         self
     }
@@ -87,10 +147,16 @@ impl<B: RescoreBackend> DiffusionActor<B> {
 
     /// The policy that acts.
     pub fn acting(&self) -> &Denoiser<B> {
+        let average = self.average.as_ref().filter(|_| self.average_acts);
+        average.unwrap_or(&self.policy)
+    }
+
+    /// The moving average, or the policy itself where there is none.
+    pub fn target(&self) -> &Denoiser<B> {
         self.average.as_ref().unwrap_or(&self.policy)
     }
 
-    /// `count` candidate actions of `policy`, `[batch, count, action_dim]`.
+    /// `count` candidate actions of `policy`, in [-1, 1], `[batch, count, action_dim]`.
     pub fn sample(
         &self,
         policy: &Denoiser<B>,
@@ -98,14 +164,18 @@ impl<B: RescoreBackend> DiffusionActor<B> {
         count: usize,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
-        self.sampler.sample(policy, observations, count, noise)
+        let actions = self.sampler.sample(policy, observations, count, noise);
+        // Those of the discrete chain are within the bounds already.
+        actions.clamp(-1.0, 1.0)
     }
 
-    /// Candidate actions to act with in training, `[batch, particles, action_dim]`, from the draw
-    /// `chain`.
+    /// Candidate actions to act with in training, in [-1, 1], `[batch, particles, action_dim]`, from
+    /// the draw `chain`.
     pub fn particles_to_act(&self, observations: Tensor<B, 2>, draws: &Draws<B>) -> Tensor<B, 3> {
-        let noise = draws.chain("chain", &self.sampler);
-        self.sample(self.acting(), observations, self.particles[0], &noise)
+        let ([sampler, _], [count, _]) = (&self.acting_samplers, self.particles);
+        let noise = draws.chain("chain", sampler);
+        let actions = sampler.sample(self.acting(), observations, count, &noise);
+        actions.clamp(-1.0, 1.0)
     }
 
     /// The action that training plays, `[batch, action_dim]`: of the candidates the one that `critics`
@@ -119,44 +189,54 @@ impl<B: RescoreBackend> DiffusionActor<B> {
     ) -> Tensor<B, 2> {
         let candidates = self.particles_to_act(observations.clone(), draws);
         let actions = critics.best(observations, candidates);
+        if noise == 0.0 {
+            return actions;
+        }
         let normals = draws.normals("exploration", actions.dims());
         (actions + normals.mul_scalar(noise)).clamp(-1.0, 1.0)
     }
 
-    /// Next actions of a batch for TD targets, `[batch, action_dim]`: of `count` candidates of the
-    /// policy as it is, from the draw `next/chain`, the one that `critics` value most.
+    /// Next actions of a batch for TD targets, `[batch, action_dim]`: of `count` candidates of `policy`,
+    /// from the draw `next/chain`, the one that `judges` value most.
     pub fn next_actions(
         &self,
-        critics: &CriticLearner<B>,
-        batch: &Batch<B>,
-        count: usize,
+        policy: &Denoiser<B>,
+        judges: Judges<'_, B>,
+        (batch, count): (&Batch<B>, usize),
         draws: &Draws<B>,
     ) -> Tensor<B, 2> {
         let observations = batch.next_observations.clone();
         let chain = draws.chain("next/chain", &self.sampler);
-        let candidates = self.sample(&self.policy, observations.clone(), count, &chain);
-        critics.best(observations, candidates)
+        let candidates = self.sample(policy, observations.clone(), count, &chain);
+        judges.best(observations, candidates)
     }
 
-    /// The action that evaluation plays, `[batch, action_dim]`: of the candidates the one that
-    /// `critics` value most. The noise is a function of each observation alone.
+    /// How evaluation plays: of the candidates the action that `judges` value most. The noise is a
+    /// function of each observation alone.
+    pub fn best_of<'a>(&'a self, judges: Judges<'a, B>, streams: Streams) -> BestOf<'a, B> {
+        BestOf {
+            policy: self.acting(),
+            sampler: &self.acting_samplers[1],
+            particles: self.particles[1],
+            judges,
+            key: streams.key("act/deterministic"),
+        }
+    }
+
+    /// The action that evaluation plays, `[batch, action_dim]`, see [`DiffusionActor::best_of`].
     pub fn evaluate(
         &self,
         critics: &CriticLearner<B>,
         observations: Tensor<B, 2>,
         streams: Streams,
     ) -> Tensor<B, 2> {
-        let key = streams.key("act/deterministic");
-        let noise = self.sampler.noise_of_observations(key, &observations);
-        let count = self.particles[1];
-        let candidates = self.sample(self.acting(), observations.clone(), count, &noise);
-        critics.best(observations, candidates)
+        self.best_of(critics.judges(), streams).act(observations)
     }
 
     /// One step down the gradient of `loss`, `[1]`; the loss before it.
     pub fn learn(
         &mut self,
-        loss: impl FnOnce(&Denoiser<Autodiff<B>>, &NoiseSchedule) -> Tensor<Autodiff<B>, 1>,
+        loss: impl FnOnce(&Denoiser<Autodiff<B>>, &S) -> Tensor<Autodiff<B>, 1>,
     ) -> Tensor<B, 1> {
         let schedule = &self.schedule;
         let (loss, gradient, ()) =
@@ -175,7 +255,7 @@ impl<B: RescoreBackend> DiffusionActor<B> {
     }
 }
 
-impl<B: RescoreBackend> Stateful<B> for DiffusionActor<B> {
+impl<B: RescoreBackend, S> Stateful<B> for DiffusionActor<B, S> {
     fn save(&self, state: &mut StateDict) {
         state.insert_tree("policy", &self.policy);
         if let Some(average) = &self.average {

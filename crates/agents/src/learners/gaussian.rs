@@ -1,7 +1,9 @@
 //! A squashed Gaussian policy and its optimiser.
 
 use burn::{backend::Autodiff, tensor::Tensor};
-use rescore_kernels::{NoiseKey, RescoreBackend};
+use rescore_kernels::{
+    ChainNoise, NoiseKey, RescoreBackend, flatten_particles, unflatten_particles,
+};
 use rescore_nn::{Adam, Network, StateDict, StateError, parameter_sum, value_and_grad};
 use rescore_objectives::gaussian::{LogStd, SquashedSample, split_mean_log_std, squashed_sample};
 
@@ -66,6 +68,24 @@ impl<B: RescoreBackend> GaussianActor<B> {
         let output = policy.forward_rows(observations);
         let parameters = split_mean_log_std(output, self.log_std);
         squashed_sample(parameters, noise, self.tanh_correction)
+    }
+
+    /// `count` actions at each observation, `[batch, count, action_dim]`, whose noise of the stream `key`
+    /// is a function of the observation alone.
+    pub fn samples_of_observations(
+        &self,
+        observations: Tensor<B, 2>,
+        count: usize,
+        key: NoiseKey,
+    ) -> Tensor<B, 3> {
+        let [states, dim] = observations.dims();
+        let device = observations.device();
+        let noise = ChainNoise::of_observations(key, &observations, 1.0);
+        let normals = noise.start([states, count, self.action_dim()], 0, &device);
+        let rows = observations.unsqueeze_dim::<3>(1);
+        let rows = flatten_particles(rows.expand([states, count, dim]));
+        let actions = self.sample(&self.policy, rows, normals).actions;
+        unflatten_particles(actions, states)
     }
 
     /// `tanh(mean)`, `[batch, action_dim]`.

@@ -1,6 +1,7 @@
 //! What algorithms are composed of: concrete structs that hold networks, targets and optimisers, and
 //! nothing that decides what is learned.
 
+mod best_of;
 mod critic;
 mod deterministic;
 mod diffusion;
@@ -9,12 +10,14 @@ mod gaussian;
 mod learning_rate;
 mod old_policy;
 mod temperature;
+mod value;
 mod weight_temperature;
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_nn::{Tree, norm};
 
-pub use critic::{CriticGradient, CriticLearner};
+pub use best_of::BestOf;
+pub use critic::{CriticGradient, CriticLearner, Judges};
 pub use deterministic::DeterministicActor;
 pub use diffusion::DiffusionActor;
 pub use exploration::Exploration;
@@ -22,6 +25,7 @@ pub use gaussian::GaussianActor;
 pub use learning_rate::LearningRate;
 pub use old_policy::OldPolicy;
 pub use temperature::Temperature;
+pub use value::ValueLearner;
 pub use weight_temperature::WeightTemperature;
 
 /// Norms of a policy and of the gradient of its last step, by the names they are logged under.

@@ -1,6 +1,6 @@
 //! Policies.
 
-use rescore_diffusion::{NoiseSchedule, ScheduleKind};
+use rescore_diffusion::{NoiseSchedule, Sampler, ScheduleKind};
 use rescore_nn::AdamSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,16 @@ impl From<SamplingPrecision> for rescore_kernels::Precision {
     }
 }
 
+/// How the denoising chain steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerKind {
+    /// Every step samples the posterior (Ho, Jain and Abbeel 2020).
+    Ddpm,
+    /// Deterministic steps from a random start (Song, Meng and Ermon 2021).
+    Ddim,
+}
+
 /// A diffusion policy, how it is sampled and how it learns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -100,6 +110,9 @@ pub struct DiffusionActorSettings {
     pub schedule_scale: f64,
     /// Standard deviation of the start `x_T` of the chain. The forward process ends near 1.
     pub start_scale: f64,
+    /// How the chain steps: "ddpm", with noise in every step, or "ddim", deterministic from its random
+    /// start on.
+    pub sampler: SamplerKind,
     /// Precision of the chain's network: "f32", or "bf16" (weights and activations in 16 bits, sums
     /// in 32), which is faster where the processor multiplies bf16; training is f32 always.
     pub precision: SamplingPrecision,
@@ -125,6 +138,7 @@ impl Default for DiffusionActorSettings {
             schedule: ScheduleKind::Linear,
             schedule_scale: 0.8,
             start_scale: 0.5,
+            sampler: SamplerKind::Ddpm,
             precision: SamplingPrecision::F32,
             learning_rate: 3e-4,
             final_fraction: 0.1,
@@ -158,6 +172,21 @@ impl DiffusionActorSettings {
         }
     }
 
+    /// Three layers of 256, a chain of `denoising_steps` of the cosine schedule whose start is the end
+    /// of the forward process, and a constant learning rate.
+    pub fn plain(denoising_steps: usize) -> Self {
+        Self {
+            denoising_steps,
+            schedule: ScheduleKind::Cosine,
+            schedule_scale: 1.0,
+            start_scale: 1.0,
+            final_fraction: 1.0,
+            decay_begin: 0.0,
+            decay_end: 1.0,
+            ..Self::default()
+        }
+    }
+
     /// As [`DiffusionActorSettings::small`] in the size of published results.
     pub fn full() -> Self {
         Self {
@@ -170,6 +199,16 @@ impl DiffusionActorSettings {
     /// The noise schedule.
     pub fn noise_schedule(&self) -> NoiseSchedule {
         NoiseSchedule::new(self.schedule, self.denoising_steps, self.schedule_scale)
+    }
+
+    /// How the policy is sampled.
+    pub fn chain_sampler(&self) -> Sampler {
+        let make = match self.sampler {
+            SamplerKind::Ddpm => Sampler::ddpm,
+            SamplerKind::Ddim => Sampler::ddim,
+        };
+        let start_scale = self.start_scale as f32;
+        make(&self.noise_schedule(), start_scale, self.precision.into())
     }
 
     /// Whether all coefficients of the chain are finite in `f32`: a long schedule with large betas

@@ -179,6 +179,11 @@ impl NetworkSettings {
         )
     }
 
+    /// Whether rows of a batch are normalised together in training.
+    pub const fn has_batch_statistics(&self) -> bool {
+        matches!(self, Self::BatchNorm { .. })
+    }
+
     /// Checks ranges.
     #[must_use]
     pub fn check(&self, check: RangeCheck) -> RangeCheck {
@@ -206,7 +211,7 @@ impl NetworkSettings {
     #[must_use]
     pub fn check_critic(&self, check: RangeCheck) -> RangeCheck {
         let batch = check.pace().batch_size;
-        let enough = batch > 1 || !matches!(self, Self::BatchNorm { .. });
+        let enough = batch > 1 || !self.has_batch_statistics();
         let expected = "another where training.batch_size is 1: a norm over a batch needs two rows";
         (self.check(check)).require("kind", "\"batch_norm\"", enough, expected)
     }
@@ -214,7 +219,7 @@ impl NetworkSettings {
     /// [`NetworkSettings::check`] of a policy's network.
     #[must_use]
     pub fn check_policy(&self, check: RangeCheck) -> RangeCheck {
-        let rows_alone = !matches!(self, Self::BatchNorm { .. });
+        let rows_alone = !self.has_batch_statistics();
         let expected = "\"mlp\" or \"residual\": a policy's action must not depend on other rows";
         self.check(check)
             .require("kind", "\"batch_norm\"", rows_alone, expected)

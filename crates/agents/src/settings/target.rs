@@ -77,17 +77,36 @@ impl TargetSettings {
         }
     }
 
+    /// As [`TargetSettings::average`] for an algorithm that moves its targets in every `every`-th update:
+    /// a time constant means a rate that is so many times as large.
+    pub fn sparse(&self, every: u64, gamma: f64, pace: Pace) -> MovingAverage {
+        let average = self.average(gamma, pace);
+        match self {
+            Self::Rate { .. } => MovingAverage { every, ..average },
+            Self::TimeConstant { .. } => MovingAverage {
+                tau: average.tau * every as f64,
+                every,
+            },
+        }
+    }
+
     /// Checks ranges, that of the rate that follows included.
     #[must_use]
     pub fn check(&self, gamma: f64, check: RangeCheck) -> RangeCheck {
+        self.check_sparse(1, gamma, check)
+    }
+
+    /// As [`TargetSettings::check`] for [`TargetSettings::sparse`].
+    #[must_use]
+    pub fn check_sparse(&self, sparse: u64, gamma: f64, check: RangeCheck) -> RangeCheck {
         match *self {
             Self::Rate { tau, every } => check.rate("tau", tau).at_least_one("every", every),
             Self::TimeConstant { environment_steps } => {
                 let pace = check.pace();
-                let tau = self.average(gamma, pace).tau;
+                let tau = self.sparse(sparse, gamma, pace).tau;
                 let expected = format!(
-                    "larger: tau = 1 / (environment_steps (1 - gamma) updates_per_step) is {tau} at \
-                     gamma {gamma} and {} updates a step, and must be in (0, 1]",
+                    "larger: tau = {sparse} / (environment_steps (1 - gamma) updates_per_step) is {tau} \
+                     at gamma {gamma} and {} updates a step, and must be in (0, 1]",
                     pace.updates_per_step
                 );
                 let valid = tau > 0.0 && tau <= 1.0;

@@ -29,12 +29,12 @@ pub fn measure<B: RescoreBackend>(
         device,
     };
     let actor = DiffusionActor::<B>::new(settings, [particles; 2], 1, &setup);
-    let steps = actor.sampler.steps();
+    let (steps, times_told) = (actor.sampler.chain()).expect("the discrete process is a chain");
     let rows = states * particles;
     let flops = Counts::new(config, dims)?.chain(rows, steps.len());
     let observations = random::<B>([states, dims[0]], 0, device);
     let noise = actor.sampler.noise(NoiseKey::new(0, "bench/chain"), 0);
-    let network = |precision| actor.policy.chain_network(steps.len(), precision);
+    let network = |precision| actor.policy.chain_network(times_told, precision);
     let times = |variant, precision, ms| Times {
         variant,
         precision,

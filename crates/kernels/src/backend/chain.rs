@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::{
-    Activation, Layer, NoiseKey, RescoreBackend, Stack, dense, flatten_particles,
+    Activation, Layer, NoiseKey, RescoreBackend, Stack, dense, flatten_particles, noise,
     unflatten_particles,
 };
 
@@ -102,8 +102,21 @@ pub enum ChainNoise<B: Backend> {
 }
 
 impl<B: Backend> ChainNoise<B> {
-    /// `x_T` as rows, `[states * particles, action_dim]`.
-    fn start(&self, shape: [usize; 3], num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
+    /// Noise that is a function of each observation alone (`[states, observation_dim]`): its bits
+    /// select the random numbers. Reads the observations back from the device.
+    pub fn of_observations(key: NoiseKey, observations: &Tensor<B, 2>, start_scale: f32) -> Self {
+        let [_, dim] = observations.dims();
+        let values: Vec<f32> = observations.to_data().iter::<f32>().collect();
+        Self::CounterPerState {
+            key,
+            counters: values.chunks(dim.max(1)).map(noise::hash).collect(),
+            start_scale,
+        }
+    }
+
+    /// `x_T` as rows, `[states * particles, action_dim]`, for `shape` `[states, particles,
+    /// action_dim]` and `num_steps` draws of [`ChainNoise::step`].
+    pub fn start(&self, shape: [usize; 3], num_steps: usize, device: &B::Device) -> Tensor<B, 2> {
         match self {
             Self::Counter { start_scale, .. } | Self::CounterPerState { start_scale, .. } => {
                 self.draw(shape, num_steps, device).mul_scalar(*start_scale)
@@ -112,8 +125,9 @@ impl<B: Backend> ChainNoise<B> {
         }
     }
 
-    /// Unit normals of denoising step `t` as rows, `[states * particles, action_dim]`.
-    fn step(
+    /// Unit normals of denoising step `t`, of steps that are visited from `num_steps - 1` down to 0,
+    /// as rows, `[states * particles, action_dim]`.
+    pub fn step(
         &self,
         shape: [usize; 3],
         t: usize,

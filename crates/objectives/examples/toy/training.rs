@@ -208,7 +208,7 @@ fn max_entropy_weights(clean: Tensor<Flex, 3>) -> Tensor<Flex, 2> {
 
 /// `count` samples of the trained model: the denoising chain from unit normals.
 pub fn samples(policy: &Denoiser<Flex>, count: usize, key: NoiseKey) -> Vec<Point> {
-    let sampler = Sampler::new(&schedule(), 1.0, Precision::F32);
+    let sampler = Sampler::ddpm(&schedule(), 1.0, Precision::F32);
     let chain = sampler.sample(policy, observations(count), 1, &sampler.noise(key, 0));
     let values: Vec<f32> = chain.to_data().iter::<f32>().collect();
     values.chunks_exact(2).map(|p| [p[0], p[1]]).collect()
