@@ -34,7 +34,7 @@ fn one_changed_number_is_noticed() -> anyhow::Result<()> {
         "idql.act.out.probability",
         "score_sde.sampler.pc_batch",
         "score_sde.act.out.eval_q",
-        "qvpo.step1.out64.weights",
+        "qvpo.step1.out.weights",
         "dipo.step1.out.ascent_grad_norm",
     ] {
         let copy = copy_of("fixtures_baselines", &[file])?;

@@ -133,8 +133,49 @@ fn exported_policies_act_as_their_agents_are_evaluated() {
         ),
         ("sac", [4, 2], vec![small]),
         ("td3", [4, 2], vec![small]),
+        ("dpmd", [4, 2], vec![small, "actor.sampler=ddim"]),
+        ("sdac", [4, 2], vec![small, "evaluation.best_of=5"]),
+        ("qsm", [4, 2], vec![small]),
+        ("idem", [4, 2], vec![small, "denoising_steps=3"]),
+        ("qvpo", [4, 2], vec![small, "evaluation_particles=3"]),
+        ("dipo", [4, 2], vec![small]),
+        ("idql", [4, 2], vec![small]),
+        ("score-sde", [4, 2], vec![small, "samples=4"]),
     ] {
         let case = format!("{algo}, {dims:?}, {set:?}");
         assert_agree(&config(algo, &set), dims, &case);
+    }
+}
+
+/// What files do not have is refused with what would be right.
+#[test]
+fn what_a_file_cannot_express_is_refused() {
+    for (algo, set, words) in [
+        ("score-sde", "sde.sampler=probability_flow", "sde.sampler"),
+        (
+            "score-sde",
+            "sde.sampler=predictor_corrector",
+            "sde.sampler",
+        ),
+        ("sac", "evaluation.best_of=4", "evaluation.best_of = 0"),
+    ] {
+        let config = config(algo, &[set]);
+        let space = Space::uniform(1, -1.0, 1.0).expect("an interval");
+        let policy = Policy {
+            agent: agent(&config, [3, 1]),
+            normalizer: None,
+            description: Description {
+                algo: algo.to_owned(),
+                env: config.env.clone(),
+                observation_dim: 3,
+                action_dim: 1,
+                settings: String::new(),
+                step: 5,
+                update: 1,
+            },
+        };
+        let error = export(&policy, &config, &space).expect_err(set);
+        let hint = error.hint().unwrap_or_default().to_owned();
+        assert!(hint.contains(words), "{set}: {error}, {hint}");
     }
 }

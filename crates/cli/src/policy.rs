@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use rescore_kernels::RescoreBackend;
-use rescore_runner::evaluate::to_vec;
+use rescore_runner::evaluate::{play, to_vec};
 use rescore_runner::{Config, Request, RunError, policy, resolve};
 use rescore_store::checkpoint::{Checkpoints, Which};
 
 use crate::backend::{Work, dispatch};
 
 /// Acts as `act(observation)`, in units of [-1, 1].
-type Act = Box<dyn Fn(Vec<f32>) -> Vec<f32> + Send>;
+type Act = Box<dyn Fn(Vec<f32>) -> Result<Vec<f32>, RunError> + Send>;
 
 /// The policy of a run, from its last checkpoint, on the backend of the run. The package
 /// `rescore-policy` acts without a tensor library, from a file that `rescore export` writes.
@@ -60,7 +60,8 @@ impl Policy {
     /// units and within its bounds.
     ///
     /// # Errors
-    /// When the observation has another length than the task's, or a number in it is not finite.
+    /// When the observation has another length than the task's, or a number in it is not finite, or
+    /// the run plays the best of several samples and its policy has none.
     pub fn act(&self, observation: &[f32]) -> Result<Vec<f32>, RunError> {
         if observation.len() != self.observation_dim {
             let (found, expected) = (observation.len(), self.observation_dim);
@@ -72,7 +73,7 @@ impl Policy {
             let message = format!("number {i} of the observation is {}", observation[i]);
             return Err(RunError::usage(message, "a policy acts on finite numbers"));
         }
-        let action = (self.act)(observation.to_vec());
+        let action = (self.act)(observation.to_vec())?;
         let in_units = action.iter().zip(&self.units);
         Ok(in_units
             .map(|(a, [centre, half])| (centre + half * f64::from(a.clamp(-1.0, 1.0))) as f32)
@@ -91,13 +92,13 @@ impl Work for Load<'_> {
 
     fn run<B: RescoreBackend>(self, device: &B::Device) -> Self::Output {
         let policy = policy::load::<B>(self.config, self.checkpoint, self.dims, device)?;
-        let device = device.clone();
+        let (device, best_of) = (device.clone(), self.config.evaluation.best_of);
         Ok(Box::new(move |mut observation| {
             if let Some(normalizer) = &policy.normalizer {
                 normalizer.apply(&mut observation);
             }
             let observations = policy::row::<B>(observation, &device);
-            to_vec(policy.agent.act_deterministic(observations))
+            Ok(to_vec(play(policy.agent.as_ref(), observations, best_of)?))
         }))
     }
 }

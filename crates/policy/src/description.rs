@@ -75,6 +75,8 @@ pub enum PolicyKind {
     /// embedding's width is the number of rows of `policy.time0.weight`. The tensor `steps`
     /// `[1, T, 5]` holds for each step `t`: `sqrt(1 / alpha_bar)`, `sqrt(1 / alpha_bar - 1)`, the
     /// weights of `x_0` and of `x_t` in the posterior mean, and the posterior's standard deviation.
+    /// The tensor `times` `[1, 1, T]`, where there is one, holds the times whose embeddings the network
+    /// is told; otherwise they are 0 to T - 1. A sample is clipped to [-1, 1] at the end.
     Diffusion {
         /// The denoiser behind its time features.
         network: NetworkKind,

@@ -40,7 +40,12 @@ impl Diffusion {
         let action_dim = description.action_dim;
         let joint_dim = description.observation_dim.saturating_add(action_dim);
         let steps = tensors.take("steps", [Some(1), None, Some(5)])?;
-        let time = time_features(tensors, steps.shape[1])?;
+        let count = steps.shape[1];
+        let times = match tensors.take_if_there("times", [Some(1), Some(1), Some(count)])? {
+            Some(times) => times.values,
+            None => (0..count).map(|t| t as f32).collect(),
+        };
+        let time = time_features(tensors, &times)?;
         let inputs = joint_dim.saturating_add(time[0].len());
         let policy = Builder::new(tensors, "policy", 1, Some(inputs));
         let network = policy.network(network, Some(action_dim))?;
@@ -118,11 +123,14 @@ impl Diffusion {
                 *x = x0 * weight_x0 + *x * weight_xt + noise * sigma;
             }
         }
+        for x in action {
+            *x = x.clamp(-1.0, 1.0);
+        }
     }
 }
 
-/// `time1(mish(time0(embedding(t))))` for each of `steps` steps.
-fn time_features(tensors: &mut Tensors, steps: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
+/// `time1(mish(time0(embedding(t))))` for each of `times`.
+fn time_features(tensors: &mut Tensors, times: &[f32]) -> Result<Vec<Vec<f32>>, PolicyError> {
     let mut time = Builder::new(tensors, "policy", 1, None);
     time.linear("time0", None)?
         .activate(Activation::Mish)
@@ -135,13 +143,13 @@ fn time_features(tensors: &mut Tensors, steps: usize) -> Result<Vec<Vec<f32>>, P
         return Err(PolicyError::tensor("policy.time0.weight", found, expected));
     }
     let most = MAX_TIME_FEATURES / inputs.max(outputs);
-    if steps > most {
-        let (found, expected) = (format!("{steps} rows"), format!("at most {most}"));
+    if times.len() > most {
+        let (found, expected) = (format!("{} rows", times.len()), format!("at most {most}"));
         return Err(PolicyError::tensor("steps", found, expected));
     }
     let mut buffers = Buffers::default();
-    let features = (0..steps).map(|t| {
-        buffers.input([&embedding(t, inputs)]);
+    let features = times.iter().map(|t| {
+        buffers.input([&embedding(f64::from(*t), inputs)]);
         time.apply(0, &mut buffers);
         buffers.x.clone()
     });
@@ -149,10 +157,10 @@ fn time_features(tensors: &mut Tensors, steps: usize) -> Result<Vec<Vec<f32>>, P
 }
 
 /// `concat(sin(t f), cos(t f)) / sqrt(width)` with `f[j] = 10000^(-j / (width / 2))`.
-fn embedding(t: usize, width: usize) -> Vec<f32> {
+fn embedding(t: f64, width: usize) -> Vec<f32> {
     let half = width / 2;
     let scale = 1.0 / (width as f64).sqrt();
-    let angle = |j: usize| t as f64 * 10_000_f64.powf(-(j as f64) / half as f64);
+    let angle = |j: usize| t * 10_000_f64.powf(-(j as f64) / half as f64);
     let sines = (0..half).map(|j| (angle(j).sin() * scale) as f32);
     let cosines = (0..half).map(|j| (angle(j).cos() * scale) as f32);
     sines.chain(cosines).collect()

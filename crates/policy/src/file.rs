@@ -126,6 +126,16 @@ impl Tensors {
         Err(PolicyError::tensor(name, found, expected))
     }
 
+    /// As [`Tensors::take`] where there is a tensor called `name`.
+    pub fn take_if_there(
+        &mut self,
+        name: &str,
+        shape: [Option<usize>; 3],
+    ) -> Result<Option<Tensor>, PolicyError> {
+        let is_there = self.0.contains_key(name);
+        is_there.then(|| self.take(name, shape)).transpose()
+    }
+
     /// Requires that all tensors have been taken.
     pub fn finish(self) -> Result<(), PolicyError> {
         self.0.into_keys().next().map_or(Ok(()), |name| {

@@ -86,6 +86,7 @@ impl Environments {
 
     fn of(config: &Config, training: VecEnv, mut evaluation: Evaluator) -> Result<Self, RunError> {
         evaluation.set_max_steps(config.evaluation.max_steps);
+        evaluation.set_best_of(config.evaluation.best_of);
         let (learns, plays) = (
             (training.observation_dim(), training.action_dim()),
             evaluation.dims(),

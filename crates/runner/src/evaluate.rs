@@ -62,6 +62,7 @@ pub struct Evaluator {
     max_steps: u32,
     normalizer: Option<ObservationNormalizer>,
     stochastic: bool,
+    best_of: usize,
     seed: u64,
 }
 
@@ -134,6 +135,7 @@ impl Evaluator {
         Ok(Self {
             max_steps: MAX_STEPS,
             stochastic: false,
+            best_of: 0,
             seed: NoiseKey::new(seed, "evaluation").seed(),
             slots,
             observation_dim,
@@ -161,6 +163,11 @@ impl Evaluator {
     /// Whether the agent acts as in training, with exploration, instead of deterministically.
     pub fn set_stochastic(&mut self, stochastic: bool) {
         self.stochastic = stochastic;
+    }
+
+    /// Of how many samples of the policy the critics choose, from now on; 0 leaves it to the agent.
+    pub fn set_best_of(&mut self, best_of: usize) {
+        self.best_of = best_of;
     }
 
     /// Plays the episodes of the evaluation at `step` with the actions of `agent`: those that it
@@ -264,7 +271,7 @@ impl Evaluator {
             let actions = to_vec(if self.stochastic {
                 agent.act(observations, *counter)
             } else {
-                agent.act_deterministic(observations).clamp(-1.0, 1.0)
+                play(agent, observations, self.best_of)?
             });
             *counter = counter.wrapping_add(1);
             let began = Instant::now();
@@ -308,6 +315,31 @@ impl Slot {
         self.done = step.done() || self.capped;
         Ok(())
     }
+}
+
+/// The actions that evaluation plays, in [-1, 1]: what the agent calls deterministic, or of `best_of`
+/// samples of its policy, where that is not 0, the one that its critics value most.
+///
+/// # Errors
+/// When the agent has no samples to choose from.
+pub fn play<B: RescoreBackend>(
+    agent: &dyn Agent<B>,
+    observations: Tensor<B, 2>,
+    best_of: usize,
+) -> Result<Tensor<B, 2>, RunError> {
+    let actions = match best_of {
+        0 => Some(agent.act_deterministic(observations)),
+        count => agent.act_best_of(observations, count),
+    };
+    let actions = actions.ok_or_else(|| {
+        RunError::usage(
+            format!(
+                "`evaluation.best_of` is {best_of}, but the policy has no samples to choose from"
+            ),
+            "`evaluation.best_of = 0` plays the action that the algorithm calls deterministic",
+        )
+    })?;
+    Ok(actions.clamp(-1.0, 1.0))
 }
 
 /// The values of a tensor in row-major order as `f32`, whatever the backend computes in.

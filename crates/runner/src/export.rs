@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rescore_agents::Acting;
+use rescore_agents::{Acting, learners::BestOf};
 use rescore_critics::Head;
 use rescore_envs::Space;
 use rescore_kernels::{Activation, Combine, RescoreBackend};
@@ -33,6 +33,19 @@ pub fn export<B: RescoreBackend>(
             "its agent does not implement `Agent::acting`; `eval` and `rescore::Policy` play it",
         )
     })?;
+    let acting = match (acting, config.evaluation.best_of) {
+        (acting, 0) => acting,
+        (Acting::Diffusion(best_of), particles) => Acting::Diffusion(BestOf {
+            particles,
+            ..best_of
+        }),
+        (Acting::Gaussian { .. } | Acting::Deterministic(_), count) => {
+            return Err(RunError::usage(
+                format!("the policy plays the best of {count} samples, which files do not have"),
+                "`evaluation.best_of = 0` in its config.toml exports the mean action",
+            ));
+        }
+    };
     let mut tensors = BTreeMap::new();
     let description = Description {
         format: FORMAT,

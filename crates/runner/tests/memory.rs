@@ -93,17 +93,27 @@ fn configuration(algorithm: &'static Algorithm) -> Result<Config, RunError> {
         "evaluation.episodes=1".into(),
         "checkpoint_every=40".into(),
     ];
-    match algorithm.name {
-        "dpmd" => settings.push("regression.particles=2".into()),
-        "sdac" => settings.push("reverse_samples=2".into()),
-        "sac" | "td3" => {}
-        _ => settings.push("particles=2".into()),
-    }
-    if !["sac", "td3"].contains(&algorithm.name) {
-        settings.push("denoising_steps=3".into());
-    }
-    if ["dpmd", "sdac", "sac"].contains(&algorithm.name) {
-        settings.push("critic.network.width=8".into());
+    let known = algorithm.defaults().table();
+    let has = |path: &str| {
+        let mut parts = path.split('.');
+        let first = parts.next().and_then(|name| known.get(name));
+        parts.fold(first, |at, name| at?.get(name)).is_some()
+    };
+    for (key, value) in [
+        ("regression.particles", 2),
+        ("reverse_samples", 2),
+        ("particles", 2),
+        ("train_samples", 2),
+        ("samples", 2),
+        ("candidates", 2),
+        ("ascent_steps", 2),
+        ("actor.denoising_steps", 3),
+        ("sde.steps", 3),
+        ("critic.network.width", 8),
+    ] {
+        if has(key) {
+            settings.push(format!("{key}={value}"));
+        }
     }
     let mut config = resolve(&Request {
         algo: Some(algorithm.name.into()),

@@ -156,7 +156,8 @@ impl<B: RescoreBackend, S> DiffusionActor<B, S> {
         self.average.as_ref().unwrap_or(&self.policy)
     }
 
-    /// `count` candidate actions of `policy`, in [-1, 1], `[batch, count, action_dim]`.
+    /// `count` candidate actions of `policy`, `[batch, count, action_dim]`; those of the discrete process
+    /// are in [-1, 1], others may leave it.
     pub fn sample(
         &self,
         policy: &Denoiser<B>,
@@ -164,18 +165,15 @@ impl<B: RescoreBackend, S> DiffusionActor<B, S> {
         count: usize,
         noise: &ChainNoise<B>,
     ) -> Tensor<B, 3> {
-        let actions = self.sampler.sample(policy, observations, count, noise);
-        // Those of the discrete chain are within the bounds already.
-        actions.clamp(-1.0, 1.0)
+        self.sampler.sample(policy, observations, count, noise)
     }
 
-    /// Candidate actions to act with in training, in [-1, 1], `[batch, particles, action_dim]`, from
-    /// the draw `chain`.
+    /// Candidate actions to act with in training, `[batch, particles, action_dim]`, from the draw
+    /// `chain`; see [`DiffusionActor::sample`].
     pub fn particles_to_act(&self, observations: Tensor<B, 2>, draws: &Draws<B>) -> Tensor<B, 3> {
         let ([sampler, _], [count, _]) = (&self.acting_samplers, self.particles);
         let noise = draws.chain("chain", sampler);
-        let actions = sampler.sample(self.acting(), observations, count, &noise);
-        actions.clamp(-1.0, 1.0)
+        sampler.sample(self.acting(), observations, count, &noise)
     }
 
     /// The action that training plays, `[batch, action_dim]`: of the candidates the one that `critics`

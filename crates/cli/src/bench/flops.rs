@@ -1,8 +1,12 @@
 //! Naive counts of floating-point operations: a multiplication and an addition for every weight,
 //! every time a formula evaluates the network on a row. Activations and norms are not counted.
 
-use rescore_agents::settings::{CriticSettings, NetworkSettings};
-use rescore_agents::{dpmd, dpmd_reference, sac, sdac, sdac_reference, td3};
+use rescore_agents::settings::{
+    BaselineSettings, CriticSettings, DiffusionSettings, NetworkSettings, RecipeSettings,
+};
+use rescore_agents::{
+    dipo, dpmd, dpmd_reference, idem, idql, qsm, qvpo, sac, score_sde, sdac, sdac_reference, td3,
+};
 use rescore_runner::RunError;
 use rescore_runner::config::Config;
 
@@ -39,17 +43,21 @@ enum Plan {
     OnePass,
 }
 
-/// What a diffusion policy's step costs.
-#[derive(Debug, Clone, Copy)]
-enum PolicyStep {
-    /// On the next actions, which are scored once more.
-    NextActions,
-    /// Sampled actions at the present states, and reverse samples that are scored.
-    ReverseSamples { samples: usize },
-    /// Particles at some states, which are sampled and scored.
-    Particles { states: usize, particles: usize },
-    /// Reverse samples around actions of the batch at some states, which are scored.
-    ReplayActions { states: usize, samples: usize },
+/// Rows of a diffusion policy's step.
+#[derive(Debug, Clone, Copy, Default)]
+struct PolicyStep {
+    /// Scored in every update, also where the policy does not step.
+    always_scored: usize,
+    /// Actions that are sampled.
+    sampled: usize,
+    /// Actions that are scored.
+    scored: usize,
+    /// Actions by which critics are differentiated, as often as they are.
+    differentiated: usize,
+    /// Rows that the policy is trained on.
+    trained: usize,
+    /// Rows that a value of states is trained on.
+    valued: usize,
 }
 
 impl Counts {
@@ -59,16 +67,13 @@ impl Counts {
     /// For an algorithm that is not built in.
     pub fn new(config: &Config, dims: [usize; 2]) -> Result<Self, RunError> {
         let settings = &config.agent.settings;
-        let denoiser = |critic: &CriticSettings, actor: &NetworkSettings, plan| {
-            let [observation, action] = dims;
-            let input = observation + action + TIME_DIM;
-            Self {
-                critics: critics(critic, dims),
-                policy: 2.0 * actor.multiplications(input, action),
-                plan,
-            }
+        let batch = config.training.batch_size;
+        let counts = |critic: &CriticSettings, actor: &NetworkSettings, plan| Self {
+            critics: critics(critic, dims),
+            policy: 2.0 * actor.multiplications(dims[0] + dims[1] + TIME_DIM, dims[1]),
+            plan,
         };
-        let published = |base: &rescore_agents::settings::DiffusionSettings, step| {
+        let published = |base: &DiffusionSettings, step| {
             let plan = Plan::Diffusion {
                 steps: base.actor.denoising_steps,
                 next: base.particles,
@@ -76,9 +81,9 @@ impl Counts {
                 every: base.policy_delay,
                 step,
             };
-            denoiser(&base.critic, &base.actor.network, plan)
+            counts(&base.critic, &base.actor.network, plan)
         };
-        let recipe = |recipe: &rescore_agents::settings::RecipeSettings, step| {
+        let recipe = |recipe: &RecipeSettings, step| {
             let plan = Plan::Diffusion {
                 steps: recipe.actor.denoising_steps,
                 next: recipe.acting.bootstrap_particles,
@@ -86,7 +91,17 @@ impl Counts {
                 every: recipe.policy_every,
                 step,
             };
-            denoiser(&recipe.critic, &recipe.actor.network, plan)
+            counts(&recipe.critic, &recipe.actor.network, plan)
+        };
+        let baseline = |base: &BaselineSettings, [next, act]: [usize; 2], step| {
+            let plan = Plan::Diffusion {
+                steps: base.actor.denoising_steps,
+                next,
+                act,
+                every: 1,
+                step,
+            };
+            counts(&base.critic, &base.actor.network, plan)
         };
         let one_pass = |critic: &CriticSettings, actor: &NetworkSettings, outputs: usize| Self {
             critics: critics(critic, dims),
@@ -94,31 +109,108 @@ impl Counts {
             plan: Plan::OnePass,
         };
         if let Some(of) = settings.get::<dpmd::DpmdSettings>() {
-            let step = PolicyStep::Particles {
-                states: of.recipe.states,
-                particles: of.regression.particles,
+            // Particles at some states.
+            let particles = of.recipe.states.min(batch) * of.regression.particles;
+            let step = PolicyStep {
+                sampled: particles,
+                scored: particles,
+                trained: particles,
+                ..PolicyStep::default()
             };
             return Ok(recipe(&of.recipe, step));
         }
         if let Some(of) = settings.get::<sdac::SdacSettings>() {
-            let step = PolicyStep::ReplayActions {
-                states: of.recipe.states,
-                samples: of.reverse_samples,
+            // Reverse samples around actions of the batch at some states.
+            let states = of.recipe.states.min(batch);
+            let step = PolicyStep {
+                scored: states * of.reverse_samples,
+                trained: states,
+                ..PolicyStep::default()
             };
             return Ok(recipe(&of.recipe, step));
         }
         if let Some(of) = settings.get::<dpmd_reference::DpmdSettings>() {
-            return Ok(published(&of.base, PolicyStep::NextActions));
+            // On the next actions, which are scored once more.
+            let step = PolicyStep {
+                always_scored: batch,
+                trained: batch,
+                ..PolicyStep::default()
+            };
+            return Ok(published(&of.base, step));
         }
         if let Some(of) = settings.get::<sdac_reference::SdacSettings>() {
-            let samples = of.reverse_samples;
-            return Ok(published(&of.base, PolicyStep::ReverseSamples { samples }));
+            // Sampled actions at the present states, and reverse samples around them.
+            let particles = batch * of.base.particles;
+            let chosen = if of.base.particles > 1 { particles } else { 0 };
+            let step = PolicyStep {
+                sampled: particles,
+                scored: chosen + batch * of.reverse_samples,
+                trained: batch,
+                ..PolicyStep::default()
+            };
+            return Ok(published(&of.base, step));
         }
         if let Some(of) = settings.get::<sac::SacSettings>() {
             return Ok(one_pass(&of.critic, &of.actor.network, 2 * dims[1]));
         }
         if let Some(of) = settings.get::<td3::Td3Settings>() {
             return Ok(one_pass(&of.critic, &of.actor.network, dims[1]));
+        }
+        let trained = PolicyStep {
+            trained: batch,
+            ..PolicyStep::default()
+        };
+        if let Some(of) = settings.get::<qsm::QsmSettings>() {
+            let step = PolicyStep {
+                differentiated: batch,
+                ..trained
+            };
+            return Ok(baseline(&of.base, [1, 1], step));
+        }
+        if let Some(of) = settings.get::<idem::IdemSettings>() {
+            let step = PolicyStep {
+                differentiated: batch * of.reverse_samples,
+                ..trained
+            };
+            return Ok(baseline(&of.base, [1, 1], step));
+        }
+        if let Some(of) = settings.get::<qvpo::QvpoSettings>() {
+            let step = PolicyStep {
+                sampled: batch * of.train_samples,
+                scored: batch * of.train_samples,
+                trained: batch * (1 + of.entropy_rows),
+                ..PolicyStep::default()
+            };
+            return Ok(baseline(
+                &of.base,
+                [of.target_samples, of.behaviour_samples],
+                step,
+            ));
+        }
+        if let Some(of) = settings.get::<dipo::DipoSettings>() {
+            let step = PolicyStep {
+                differentiated: batch * of.ascent_steps,
+                ..trained
+            };
+            return Ok(baseline(&of.base, [1, 1], step));
+        }
+        if let Some(of) = settings.get::<idql::IdqlSettings>() {
+            // The value takes the place of the next actions and is as large as a critic.
+            let step = PolicyStep {
+                valued: batch,
+                ..trained
+            };
+            return Ok(baseline(&of.base, [0, of.candidates], step));
+        }
+        if let Some(of) = settings.get::<score_sde::ScoreSdeSettings>() {
+            let plan = Plan::Diffusion {
+                steps: of.sde.steps,
+                next: of.samples,
+                act: of.samples,
+                every: 1,
+                step: trained,
+            };
+            return Ok(counts(&of.critic, &of.actor.network, plan));
         }
         Err(RunError::usage(
             format!("the operations of `{}` are not known", config.algo),
@@ -168,25 +260,15 @@ impl Counts {
             return critics + 4.0 * rows * self.policy + 2.0 * rows * self.critics;
         };
         let next = self.choose(batch, next, steps);
-        let trained = |rows: usize| TRAINED * rows as f64 * self.policy;
-        let (always, policy) = match step {
-            PolicyStep::NextActions => (rows * self.critics, trained(batch)),
-            PolicyStep::ReverseSamples { samples } => {
-                let scored = rows * samples as f64 * self.critics;
-                (0.0, next + scored + trained(batch))
-            }
-            PolicyStep::Particles { states, particles } => {
-                let sampled = states.min(batch) * particles;
-                let scored = sampled as f64 * self.critics;
-                (0.0, self.chain(sampled, steps) + scored + trained(sampled))
-            }
-            PolicyStep::ReplayActions { states, samples } => {
-                let states = states.min(batch);
-                let scored = (states * samples) as f64 * self.critics;
-                (0.0, scored + trained(states))
-            }
-        };
-        next + critics + always + policy / every as f64
+        let scored = |rows: usize| rows as f64 * self.critics;
+        let policy = self.chain(step.sampled, steps)
+            + scored(step.scored)
+            // Forward, and back to the input.
+            + 2.0 * scored(step.differentiated)
+            + TRAINED * step.trained as f64 * self.policy;
+        // Before and after its step, forward; about as large as half of twin critics.
+        let value = (TRAINED + 2.0) * 0.5 * scored(step.valued);
+        next + critics + scored(step.always_scored) + value + policy / every as f64
     }
 
     /// One iteration of training: the actions of all environments, and the updates due for them.

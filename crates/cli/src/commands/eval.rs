@@ -100,6 +100,7 @@ impl Work for Eval<'_> {
         let episodes = config.evaluation.episodes;
         let mut evaluator = Evaluator::new(&config.env, &config.task, episodes, config.seed)?;
         evaluator.set_max_steps(config.evaluation.max_steps);
+        evaluator.set_best_of(config.evaluation.best_of);
         let dims = evaluator.dims();
         let policy = policy::load::<B>(config, self.path, dims, device)?;
         evaluator.set_normalizer(policy.normalizer);

@@ -14,6 +14,17 @@ use crate::backend;
 /// Keys of `[agent]` that decide how a trained policy is sampled, not what it is.
 const SAMPLING: &[&str] = &[
     "particles",
+    "behaviour_samples",
+    "candidates",
+    "candidate_noise",
+    "evaluation_particles",
+    "exploration",
+    "selection_expectile",
+    "sde.precision",
+    "sde.sampler",
+    "sde.snr",
+    "sde.steps",
+    "actor.sampler",
     "acting.particles",
     "acting.evaluation_particles",
     "acting.noise",
@@ -38,6 +49,10 @@ pub(super) struct PolicyArgs {
     /// Change the task (`task.KEY`) or how the policy is sampled (`evaluation_particles`, `precision`, ...)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Of N samples of the policy play the one that the critics value most [default: as the algorithm
+    /// does]
+    #[arg(long, value_name = "N", conflicts_with = "stochastic")]
+    best_of: Option<usize>,
     /// Act as in training, with exploration
     #[arg(long)]
     pub stochastic: bool,
@@ -59,6 +74,8 @@ impl PolicyArgs {
             ..Request::of_run(run)
         };
         request.set.extend(more);
+        let best_of = self.best_of.map(|n| format!("evaluation.best_of={n}"));
+        request.set.extend(best_of);
         let config = resolve(&request)?;
         let changes = differences(&before, &config);
         for change in &changes {
@@ -67,7 +84,7 @@ impl PolicyArgs {
             let free = match table {
                 "" => matches!(name, "seed" | "backend" | "device"),
                 "agent" => SAMPLING.contains(&name),
-                "evaluation" => matches!(name, "episodes" | "max_steps"),
+                "evaluation" => matches!(name, "episodes" | "max_steps" | "best_of"),
                 _ => table == "task",
             };
             if !free {

@@ -50,6 +50,10 @@ pub(super) struct TrainArgs {
     /// Set one key, by its full path or by the end of it where that is unique
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Of N samples of the policy play the one that the critics value most in evaluation [default: as
+    /// the algorithm does]
+    #[arg(long, value_name = "N")]
+    best_of: Option<usize>,
     /// Run folder, new or empty [default: a fresh one below runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -176,7 +180,9 @@ impl TrainArgs {
             steps: self.steps,
             backend: self.backend.clone(),
             device: self.device.clone(),
-            set: self.set.clone(),
+            set: (self.set.iter().cloned())
+                .chain(self.best_of.map(|n| format!("evaluation.best_of={n}")))
+                .collect(),
             ..below
         }
     }

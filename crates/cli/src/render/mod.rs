@@ -12,7 +12,7 @@ use rescore_kernels::{NoiseKey, RescoreBackend};
 use rescore_runner::RunError;
 use rescore_runner::config::Config;
 use rescore_runner::config::MAX_STEPS;
-use rescore_runner::evaluate::to_vec;
+use rescore_runner::evaluate::{play, to_vec};
 use rescore_runner::policy::{self, Policy};
 
 use crate::backend::Work;
@@ -72,28 +72,34 @@ impl Work for Filming<'_> {
         film(&config.env, task, env, seed, &scene, |observation| {
             counter += 1;
             let exploring = self.stochastic.then_some(counter);
-            act(&policy, observation, exploring, device)
+            act(
+                &policy,
+                observation,
+                (exploring, config.evaluation.best_of),
+                device,
+            )
         })
     }
 }
 
-/// The policy's deterministic action, or, `exploring`, its action at this counter.
+/// The action that evaluation plays, or, `exploring`, that of training at this counter.
 fn act<B: RescoreBackend>(
     policy: &Policy<B>,
     observation: &[f64],
-    exploring: Option<u32>,
+    (exploring, best_of): (Option<u32>, usize),
     device: &B::Device,
-) -> Vec<f32> {
+) -> Result<Vec<f32>, RunError> {
     let mut row: Vec<f32> = observation.iter().map(|x| *x as f32).collect();
     if let Some(normalizer) = &policy.normalizer {
         normalizer.apply(&mut row);
     }
     let shape = [1, row.len()];
     let observations = Tensor::from_data(TensorData::new(row, shape), device);
-    to_vec(match exploring {
-        Some(counter) => policy.agent.act(observations, counter),
-        None => (policy.agent.act_deterministic(observations)).clamp(-1.0, 1.0),
-    })
+    let agent = policy.agent.as_ref();
+    Ok(to_vec(match exploring {
+        Some(counter) => agent.act(observations, counter),
+        None => play(agent, observations, best_of)?,
+    }))
 }
 
 /// Films the registered task `name` under uniformly random actions.
@@ -108,9 +114,8 @@ pub fn film_random(name: &str, seed: u64, scene: &Scene<'_>) -> Result<Shown, Ru
     let mut counter = 0;
     film(name, &settings, env, key.seed(), scene, |_| {
         counter += 1;
-        (0..dim)
-            .map(|i| 2.0 * key.uniform(0, i as u32, counter) - 1.0)
-            .collect()
+        let uniform = |i| 2.0 * key.uniform(0, i as u32, counter) - 1.0;
+        Ok((0..dim).map(uniform).collect())
     })
 }
 
@@ -120,7 +125,7 @@ fn film(
     mut env: Box<dyn Env>,
     seed: u64,
     scene: &Scene<'_>,
-    mut policy: impl FnMut(&[f64]) -> Vec<f32>,
+    mut policy: impl FnMut(&[f64]) -> Result<Vec<f32>, RunError>,
 ) -> Result<Shown, RunError> {
     if !rescore_envs::find(name)?.needs_mujoco {
         return Err(RunError::usage(
@@ -140,7 +145,7 @@ fn film(
         shown.frames += 1;
         let mut total = 0.0;
         for number in 1..=scene.steps.unwrap_or(MAX_STEPS) {
-            let action = policy(env.observation());
+            let action = policy(env.observation())?;
             let began = Instant::now();
             let step = env.step(&action)?;
             if step.warnings == 0 {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Config;
 use super::layers::parse_assignment;
-use super::training::COUNT_WARMUP;
+use super::training::ABSENT_BEFORE;
 use crate::RunError;
 
 /// Keys that may have another value from a checkpoint on: nothing that a checkpoint holds was made
@@ -17,14 +17,17 @@ pub const CHANGEABLE: &[&str] = &[
     "device",
     "agent.critic.learning_rate",
     "agent.actor.learning_rate",
+    "agent.value.learning_rate",
     "agent.critic.final_fraction",
     "agent.actor.final_fraction",
+    "agent.value.final_fraction",
     "agent.actor.decay_begin",
     "agent.actor.decay_end",
     "agent.temperature.learning_rate",
     "evaluation.every",
     "evaluation.episodes",
     "evaluation.max_steps",
+    "evaluation.best_of",
     "training.checkpoint_every",
     "training.log_every",
 ];
@@ -149,7 +152,7 @@ pub fn fixed_text(config: &Config) -> String {
         .into_iter()
         .filter(|(key, _)| key != BACKEND && !CHANGEABLE.contains(&key.as_str()))
         // What held before there was this key, so that older checkpoints fit.
-        .filter(|(key, value)| key != COUNT_WARMUP || value.as_bool() != Some(false))
+        .filter(|(key, value)| !ABSENT_BEFORE.contains(&(key.as_str(), value.to_string().as_str())))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect();
     lines.join("\n")
@@ -222,6 +225,7 @@ mod tests {
             "temperature.learning_rate=0.5",
             "evaluation.every=7",
             "episodes=7",
+            "best_of=7",
             "checkpoint_every=7",
             "log_every=7",
         ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rescore_agents::{Algorithm, RangeError};
+use rescore_agents::{Algorithm, PolicyKind, RangeError};
 use rescore_envs::{OptionValue, TaskEntry};
 use rescore_store::durable::{read_stream, read_text};
 use rescore_store::{names, run_folder};
@@ -435,6 +435,13 @@ fn validate(config: &Config, origins: &BTreeMap<String, Origin>) -> Result<(), C
             error.key.insert_str(0, "agent.");
             wrong(error)
         })?;
+    let sizes = config.agent.settings.outline().sizes;
+    let deterministic = sizes.is_some_and(|sizes| sizes.policy == PolicyKind::Deterministic);
+    if deterministic && config.evaluation.best_of > 0 {
+        let expected = format!("0 for `{}`, whose policy is deterministic", config.algo);
+        let value = config.evaluation.best_of.to_string();
+        return Err(of("evaluation.best_of", value, &expected));
+    }
     require_steps_to_learn(config, origins)
 }
 

@@ -28,13 +28,18 @@ pub struct Schema {
 pub const ALIASES: &[(&str, &[&str])] = &[
     (
         "agent.lr",
-        &["agent.critic.learning_rate", "agent.actor.learning_rate"],
+        &[
+            "agent.critic.learning_rate",
+            "agent.actor.learning_rate",
+            "agent.value.learning_rate",
+        ],
     ),
     (
         "agent.hidden_dims",
         &[
             "agent.critic.network.hidden_dims",
             "agent.actor.network.hidden_dims",
+            "agent.value.network.hidden_dims",
         ],
     ),
 ];

@@ -10,6 +10,10 @@ pub const MAX_STEPS: u32 = 10_000;
 /// The key that run folders of earlier versions lack: they counted no warm-up.
 pub(super) const COUNT_WARMUP: &str = "training.count_warmup";
 
+/// Keys that run folders of earlier versions lack, with the values that held then.
+pub(super) const ABSENT_BEFORE: &[(&str, &str)] =
+    &[(COUNT_WARMUP, "false"), ("agent.actor.sampler", "\"ddpm\"")];
+
 /// How data is gathered, how often the agent learns, and how often results are written.
 ///
 /// Every count of steps means environment steps summed over the parallel environments. Whether those
@@ -103,6 +107,9 @@ pub struct EvaluationConfig {
     /// Steps after which an evaluation episode is cut off, whatever the task says, 1 to 4294967295:
     /// without it an evaluation of a task without a time limit might never end.
     pub max_steps: u64,
+    /// Samples of a stochastic policy of which the critics choose the one that evaluation plays,
+    /// whatever the algorithm does otherwise, at most 65536; 0 leaves it to the algorithm.
+    pub best_of: usize,
 }
 
 impl Default for EvaluationConfig {
@@ -111,6 +118,7 @@ impl Default for EvaluationConfig {
             every: 50_000,
             episodes: 20,
             max_steps: MAX_STEPS.into(),
+            best_of: 0,
         }
     }
 }
@@ -204,6 +212,12 @@ impl EvaluationConfig {
                 self.max_steps,
                 (1..=u64::from(u32::MAX)).contains(&self.max_steps),
                 "a whole number from 1 to 4294967295",
+            )
+            .require(
+                "best_of",
+                self.best_of,
+                self.best_of <= 65_536,
+                "a whole number from 0 to 65536",
             )
     }
 }
