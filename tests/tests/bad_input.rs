@@ -452,3 +452,80 @@ fn endless_and_special_files_are_refused() {
     assert!(child.wait().expect("our own child").success());
     assert!(read(&folder.join("piped/config.toml")).contains("seed = 77"));
 }
+
+#[test]
+fn settings_of_the_baselines_are_checked_and_belong_to_them() {
+    let folder = temporary();
+    for (algo, setting, words) in [
+        // Of another algorithm, whose name helps.
+        ("dpmd", "expectile=0.5", ["expectile", "idql"]),
+        ("qsm", "train_samples=4", ["train_samples", "qvpo"]),
+        ("sac", "sde.steps=5", ["sde.steps", "score-sde"]),
+        ("idql", "ascent_steps=5", ["ascent_steps", "dipo"]),
+        // Out of range.
+        ("idql", "expectile=0", ["agent.expectile", "in (0, 1)"]),
+        ("idql", "expectile=1.0", ["agent.expectile", "in (0, 1)"]),
+        (
+            "idql",
+            "selection_expectile=nan",
+            ["agent.selection_expectile", "in (0, 1)"],
+        ),
+        ("idql", "candidates=0", ["agent.candidates", "in 1..=65536"]),
+        (
+            "idql",
+            "critic.value.kind=categorical",
+            ["agent.critic.value.kind", "scalar"],
+        ),
+        (
+            "qvpo",
+            "train_samples=0",
+            ["agent.train_samples", "in 1..="],
+        ),
+        ("score-sde", "samples=0", ["agent.samples", "in 1..=65536"]),
+        (
+            "score-sde",
+            "sde.steps=0",
+            ["agent.sde.steps", "in 1..=1000"],
+        ),
+        (
+            "score-sde",
+            "sde.time_end=1.0",
+            ["agent.sde.time_end", "in (0, 1)"],
+        ),
+        (
+            "score-sde",
+            "sde.sampler=heun",
+            ["agent.sde.sampler", "probability_flow"],
+        ),
+        (
+            "qsm",
+            "denoising_steps=0",
+            ["agent.actor.denoising_steps", "in 1..=1000"],
+        ),
+        ("qsm", "actor.sampler=dpm", ["agent.actor.sampler", "ddim"]),
+        (
+            "qsm",
+            "score.temperature=0",
+            ["agent.score.temperature", "greater than 0"],
+        ),
+        (
+            "dipo",
+            "ascent_steps=0",
+            ["agent.ascent_steps", "in 1..=1000"],
+        ),
+        (
+            "idem",
+            "reverse_samples=0",
+            ["agent.reverse_samples", "in 1..="],
+        ),
+        (
+            "td3",
+            "target.every=2",
+            ["agent.target.every", "policy_delay"],
+        ),
+        ("td3", "best_of=3", ["evaluation.best_of", "deterministic"]),
+    ] {
+        let arguments = ["--algo", algo, "--set", setting];
+        fails(folder.path(), &tiny(&arguments), 2, &words);
+    }
+}

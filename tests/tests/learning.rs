@@ -22,6 +22,10 @@ const VALUE_TOLERANCE: f64 = 0.1;
 /// deviation that SDAC's policy keeps at the end. An untrained policy is 0.5 off on average.
 const ACTION_TOLERANCE: f64 = 0.2;
 
+/// Distance allowed of the mean action of the policy alone. IDQL's policy imitates the replay buffer,
+/// which the choice among its samples has improved; the choice is the rest of the way.
+const POLICY_TOLERANCE: f64 = 0.35;
+
 const DEVICE: FlexDevice = FlexDevice;
 
 /// What a run learned.
@@ -42,7 +46,10 @@ fn configuration(algorithm: &str, probe: ProbeKind, steps: Option<u64>) -> Confi
     // A gradient through categorical critics of three values moves the policy slowly at first.
     let steps = steps.or((algorithm == "sac").then_some(5000));
     let set = match steps {
-        Some(205) => [set, vec!["updates_per_step=0.2".to_owned()]].concat(),
+        Some(205) => {
+            let few = ["updates_per_step=0.2", "count_warmup=true"];
+            [set, few.map(str::to_owned).to_vec()].concat()
+        }
         _ => set,
     };
     let request = Request {
@@ -160,7 +167,7 @@ fn differences(learned: &Learned, probe: ProbeKind) -> Vec<String> {
             let actions = numbers(actions);
             let mean = actions.iter().sum::<f64>() / actions.len() as f64;
             let what = format!("the mean action of the policy alone at {observation}");
-            compare(what, mean, best, ACTION_TOLERANCE);
+            compare(what, mean, best, POLICY_TOLERANCE);
         }
     }
     found

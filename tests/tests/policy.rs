@@ -57,7 +57,7 @@ fn agent(config: &Config, dims: [usize; 2]) -> Box<dyn Agent<Flex>> {
 }
 
 /// Requires the same actions of both, in the units of the agent and of the task.
-fn assert_agree(config: &Config, dims: [usize; 2], case: &str) {
+fn assert_agree(config: &Config, dims: [usize; 2], (case, tolerance): (&str, f32)) {
     let [observation_dim, action_dim] = dims;
     let space = Space::uniform(action_dim, -3.0, 1.0).expect("an interval");
     let description = Description {
@@ -89,8 +89,11 @@ fn assert_agree(config: &Config, dims: [usize; 2], case: &str) {
         let action = exported.act_in_units(row).expect("a sound observation");
         let scaled = exported.act(row).expect("a sound observation");
         for ((a, b), scaled) in action.iter().zip(expected).zip(scaled) {
-            assert!((a - b).abs() < 1e-5, "{case}: {a} instead of {b}");
-            assert!((scaled - (2.0 * b - 1.0)).abs() < 3e-5, "{case}: {scaled}");
+            assert!((a - b).abs() < tolerance, "{case}: {a} instead of {b}");
+            assert!(
+                (scaled - (2.0 * b - 1.0)).abs() < 3.0 * tolerance,
+                "{case}: {scaled}"
+            );
         }
     }
 }
@@ -143,7 +146,10 @@ fn exported_policies_act_as_their_agents_are_evaluated() {
         ("score-sde", [4, 2], vec![small, "samples=4"]),
     ] {
         let case = format!("{algo}, {dims:?}, {set:?}");
-        assert_agree(&config(algo, &set), dims, &case);
+        // Deterministic steps keep the rounding of the first ones, where a clean action is the small
+        // difference of large numbers.
+        let tolerance = if case.contains("ddim") { 1e-3 } else { 1e-5 };
+        assert_agree(&config(algo, &set), dims, (&case, tolerance));
     }
 }
 

@@ -106,7 +106,7 @@ impl<B: RescoreBackend> Td3<B> {
         let td = [settings.gamma, settings.reward_scale];
         Self {
             critics: CriticLearner::new(&settings.critic, td, setup),
-            actor: DeterministicActor::new(&settings.actor, setup),
+            actor: DeterministicActor::new(&settings.actor, settings.policy_delay, setup),
             target: (settings.target).sparse(settings.policy_delay, settings.gamma, setup.pace),
             settings: settings.clone(),
             streams: Streams::new(setup.seed),
@@ -126,13 +126,9 @@ impl<B: RescoreBackend> Td3<B> {
             .mul_scalar(settings.target_noise);
         let noise = noise.clamp(-settings.noise_clip, settings.noise_clip);
         let next = (next + noise).clamp(-1.0, 1.0);
-        metrics.record("next_actions", next.clone());
 
         // Critics: mean squared TD error against the smaller target critic.
-        let target = critics.targets(batch, next.clone());
-        let values = critics.target_values(&target);
-        metrics.push_members("q{}_loss", critics.learn(batch, next, &target));
-        metrics.push_mean("target_mean", values);
+        critics.update(batch, next, None, &mut metrics);
 
         // Policy: up the first critic, which has just stepped; then all targets follow.
         if self.updates.is_multiple_of(settings.policy_delay) {

@@ -5,8 +5,8 @@ use burn::backend::{Flex, flex::FlexDevice};
 use burn::tensor::{Tensor, TensorData};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use rescore_agents::{
-    Agent, AgentSettings, Algorithm, Array, Batch, Metrics, Pace, PolicyKind, Setup, StateDict,
-    StateError,
+    Acting, Agent, AgentSettings, Algorithm, Array, Batch, Metrics, Pace, PolicyKind, Setup,
+    StateDict, StateError,
 };
 use rescore_kernels::NoiseKey;
 
@@ -31,6 +31,14 @@ fn configuration(algorithm: &'static Algorithm, more: &str) -> AgentSettings {
         acting.evaluation_particles = 3
         temperature_every = 2
         reverse_samples = 5
+        value.network.hidden_dims = [17, 9]
+        evaluation_particles = 3
+        train_samples = 4
+        samples = 3
+        candidates = 3
+        ascent_steps = 2
+        entropy_rows = 2
+        sde.steps = 4
     ";
     for text in [small, more] {
         merge(&mut table, text.parse().expect("TOML"));
@@ -285,6 +293,12 @@ fn one_particle_is_enough() {
             reverse_samples = 1
             acting.particles = 1
             acting.evaluation_particles = 1
+            evaluation_particles = 1
+            train_samples = 1
+            target_samples = 1
+            behaviour_samples = 1
+            samples = 1
+            candidates = 1
             temperature = { kind = \"fixed\", value = 1.0 }
         ";
         let config = configuration(algorithm, few);
@@ -345,6 +359,13 @@ fn policy_and_targets_step_when_they_are_due() {
             old_policy = { kind = \"held\", environment_steps = 3.0 }
         ";
         let config = configuration(algorithm, due);
+        let table = config.table();
+        let delayed = ["policy_delay", "policy_every"].iter();
+        let of_policy = if delayed.clone().any(|key| table.contains_key(*key)) {
+            2
+        } else {
+            1
+        };
         let mut agent = build(&config, 1);
         for number in 0..7 {
             let before = agent.state();
@@ -355,8 +376,8 @@ fn policy_and_targets_step_when_they_are_due() {
             for (prefix, every) in [
                 ("critics.", 1),
                 ("critic_optimizer.", 1),
-                ("policy.", 2),
-                ("policy_optimizer.", 2),
+                ("policy.", of_policy),
+                ("policy_optimizer.", of_policy),
                 ("target_policy.", 3),
                 ("target_critics.", 3),
                 ("old_policy.", 3),
@@ -455,4 +476,53 @@ fn an_algorithm_of_ones_own_is_known_by_its_name() {
     let mut agent = build(&configuration(algorithm, ""), 1);
     let _ = agent.update(&batch(0, 16));
     assert_eq!(agent.updates(), 1);
+}
+
+/// More samples have better values by the critics that choose, of every stochastic policy; each choice
+/// is a function of its observation alone.
+#[test]
+fn the_best_of_more_samples_is_better() {
+    for algorithm in Algorithm::all() {
+        let agent = trained(&configuration(algorithm, ""), 1, 4);
+        let rows = 40;
+        let values = |count| {
+            let actions = agent.act_best_of(observations(rows), count)?;
+            assert!(to_vec(actions.clone()).iter().all(|a| a.abs() <= 1.0));
+            let judges = match agent.acting()? {
+                Acting::Diffusion(best_of) => best_of.judges.clone(),
+                Acting::Gaussian { judges, .. } => judges.clone(),
+                Acting::Deterministic(_) => return None,
+            };
+            Some(to_vec(
+                judges.score(observations(rows), actions.unsqueeze_dim(1)),
+            ))
+        };
+        let (Some(one), Some(many)) = (values(1), values(16)) else {
+            let sizes = algorithm
+                .defaults()
+                .outline()
+                .sizes
+                .expect("sizes are given");
+            assert_eq!(sizes.policy, PolicyKind::Deterministic, "{algorithm:?}");
+            continue;
+        };
+        // The first sample is among the sixteen.
+        let pairs = one.iter().zip(&many);
+        assert!(
+            pairs.clone().all(|(one, many)| *many >= one - 1e-5),
+            "{algorithm:?}"
+        );
+        assert!(
+            pairs.into_iter().any(|(one, many)| many > one),
+            "{algorithm:?}"
+        );
+        let alone = agent.act_best_of(observations(rows).narrow(0, 7, 1), 16);
+        let together = agent
+            .act_best_of(observations(rows), 16)
+            .map(|all| all.narrow(0, 7, 1));
+        let [alone, together] = [alone, together].map(|a| to_vec(a.expect("it has samples")));
+        for (a, b) in alone.iter().zip(&together) {
+            assert!((a - b).abs() < 1e-6, "{algorithm:?}: {a} {b}");
+        }
+    }
 }

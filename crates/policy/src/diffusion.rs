@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn the_embedding_begins_with_the_sines() {
-        assert_eq!(embedding(0, 4), [0.0, 0.0, 0.5, 0.5]);
+        assert_eq!(embedding(0.0, 4), [0.0, 0.0, 0.5, 0.5]);
         let expected = [1_f64.sin(), 0.01_f64.sin(), 1_f64.cos(), 0.01_f64.cos()];
-        assert_eq!(embedding(1, 4), expected.map(|x| (0.5 * x) as f32));
+        assert_eq!(embedding(1.0, 4), expected.map(|x| (0.5 * x) as f32));
     }
 }

@@ -24,8 +24,9 @@ pub struct DeterministicActor<B: RescoreBackend> {
 }
 
 impl<B: RescoreBackend> DeterministicActor<B> {
-    /// A policy with random weights from the stream `init/policy` of the run; the target is a copy.
-    pub fn new(settings: &ActorSettings, setup: &Setup<'_, B>) -> Self {
+    /// A policy with random weights from the stream `init/policy` of the run, which learns in every
+    /// `every`-th update; the target is a copy.
+    pub fn new(settings: &ActorSettings, every: u64, setup: &Setup<'_, B>) -> Self {
         let key = NoiseKey::new(setup.seed, "init/policy");
         let policy = Network::init(
             &settings.network.shape(0.1),
@@ -41,7 +42,7 @@ impl<B: RescoreBackend> DeterministicActor<B> {
             learning_rate: LearningRate::falling(
                 settings.learning_rate,
                 settings.final_fraction,
-                setup.updates as f64,
+                setup.updates as f64 / every as f64,
             ),
         }
     }

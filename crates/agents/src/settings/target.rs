@@ -100,7 +100,12 @@ impl TargetSettings {
     #[must_use]
     pub fn check_sparse(&self, sparse: u64, gamma: f64, check: RangeCheck) -> RangeCheck {
         match *self {
-            Self::Rate { tau, every } => check.rate("tau", tau).at_least_one("every", every),
+            Self::Rate { tau, every } => {
+                let expected = "1: targets follow whenever the policy steps, see policy_delay";
+                let given = sparse == 1 || every == 1;
+                let check = check.rate("tau", tau).at_least_one("every", every);
+                check.require("every", every, given, expected)
+            }
             Self::TimeConstant { environment_steps } => {
                 let pace = check.pace();
                 let tau = self.sparse(sparse, gamma, pace).tau;

@@ -4,7 +4,8 @@ use std::error::Error;
 
 use plotters::{coord::Shift, prelude::*};
 
-use crate::mixture::{MODES, Point, masses};
+use crate::mixture::{MODES, Mode, Point, masses};
+use crate::samplers::inner;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
@@ -48,17 +49,21 @@ pub struct Panel {
     pub distance: f64,
 }
 
-/// The text of an SVG file with a scatter plot of each of `panels` and the shares of their modes.
-pub fn draw(panels: &[Panel; 6]) -> Result<String, Box<dyn Error>> {
+/// The text of an SVG file with a scatter plot of each of `panels`, the shares of their modes, and a
+/// scatter plot of each of the samplers.
+pub fn draw(panels: &[Panel; 6], samplers: &[Panel]) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let width = 3 * (LEFT + SIDE + RIGHT);
         let height = 2 * (ABOVE + SIDE + BELOW);
-        let whole = (width, HEADER + height + ABOVE + BARS + BELOW);
+        let shares_height = ABOVE + BARS + BELOW;
+        let whole = (width, 2 * (HEADER + height) + shares_height);
         let root = SVGBackend::with_string(&mut svg, whole).into_drawing_area();
         root.fill(&WHITE)?;
         let (header, body) = root.split_vertically(HEADER);
-        let (scatters, bars) = body.split_vertically(height);
+        let (scatters, body) = body.split_vertically(height);
+        let (bars, body) = body.split_vertically(shares_height);
+        let (second_header, sampled) = body.split_vertically(HEADER);
         text(
             &header,
             "Denoising score matching on uniform samples: a target of which only the energy is known",
@@ -68,9 +73,20 @@ pub fn draw(panels: &[Panel; 6]) -> Result<String, Box<dyn Error>> {
         )?;
         let areas = scatters.split_evenly((2, 3));
         for ((panel, color), area) in panels.iter().zip(COLORS).zip(&areas) {
-            scatter(area, panel, color)?;
+            scatter(area, panel, &MODES, color)?;
         }
         shares(&bars, panels)?;
+        text(
+            &second_header,
+            "Samplers: twenty steps of the exact denoiser of the four modes inside the box",
+            (LEFT, 18),
+            20,
+            INK,
+        )?;
+        let areas = sampled.split_evenly((2, 3));
+        for ((panel, color), area) in samplers.iter().zip(COLORS).zip(&areas) {
+            scatter(area, panel, inner(), color)?;
+        }
         root.present()?;
     }
     Ok(svg)
@@ -82,7 +98,7 @@ fn text(area: &Area<'_>, text: &str, (x, y): (u32, u32), size: u32, color: RGBCo
     Ok(())
 }
 
-fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
+fn scatter(area: &Area<'_>, panel: &Panel, modes: &[Mode], color: RGBColor) -> Drawn {
     text(area, &panel.title, (LEFT, 12), 16, INK)?;
     // an estimate without bias may be below 0; print no "-0.0000"
     let distance = format!(
@@ -112,7 +128,7 @@ fn scatter(area: &Area<'_>, panel: &Panel, color: RGBColor) -> Drawn {
     });
     chart.draw_series(dots)?;
     // Two standard deviations around every mode of the target, as far as they are in the box.
-    chart.draw_series(MODES.iter().map(|mode| {
+    chart.draw_series(modes.iter().map(|mode| {
         let ring = (0..=60).map(|i| {
             let (sin, cos) = (f64::from(i) / 60.0 * std::f64::consts::TAU).sin_cos();
             let [x, y] = mode.mean;

@@ -7,12 +7,13 @@
 
 mod drawing;
 mod mixture;
+mod samplers;
 mod training;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use drawing::Panel;
-use mixture::{Point, energy_distance, exact_samples, mass_error};
+use mixture::{MODES, Mode, Point, energy_distance, exact_samples, mass_error};
 use rescore_kernels::{Noise, NoiseKey};
 use training::{Kernel, Objective, REVERSE_SAMPLES, UPDATES, proposal, samples, train};
 
@@ -53,12 +54,11 @@ fn main() -> ExitCode {
 /// Trains, measures, prints the measurements and draws them.
 fn figure() -> Result<String, Box<dyn Error>> {
     let key = |name: &str| NoiseKey::new(SEED, name);
-    let exact = exact_samples(COUNT, key("exact"));
-    let panel = |title: String, points: Vec<Point>| {
-        let distance = energy_distance(&points, &exact);
+    let measured = |modes: &[Mode], exact: &[Point], title: String, points: Vec<Point>| {
+        let distance = energy_distance(&points, exact);
         println!(
             "{title}: energy distance {distance:.4}, largest error of a mode's share {:.3}",
-            mass_error(&points)
+            mass_error(modes, &points)
         );
         Panel {
             title,
@@ -66,6 +66,8 @@ fn figure() -> Result<String, Box<dyn Error>> {
             distance,
         }
     };
+    let exact = exact_samples(&MODES, COUNT, key("exact"));
+    let panel = |title, points| measured(&MODES, &exact, title, points);
     let learned = |title: String, objective| {
         let policy = train(objective, UPDATES, SEED);
         panel(title, samples(&policy, COUNT, key("samples")))
@@ -77,7 +79,7 @@ fn figure() -> Result<String, Box<dyn Error>> {
     let panels = [
         panel(
             "Target, exact samples".into(),
-            exact_samples(COUNT, key("other")),
+            exact_samples(&MODES, COUNT, key("other")),
         ),
         panel("What training sees".into(), proposal(COUNT, uniform)),
         learned("Unweighted".into(), Objective::Unweighted),
@@ -91,5 +93,10 @@ fn figure() -> Result<String, Box<dyn Error>> {
             Objective::MaxEntropy(Kernel::Truncated, REVERSE_SAMPLES),
         ),
     ];
-    drawing::draw(&panels)
+    let exact = exact_samples(samplers::inner(), COUNT, key("exact"));
+    let sampled = samplers::all(COUNT, key("samplers")).into_iter();
+    let sampled: Vec<_> = sampled
+        .map(|(title, points)| measured(samplers::inner(), &exact, title.into(), points))
+        .collect();
+    drawing::draw(&panels, &sampled)
 }

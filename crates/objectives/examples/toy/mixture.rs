@@ -93,18 +93,19 @@ pub fn log_density<B: Backend>(points: Tensor<B, 2>) -> Tensor<B, 1> {
     (largest + sum.log()).squeeze_dim(1)
 }
 
-/// `count` independent samples of the target.
-pub fn exact_samples(count: usize, key: NoiseKey) -> Vec<Point> {
+/// `count` independent samples of the target, or of some of its modes.
+pub fn exact_samples(modes: &[Mode], count: usize, key: NoiseKey) -> Vec<Point> {
+    let whole: f64 = modes.iter().map(|mode| mode.mass).sum();
     (0..count as u32)
         .map(|row| {
-            let choice = f64::from(key.uniform(row, 0, 1));
+            let choice = whole * f64::from(key.uniform(row, 0, 1));
             let mut below = 0.0;
-            let mode = MODES.iter().find(|mode| {
+            let mode = modes.iter().find(|mode| {
                 below += mode.mass;
                 choice < below
             });
             // the shares add up to 1 only up to rounding
-            let mode = mode.unwrap_or(&MODES[MODES.len() - 1]);
+            let mode = mode.unwrap_or(&modes[modes.len() - 1]);
             // Rejection: the first proposal inside the box is a sample of the restriction.
             let mut proposals = (0..).map(|attempt| {
                 let [x, y, ..] = key.normals(row, 0, attempt, 0);
@@ -134,11 +135,13 @@ pub fn nearest(point: Point) -> usize {
     nearest.expect("there are modes")
 }
 
-/// The largest deviation of [`masses`] from the target's.
-pub fn mass_error(points: &[Point]) -> f64 {
-    let of_target = MODES.map(|mode| mode.mass);
-    let errors = masses(points).into_iter().zip(of_target);
-    errors.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+/// The largest deviation of [`masses`] from those of `modes`, the first of the target's.
+pub fn mass_error(modes: &[Mode], points: &[Point]) -> f64 {
+    let whole: f64 = modes.iter().map(|mode| mode.mass).sum();
+    let errors = masses(points).into_iter().zip(modes);
+    errors
+        .map(|(share, mode)| (share - mode.mass / whole).abs())
+        .fold(0.0, f64::max)
 }
 
 /// Energy distance of the distributions that `x` and `y` are samples of:
