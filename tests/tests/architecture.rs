@@ -42,7 +42,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         ],
     ),
     ("rescore-store", &[]),
-    ("rescore-report", &["rescore-store"]),
+    ("rescore-report", &["rescore-store", "rescore-noise"]),
     (
         "rescore-runner",
         &[

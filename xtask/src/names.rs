@@ -31,6 +31,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "Remove the replay buffer, and all checkpoints but the last and the best, of finished runs",
     ),
     ("plot", "Draw learning curves as SVG or PNG"),
+    (
+        "report",
+        "Write tables, statistics and a page with all curves of runs",
+    ),
 ];
 
 /// Those among them that only programs for developers have, with the cargo feature of this name.

@@ -72,6 +72,20 @@ impl Curve {
     }
 }
 
+impl Curve {
+    /// The mean return at `step`, or on the line between the evaluations before and after it.
+    pub fn on_line(&self, step: f64) -> Option<f64> {
+        let after = self.points.partition_point(|point| point.step < step);
+        let next = self.points.get(after)?;
+        if next.step <= step {
+            return Some(next.mean);
+        }
+        let before = self.points.get(after.checked_sub(1)?)?;
+        let share = (step - before.step) / (next.step - before.step);
+        Some(before.mean + share * (next.mean - before.mean))
+    }
+}
+
 /// The step at which the warm-up of `run` ended, where its configuration says that steps count it:
 /// that of the last round of all environments. Configurations of earlier versions do not say so,
 /// because they counted none. A folder of evaluations alone has no configuration.

@@ -7,16 +7,7 @@ use rescore_store::{StoreError, names::CONFIG, run_folder::CONFIG_LIMIT};
 
 use crate::ReportError;
 use crate::curve::{Curve, Point};
-
-/// What two runs may differ in, beside the seed, and still be the same experiment: where they were
-/// computed and how far they were meant to go.
-const NOT_COMPARED: [&str; 4] = ["seed", "steps", "backend", "device"];
-/// The same in tables: what is written and how often, which decides nothing.
-const NOT_COMPARED_IN: [(&str, &str); 3] = [
-    ("training", "checkpoint_every"),
-    ("training", "log_every"),
-    ("replay", "store"),
-];
+use crate::run::keep_compared;
 
 /// Runs of one experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +63,7 @@ impl Group {
     pub fn curve(&self) -> Curve {
         let point = |step: f64| {
             let runs = self.runs.iter();
-            let returns: Vec<_> = runs.filter_map(|(_, run)| on_line(run, step)).collect();
+            let returns: Vec<_> = runs.filter_map(|(_, run)| run.on_line(step)).collect();
             let (mean, std) = mean_and_std(&returns);
             Point {
                 step,
@@ -140,7 +131,7 @@ impl Group {
     pub fn missing(&self) -> Vec<String> {
         let steps = self.steps();
         let line = |(seed, run): &(i64, Curve)| {
-            let missing = steps.iter().filter(|step| on_line(run, **step).is_none());
+            let missing = steps.iter().filter(|step| run.on_line(**step).is_none());
             let missing: Vec<_> = missing.collect();
             let (first, last) = (missing.first()?, missing.last()?);
             let steps = match missing.len() {
@@ -202,14 +193,7 @@ fn settings(run: &Path) -> Result<(toml::Table, i64), ReportError> {
     let mut settings: toml::Table = text.parse().map_err(|e| corrupt(format!("{e}")))?;
     let seed = settings.get("seed").and_then(toml::Value::as_integer);
     let seed = seed.ok_or_else(|| corrupt("it has no whole number `seed`".into()))?;
-    for key in NOT_COMPARED {
-        settings.remove(key);
-    }
-    for (table, key) in NOT_COMPARED_IN {
-        if let Some(toml::Value::Table(table)) = settings.get_mut(table) {
-            table.remove(key);
-        }
-    }
+    keep_compared(&mut settings);
     Ok((settings, seed))
 }
 
@@ -230,18 +214,6 @@ fn at(run: &Curve, step: f64) -> Option<f64> {
         .points
         .binary_search_by(|point| point.step.total_cmp(&step));
     found.ok().map(|index| run.points[index].mean)
-}
-
-/// The mean return at `step`, or on the line between the evaluations before and after it.
-fn on_line(run: &Curve, step: f64) -> Option<f64> {
-    let after = run.points.partition_point(|point| point.step < step);
-    let next = run.points.get(after)?;
-    if next.step <= step {
-        return Some(next.mean);
-    }
-    let before = run.points.get(after.checked_sub(1)?)?;
-    let share = (step - before.step) / (next.step - before.step);
-    Some(before.mean + share * (next.mean - before.mean))
 }
 
 /// Mean, and standard deviation of a sample (divided by n - 1); 0 for a single value.

@@ -158,7 +158,7 @@ const SMALL: &[(&str, &[&str])] = &[
     ("reverse_samples", &["2", "7", "19"]),
 ];
 
-/// Whether `algorithm` has the key at `path` below `[agent]`.
+/// Whether `algorithm` has the key at `path` below `[agent]`, and a value there.
 fn has(algorithm: &'static Algorithm, path: &str) -> bool {
     let mut value = toml::Value::Table(algorithm.defaults().table());
     path.split('.').all(|name| {
@@ -166,7 +166,7 @@ fn has(algorithm: &'static Algorithm, path: &str) -> bool {
         let is_some = found.is_some();
         value = found.unwrap_or(toml::Value::Boolean(false));
         is_some
-    })
+    }) && !value.is_table()
 }
 
 /// Settings of the agent. Sizes of a network come only with the kind that has them.
@@ -245,12 +245,15 @@ fn train_somewhere(config: &Config) -> Result<(), RunError> {
 
 /// Whether settings that are valid by themselves were refused together: a time constant at an
 /// update-to-data ratio or a discount for which there is none, a copy that is held for less than an
-/// update, a norm over a batch of one.
+/// update, a norm over a batch of one; critics whose values IDQL cannot learn, targets that TD3 moves
+/// with its policy.
 fn does_not_go_together(error: &str) -> bool {
     [
         "`agent.target.environment_steps`",
         "`agent.old_policy.environment_steps`",
         "`agent.critic.network.kind`",
+        "`agent.critic.value.kind`",
+        "`agent.target.every`",
     ]
     .iter()
     .any(|key| error.contains(key))

@@ -6,6 +6,7 @@ mod export;
 mod policy;
 mod prune;
 mod render;
+mod report;
 mod train;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -15,7 +16,6 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
 use rescore_agents::Algorithm;
-use rescore_report as report;
 use rescore_runner::RunError;
 use rescore_runner::config::{Request, document};
 use rescore_runner::progress::LogWriter;
@@ -33,6 +33,7 @@ use eval::EvalArgs;
 use export::ExportArgs;
 use prune::PruneArgs;
 use render::RenderArgs;
+use report::ReportArgs;
 use train::TrainArgs;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -123,6 +124,9 @@ enum Command {
         #[arg(long)]
         over_seeds: bool,
     },
+    /// Write tables, statistics and a page with all curves of runs
+    #[command(after_help = EXIT_CODES)]
+    Report(ReportArgs),
 }
 
 /// The names of all algorithms, each with a line on it.
@@ -211,9 +215,10 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             runs,
             out,
             over_seeds: false,
-        } => Ok(report::plot(&runs, &out)?),
+        } => Ok(rescore_report::plot(&runs, &out)?),
+        Command::Report(report) => Ok(report.run()?),
         Command::Plot { runs, out, .. } => {
-            let summaries = report::plot_over_seeds(&runs, &out)?;
+            let summaries = rescore_report::plot_over_seeds(&runs, &out)?;
             Ok(summaries.iter().try_for_each(|line| print(line))?)
         }
     }

@@ -1,0 +1,76 @@
+//! `report`: tables, statistics and a page of runs.
+
+use std::path::{Path, PathBuf};
+
+use rescore_report::statistics::Bootstrap;
+use rescore_report::{ReportError, ReportOptions, report};
+use rescore_store::StoreError;
+use rescore_store::names::CONFIG;
+
+use super::print;
+use crate::Error;
+
+/// Where runs are that nobody has named.
+const RUNS: &str = "runs";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReportArgs {
+    /// Run folders, or folders that hold some [default: those below runs/]
+    #[arg(value_name = "RUN_DIR")]
+    runs: Vec<PathBuf>,
+    /// Folder of the report, new or that of an older one
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Published values, and returns of random actions, by which scores are normalised; may be given
+    /// several times
+    #[arg(long, value_name = "FILE.csv")]
+    reference: Vec<PathBuf>,
+    /// Seed of the bootstrap: the same runs and the same seed give the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl ReportArgs {
+    /// Writes the report, says what is missing and prints the path of the page.
+    pub(super) fn run(self) -> Result<(), Error> {
+        let named = match self.runs.is_empty() {
+            true => vec![PathBuf::from(RUNS)],
+            false => self.runs,
+        };
+        let mut runs = Vec::new();
+        for folder in &named {
+            runs.extend(runs_of(folder)?);
+        }
+        let options = ReportOptions {
+            references: self.reference,
+            bootstrap: Bootstrap {
+                seed: self.seed,
+                ..Bootstrap::default()
+            },
+        };
+        for note in report(&runs, &self.out, &options)? {
+            tracing::warn!("{note}");
+        }
+        Ok(print(&self.out.join("index.html").display().to_string())?)
+    }
+}
+
+/// The run in `folder`, or the runs in its folders, by name.
+fn runs_of(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    if folder.join(CONFIG).exists() {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let entries = std::fs::read_dir(folder).map_err(StoreError::io("read", folder))?;
+    let mut runs: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join(CONFIG).exists())
+        .collect();
+    runs.sort();
+    if runs.is_empty() {
+        return Err(ReportError::Unfit {
+            message: format!("{} holds no run", folder.display()),
+            hint: "a run folder has a config.toml; `train` prints where it is".to_owned(),
+        });
+    }
+    Ok(runs)
+}
