@@ -101,9 +101,10 @@ impl<B: RescoreBackend> File<'_, B> {
             let prefix = format!("{}.step{step}", S::NAME);
             let draws = S::draws(self, &format!("{prefix}.draw"))?;
             let progress = format!("{prefix}.draw.progress");
-            let progress = match self.fixture.has(&progress) {
-                true => self.fixture.array(&progress)?.values[0],
-                false => 0.0,
+            let progress = if self.fixture.has(&progress) {
+                self.fixture.array(&progress)?.values[0]
+            } else {
+                0.0
             };
             let given = |draws: &[(&'static str, Given<B>)]| {
                 let named = draws
@@ -129,8 +130,7 @@ impl<B: RescoreBackend> File<'_, B> {
             for kind in ["out", "out64"] {
                 let prefix = format!("{prefix}.{kind}.");
                 for name in self.fixture.names(&prefix) {
-                    let found =
-                        results.find(&name[prefix.len()..], &self.fixture.shape(&name).to_vec());
+                    let found = results.find(&name[prefix.len()..], self.fixture.shape(&name));
                     self.compare(&name, &found.with_context(|| name.clone())?)?;
                 }
             }
@@ -192,7 +192,7 @@ impl<B: RescoreBackend> File<'_, B> {
         };
         let prefix = format!("{}.act.out.", S::NAME);
         for name in self.fixture.names(&prefix) {
-            let found = results.find(&name[prefix.len()..], &self.fixture.shape(&name).to_vec());
+            let found = results.find(&name[prefix.len()..], self.fixture.shape(&name));
             self.compare(&name, &found.with_context(|| name.clone())?)?;
         }
         Ok(())

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use rescore_agents::{Agent, Array, StateDict};
 use rescore_envs::Space;
 use rescore_kernels::NoiseKey;
+use rescore_runner::evaluate::play;
 use rescore_runner::export::export;
 use rescore_runner::policy::Policy;
 use rescore_runner::{Config, Request, resolve};
@@ -78,9 +79,8 @@ fn assert_agree(config: &Config, dims: [usize; 2], (case, tolerance): (&str, f32
     let exported = rescore_policy::Policy::from_bytes(&bytes).expect("it can be read");
     let rows = normals("observations", ROWS * observation_dim);
     let data = TensorData::new(rows.clone(), [ROWS, observation_dim]);
-    let expected = policy
-        .agent
-        .act_deterministic(Tensor::from_data(data, &DEVICE));
+    let (agent, best_of) = (policy.agent.as_ref(), config.evaluation.best_of);
+    let expected = play(agent, Tensor::from_data(data, &DEVICE), best_of).expect("it has samples");
     let expected: Vec<f32> = expected.into_data().iter().collect();
     for (row, expected) in rows
         .chunks(observation_dim)
@@ -181,7 +181,7 @@ fn what_a_file_cannot_express_is_refused() {
             },
         };
         let error = export(&policy, &config, &space).expect_err(set);
-        let hint = error.hint().unwrap_or_default().to_owned();
+        let hint = error.hint().unwrap_or_default();
         assert!(hint.contains(words), "{set}: {error}, {hint}");
     }
 }

@@ -100,7 +100,7 @@ impl<B: RescoreBackend> Dipo<B> {
 
         // Critics: TD target at one sample of the target policy.
         let (policy, judges) = (actor.target(), critics.target_judges());
-        let next = actor.next_actions(policy, judges, (batch, 1), draws);
+        let next = actor.next_actions(policy, &judges, (batch, 1), draws);
         critics.update(batch, next, None, &mut metrics);
 
         // Replay actions climb the critics that have just stepped; they are used and dropped.

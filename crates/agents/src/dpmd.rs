@@ -102,7 +102,7 @@ impl<B: RescoreBackend> Dpmd<B> {
         // Critics: TD target at next actions of the policy as it is.
         let (judges, policy) = (critics.judges(), &self.actor.policy);
         let count = self.settings.recipe.acting.bootstrap_particles;
-        let next = (self.actor).next_actions(policy, judges, (batch, count), draws);
+        let next = (self.actor).next_actions(policy, &judges, (batch, count), draws);
         critics.update(batch, next, None, &mut metrics);
         critics.follow(self.target, updates);
 

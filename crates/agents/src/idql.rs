@@ -138,7 +138,12 @@ impl<B: RescoreBackend> Idql<B> {
         let rewards = critics.scaled_rewards(batch);
         let gamma = self.settings.base.gamma;
         let target = td_target(rewards, batch.terminated.clone(), next, gamma);
-        critics.update_towards(batch, actions.clone(), Target::Values(target), &mut metrics);
+        critics.update_towards(
+            batch,
+            actions.clone(),
+            &Target::Values(target),
+            &mut metrics,
+        );
         critics.follow(self.target, self.updates);
 
         // Policy: ordinary denoising score matching of replay actions.

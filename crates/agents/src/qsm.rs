@@ -86,7 +86,7 @@ impl<B: RescoreBackend> Qsm<B> {
 
         // Critics: TD target at one sample of the policy as it is.
         let (policy, judges) = (&actor.policy, critics.judges());
-        let next = actor.next_actions(policy, judges, (batch, 1), draws);
+        let next = actor.next_actions(policy, &judges, (batch, 1), draws);
         critics.update(batch, next, None, &mut metrics);
         critics.follow(self.target, self.updates);
 

@@ -155,12 +155,13 @@ impl<B: RescoreBackend> ScoreSde<B> {
         let times = draws.uniforms_between("times", [rows, 1], [schedule.end, 1.0]);
         let times: Of<B, 1> = times.squeeze_dim(1);
         let noise = draws.normals("noise", [rows, dim]);
-        let noisy = schedule.add_noise(next, times.clone(), noise.clone());
+        let noisy = schedule.add_noise(next, &times, noise.clone());
         metrics.record("noisy_action", noisy.clone());
         let [states, noisy, noise] = [states, noisy, noise].map(Tensor::from_inner);
         let told = Of::from_inner(times.mul_scalar(schedule.time_scale));
-        let loss = actor
-            .learn(|policy, _| rsm::regression_loss(policy.forward_at(states, noisy, told), noise));
+        let loss = actor.learn(|policy, _| {
+            rsm::regression_loss(policy.forward_at(states, noisy, &told), noise)
+        });
         metrics.push("policy_loss", loss);
 
         critics.follow(self.target, self.updates);

@@ -102,7 +102,7 @@ impl<B: RescoreBackend> Sdac<B> {
 
         // Critics: TD target at next actions of the policy as it is.
         let count = settings.recipe.acting.bootstrap_particles;
-        let next = actor.next_actions(&actor.policy, critics.judges(), (batch, count), draws);
+        let next = actor.next_actions(&actor.policy, &critics.judges(), (batch, count), draws);
         critics.update(batch, next, None, &mut metrics);
         critics.follow(self.target, updates);
 

@@ -106,7 +106,7 @@ impl<B: RescoreBackend> Denoiser<B> {
         &self,
         observations: Tensor<B, 2>,
         noisy_actions: Tensor<B, 2>,
-        times: Tensor<B, 1>,
+        times: &Tensor<B, 1>,
     ) -> Tensor<B, 2> {
         let embedding = embed_times(times, self.time.input_dim());
         let time = self.time.forward_rows(embedding);

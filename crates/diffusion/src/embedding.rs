@@ -24,7 +24,7 @@ pub fn time_embedding<B: Backend>(times: &[f64], dim: usize, device: &B::Device)
 ///
 /// # Panics
 /// As [`time_embedding`].
-pub fn embed_times<B: Backend>(times: Tensor<B, 1>, dim: usize) -> Tensor<B, 2> {
+pub fn embed_times<B: Backend>(times: &Tensor<B, 1>, dim: usize) -> Tensor<B, 2> {
     let frequencies: Vec<f32> = frequencies(dim).into_iter().map(|f| f as f32).collect();
     let row = TensorData::new(frequencies, [1, dim / 2]);
     let angles = times.clone().unsqueeze_dim::<2>(1) * Tensor::from_data(row, &times.device());

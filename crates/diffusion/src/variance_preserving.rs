@@ -66,7 +66,7 @@ impl VariancePreserving {
     }
 
     /// `alpha` and `sigma` of every row, `[batch, 1]` each, for `times` `[batch]`.
-    pub fn levels<B: Backend>(&self, times: Tensor<B, 1>) -> [Tensor<B, 2>; 2] {
+    pub fn levels<B: Backend>(&self, times: &Tensor<B, 1>) -> [Tensor<B, 2>; 2] {
         let quadratic = times
             .clone()
             .mul_scalar(-0.25 * (self.beta_1 - self.beta_0));
@@ -84,7 +84,7 @@ impl VariancePreserving {
     pub fn add_noise<B: Backend>(
         &self,
         actions: Tensor<B, 2>,
-        times: Tensor<B, 1>,
+        times: &Tensor<B, 1>,
         noise: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
         let [alpha, sigma] = self.levels(times);

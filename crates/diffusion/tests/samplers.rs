@@ -234,7 +234,7 @@ fn a_quiet_chain_differs_from_a_noisy_one() {
 #[test]
 fn levels_on_the_device_are_those_of_the_host() {
     let times = [1e-3_f32, 2e-3, 0.05, 0.4, 1.0];
-    let levels = VP.levels(Tensor::<Flex, 1>::from_floats(times, &DEVICE));
+    let levels = VP.levels(&Tensor::<Flex, 1>::from_floats(times, &DEVICE));
     let [alpha, sigma] = levels.map(|level| level.into_data().to_vec::<f32>().expect("f32"));
     for (i, t) in times.iter().enumerate() {
         let (exact_alpha, exact_sigma) = (VP.alpha(f64::from(*t)), VP.sigma(f64::from(*t)));

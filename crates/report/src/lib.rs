@@ -173,19 +173,16 @@ fn notes(all: &[Experiment], rows: &[Row]) -> Vec<String> {
         let tasks = tasks.join(", ");
         notes.push(format!("{name} has one seed on {tasks}: no interval there"));
     }
-    let mut lengths: Vec<(&str, f64)> = Vec::new();
     for experiment in all {
-        let mine = (experiment.task.as_str(), experiment.planned());
-        let other = lengths
-            .iter()
-            .find(|(task, steps)| *task == mine.0 && *steps != mine.1);
-        if other.is_some() {
+        let (task, steps) = (&experiment.task, experiment.planned());
+        let longest = all.iter().filter(|other| other.task == *task);
+        let longest = longest.map(Experiment::planned).fold(0.0, f64::max);
+        if steps < longest {
             notes.push(format!(
-                "{} on {} is of {} steps, others there are not: compare curves, not ends",
-                experiment.name, mine.0, mine.1
+                "{} on {task} is of {steps} steps, others there are not: compare curves, not ends",
+                experiment.name
             ));
         }
-        lengths.push(mine);
     }
     notes
 }

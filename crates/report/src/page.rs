@@ -9,7 +9,7 @@ use crate::diagnosis::DIAGNOSES;
 use crate::experiment::{Band, Experiment};
 use crate::reference::References;
 use crate::statistics::Bootstrap;
-use crate::table::{Row, shown};
+use crate::table::{Row, counts, shown};
 
 const PAGE: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
@@ -195,11 +195,7 @@ fn aggregates(all: Option<&Aggregates>) -> String {
         "optimality gap",
     ];
     let rows = all.of.iter().map(|of| {
-        let [fewest, most] = of.seeds;
-        let seeds = match fewest == most {
-            true => fewest.to_string(),
-            false => format!("{fewest} to {most}"),
-        };
+        let seeds = counts(of.seeds);
         let numbers = [&of.iqm, &of.median, &of.mean, &of.optimality_gap];
         let numbers = numbers.map(|estimate| shown(estimate, 3));
         [vec![of.name.clone(), seeds], numbers.to_vec()].concat()
@@ -241,9 +237,10 @@ fn references(references: &References, tasks: &[&str]) -> String {
     ];
     let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let cells = rows.into_iter().map(|row| {
-        let source = match row.verified {
-            true => row.source.clone(),
-            false => format!("unverified: {}", row.source),
+        let source = if row.verified {
+            row.source.clone()
+        } else {
+            format!("unverified: {}", row.source)
         };
         vec![
             row.task.clone(),

@@ -1,5 +1,7 @@
 //! The tables of a report, as CSV and as Markdown.
 
+use std::fmt::Write as _;
+
 use crate::aggregate::Aggregates;
 use crate::experiment::Experiment;
 use crate::statistics::{Bootstrap, Estimate, Scores};
@@ -52,6 +54,14 @@ pub fn shown(estimate: &Estimate, decimals: usize) -> String {
         Some([low, high]) => format!("{value} [{low:.decimals$}, {high:.decimals$}]"),
         None => value,
     }
+}
+
+/// The least and the most of something, in words.
+pub fn counts([fewest, most]: [usize; 2]) -> String {
+    if fewest == most {
+        return fewest.to_string();
+    }
+    format!("{fewest} to {most}")
 }
 
 /// Names between commas, with quotes where one holds a comma.
@@ -126,8 +136,9 @@ pub fn markdown(rows: &[Row], aggregates: Option<&Aggregates>, notes: &[String])
         let hours = row
             .hours
             .map_or(String::new(), |hours| format!("{hours:.2}"));
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {} | {hours} |\n",
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {hours} |",
             row.task,
             row.name,
             row.seeds.len(),
@@ -141,13 +152,10 @@ pub fn markdown(rows: &[Row], aggregates: Option<&Aggregates>, notes: &[String])
                  steps, of the last evaluations.\n\n| experiment | seeds a task | IQM | median | mean \
                  | optimality gap |\n| --- | --- | --- | --- | --- | --- |\n";
         for of in &all.of {
-            let [fewest, most] = of.seeds;
-            let seeds = match fewest == most {
-                true => fewest.to_string(),
-                false => format!("{fewest} to {most}"),
-            };
-            text += &format!(
-                "| {} | {seeds} | {} | {} | {} | {} |\n",
+            let seeds = counts(of.seeds);
+            let _ = writeln!(
+                text,
+                "| {} | {seeds} | {} | {} | {} | {} |",
                 of.name,
                 shown(&of.iqm, 3),
                 shown(&of.median, 3),
@@ -156,19 +164,23 @@ pub fn markdown(rows: &[Row], aggregates: Option<&Aggregates>, notes: &[String])
             );
         }
         for (name, lacking) in &all.left_out {
-            text += &format!("\n{name} is left out: no runs of {}.\n", lacking.join(", "));
+            let _ = write!(
+                text,
+                "\n{name} is left out: no runs of {}.\n",
+                lacking.join(", ")
+            );
         }
         if !all.improvements.is_empty() {
             text += "\n| experiment | better than | probability |\n| --- | --- | --- |\n";
         }
         for (a, b, of) in &all.improvements {
-            text += &format!("| {a} | {b} | {} |\n", shown(of, 2));
+            let _ = writeln!(text, "| {a} | {b} | {} |", shown(of, 2));
         }
     }
     if !notes.is_empty() {
         text += "\n## Notes\n\n";
         for note in notes {
-            text += &format!("* {note}\n");
+            let _ = writeln!(text, "* {note}");
         }
     }
     text

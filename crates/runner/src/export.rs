@@ -85,7 +85,11 @@ fn kind<B: RescoreBackend>(
             put(tensors, "critics", critics);
             let (steps, times) = best_of.sampler.chain()?;
             // Steps numbered from 0 are what a file without times means.
-            if times.iter().enumerate().any(|(t, time)| *time != t as f64) {
+            if times
+                .iter()
+                .enumerate()
+                .any(|(t, time)| (time - t as f64).abs() > 0.0)
+            {
                 let times = Tensor {
                     shape: [1, 1, times.len()],
                     values: times.iter().map(|time| *time as f32).collect(),

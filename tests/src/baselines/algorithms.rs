@@ -341,7 +341,7 @@ impl<B: RescoreBackend> Subject<B> for ScoreSde<B> {
     fn step(&mut self, batch: &Batch<B>, draws: &Draws<B>, _: f64) -> Metrics<B> {
         let mut metrics = self.update_with(batch, draws);
         let times = draws.uniforms_between("times", [batch.size(), 1], [0.0, 1.0]);
-        let [alpha, sigma] = self.actor.schedule.levels(times.squeeze_dim(1));
+        let [alpha, sigma] = self.actor.schedule.levels(&times.squeeze_dim(1));
         metrics.record("alpha", alpha);
         metrics.record("sigma", sigma);
         metrics

@@ -113,7 +113,7 @@ fn continuous<B: RescoreBackend>(
     let times = file.fixture.array("vp.t")?.values.clone();
     let on_device: Tensor<B, 1> = file.fixture.tensor("vp.t", file.device)?;
     let at = file.fixture.at(&format!("vp.{part} on the device"));
-    let [alpha, sigma] = vp.levels(on_device.clone());
+    let [alpha, sigma] = vp.levels(&on_device);
     let told: Vec<f64> = times.iter().map(|t| vp.time_scale * t).collect();
     let each = |f: &dyn Fn(f64) -> f64| times.iter().map(|t| f(*t)).collect::<Vec<_>>();
     let (host, device) = match part {
@@ -122,7 +122,10 @@ fn continuous<B: RescoreBackend>(
         "beta" => (each(&|t| vp.beta(t)), None),
         "embedding" => (
             values(time_embedding::<B>(&told, 16, file.device)),
-            Some(values(embed_times(on_device.mul_scalar(vp.time_scale), 16))),
+            Some(values(embed_times(
+                &on_device.mul_scalar(vp.time_scale),
+                16,
+            ))),
         ),
         _ => bail!("vp.{part}: no check knows this array"),
     };

@@ -59,7 +59,7 @@ pub fn check<B: RescoreBackend>(file: &mut File<'_, B>) -> Result<()> {
         let [rows, _] = observations.dims();
         let predict = |time: f64, x: Tensor<B, 2>| {
             let times = Tensor::full([rows], time, device);
-            policy.forward_at(observations.clone(), x, times)
+            policy.forward_at(observations.clone(), x, &times)
         };
         let shape = [rows, 1, policy.action_dim()];
         sampler.sample_by(shape, device, predict, noise, |x| {

@@ -182,7 +182,7 @@ impl<B: RescoreBackend> CriticLearner<B> {
         metrics: &mut Metrics<B>,
     ) {
         let target = self.soft_targets(batch, next_actions.clone(), penalty);
-        self.update_towards(batch, next_actions, target, metrics);
+        self.update_towards(batch, next_actions, &target, metrics);
     }
 
     /// As [`CriticLearner::update`] towards `target`.
@@ -190,19 +190,19 @@ impl<B: RescoreBackend> CriticLearner<B> {
         &mut self,
         batch: &Batch<B>,
         next_actions: Tensor<B, 2>,
-        target: Target<B>,
+        target: &Target<B>,
         metrics: &mut Metrics<B>,
     ) {
         metrics.record("next_actions", next_actions.clone());
-        let losses = self.learn(batch, next_actions.clone(), &target);
+        let losses = self.learn(batch, next_actions.clone(), target);
         metrics.push_members("q{}_loss", losses.clone());
-        let values = self.target_values(&target);
+        let values = self.target_values(target);
         metrics.push_mean("target_mean", values.clone());
-        if let Target::Distributions(distributions) = &target {
+        if let Target::Distributions(distributions) = target {
             metrics.record("target_distribution", distributions.clone());
         }
         let rewards = (self.scaled_rewards(batch), self.gamma);
-        diagnostics::values(metrics, rewards, next_actions, (&target, values, losses));
+        diagnostics::values(metrics, rewards, next_actions, (target, values, losses));
     }
 
     /// Moves the targets to the moving average where that is due in the update numbered `updates`.

@@ -199,7 +199,7 @@ impl<B: RescoreBackend, S> DiffusionActor<B, S> {
     pub fn next_actions(
         &self,
         policy: &Denoiser<B>,
-        judges: Judges<'_, B>,
+        judges: &Judges<'_, B>,
         (batch, count): (&Batch<B>, usize),
         draws: &Draws<B>,
     ) -> Tensor<B, 2> {

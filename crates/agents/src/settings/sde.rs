@@ -36,8 +36,8 @@ pub struct SdeSettings {
     pub grid_power: f64,
     /// The network is told the time multiplied by this.
     pub time_scale: f64,
-    /// How the policy is sampled when it acts: "euler_maruyama", "predictor_corrector" or
-    /// "probability_flow". Updates sample it by Euler and Maruyama.
+    /// How the policy is sampled when it acts: `"euler_maruyama"`, `"predictor_corrector"` or
+    /// `"probability_flow"`. Updates sample it by Euler and Maruyama.
     pub sampler: SdeSampler,
     /// Ratio of drift to noise of a corrector step, greater than 0.
     pub snr: f64,

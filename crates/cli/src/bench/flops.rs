@@ -65,6 +65,10 @@ impl Counts {
     ///
     /// # Errors
     /// For an algorithm that is not built in.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a list of all algorithms, one after the other"
+    )]
     pub fn new(config: &Config, dims: [usize; 2]) -> Result<Self, RunError> {
         let settings = &config.agent.settings;
         let batch = config.training.batch_size;

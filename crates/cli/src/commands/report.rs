@@ -33,9 +33,10 @@ pub(super) struct ReportArgs {
 impl ReportArgs {
     /// Writes the report, says what is missing and prints the path of the page.
     pub(super) fn run(self) -> Result<(), Error> {
-        let named = match self.runs.is_empty() {
-            true => vec![PathBuf::from(RUNS)],
-            false => self.runs,
+        let named = if self.runs.is_empty() {
+            vec![PathBuf::from(RUNS)]
+        } else {
+            self.runs
         };
         let mut runs = Vec::new();
         for folder in &named {
