@@ -446,3 +446,80 @@ fn help_names_the_exit_codes() {
         }
     }
 }
+
+#[test]
+fn report_writes_tables_and_a_page() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(folder, &tiny(&["--out", "runs/one"]));
+    trains(folder, &tiny(&["--seed", "1", "--out", "runs/two"]));
+    trains(folder, &tiny(&["--algo", "td3", "--out", "runs/three"]));
+    // Without a name, those below runs/; by name, the same.
+    for (named, out) in [
+        (&[][..], "a"),
+        (&["runs"], "b"),
+        (&["runs/one", "runs/two", "runs/three"], "c"),
+    ] {
+        let output = rescore(folder, &[&["report", "--out", out], named].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stdout(&output).trim(), format!("{out}/index.html"));
+        assert!(stderr(&output).contains("td3 has one seed on Pendulum-v1"));
+        let words = read(&folder.join(out).join("report.md"));
+        assert!(
+            words.contains("| Pendulum-v1 | dpmd | 2 | 100 |"),
+            "{words}"
+        );
+        assert_eq!(
+            read(&folder.join(out).join("index.html")),
+            read(&folder.join("a/index.html")),
+            "the same runs give the same bytes"
+        );
+    }
+    fails(folder, &["report", "none", "--out", "d"], 74, &["none"]);
+    fails(
+        folder,
+        &["report", "a", "--out", "d"],
+        2,
+        &["a holds no run"],
+    );
+    fails(
+        folder,
+        &["report", "--out", "runs"],
+        2,
+        &["no file of a report"],
+    );
+    fails(
+        folder,
+        &["report", "--out", "d", "--reference", "a/returns.csv"],
+        74,
+        &["a/returns.csv", "row 1"],
+    );
+}
+
+/// The mean of a Gaussian policy and the best of several of its samples are different policies.
+#[test]
+fn the_best_of_several_samples_is_played_where_it_is_asked_for() {
+    let folder = temporary();
+    let folder = folder.path();
+    trains(
+        folder,
+        &tiny(&["--algo", "sac", "--best-of", "4", "--out", "run"]),
+    );
+    assert!(read(&folder.join("run/config.toml")).contains("best_of = 4"));
+    let returns = |more: &[&str]| {
+        let output = rescore(folder, &[&["eval", "run", "--json"], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        report["returns"].clone()
+    };
+    let as_trained = returns(&[]);
+    assert_eq!(as_trained, returns(&["--best-of", "4"]));
+    assert_ne!(as_trained, returns(&["--best-of", "0"]));
+    assert_ne!(as_trained, returns(&["--best-of", "32"]));
+    fails(
+        folder,
+        &["eval", "run", "--best-of", "70000"],
+        2,
+        &["evaluation.best_of"],
+    );
+}
