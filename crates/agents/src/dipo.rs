@@ -134,9 +134,7 @@ impl<B: RescoreBackend> Dipo<B> {
         metrics.push("policy_loss", loss);
 
         critics.follow(self.target, self.updates);
-        if self.updates.is_multiple_of(self.target.every) {
-            actor.track(self.target.tau);
-        }
+        actor.follow(self.target, self.updates);
         self.updates += 1;
         metrics
     }

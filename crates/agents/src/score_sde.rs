@@ -165,9 +165,7 @@ impl<B: RescoreBackend> ScoreSde<B> {
         metrics.push("policy_loss", loss);
 
         critics.follow(self.target, self.updates);
-        if self.updates.is_multiple_of(self.target.every) {
-            actor.track(self.target.tau);
-        }
+        actor.follow(self.target, self.updates);
         self.updates += 1;
         metrics
     }

@@ -171,12 +171,6 @@ impl NoiseSchedule {
         self.at(times, Self::sqrt_one_minus_alpha_bar)
     }
 
-    /// `sqrt(1 / alpha_bar)` of every row's step, `[batch, 1]` for `times` `[batch]`: the derivative
-    /// of the clean action by the noisy one at a given noise.
-    pub fn recip_signal<B: Backend>(&self, times: Tensor<B, 1, Int>) -> Tensor<B, 2> {
-        self.at(times, Self::sqrt_recip_alpha_bar)
-    }
-
     /// `sqrt(alpha_bar / (1 - alpha_bar))` of every row's step, `[batch, 1]` for `times` `[batch]`:
     /// how much of a clean action there is for one unit of noise.
     pub fn signal_to_noise<B: Backend>(&self, times: Tensor<B, 1, Int>) -> Tensor<B, 2> {

@@ -9,7 +9,8 @@ use rescore_nn::{
 
 use super::{BestOf, CriticLearner, Judges, LearningRate, policy_norms};
 use crate::settings::{
-    ActorSettings, DiffusionActorSettings, NetworkSettings, RecipeSettings, SdeSettings,
+    ActorSettings, DiffusionActorSettings, MovingAverage, NetworkSettings, RecipeSettings,
+    SdeSettings,
 };
 use crate::{Batch, Draws, Setup, Stateful, Streams};
 
@@ -243,6 +244,13 @@ impl<B: RescoreBackend, S> DiffusionActor<B, S> {
         self.optimizer.step(&mut self.policy, &gradient, rate);
         self.latest = Some(gradient);
         loss
+    }
+
+    /// Moves the average, where there is one, where that is due in the update numbered `updates`.
+    pub fn follow(&mut self, average: MovingAverage, updates: u64) {
+        if updates.is_multiple_of(average.every) {
+            self.track(average.tau);
+        }
     }
 
     /// Moves the average, where there is one.
