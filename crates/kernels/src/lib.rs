@@ -46,7 +46,9 @@ pub use backend::scoring::{
 };
 pub use backend::stack::Stack;
 pub use backend::total::total;
-pub use backend::{RescoreBackend, adam, categorical, chain, dense, layer_norm, noise, residual};
+pub use backend::{
+    RescoreBackend, adam, categorical, chain, dense, layer_norm, noise, residual, stack,
+};
 #[cfg(feature = "flex")]
 pub use cpu::peak;
 pub use gelu::normal_tail;

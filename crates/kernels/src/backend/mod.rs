@@ -9,7 +9,7 @@ pub mod layer_norm;
 pub mod noise;
 pub mod residual;
 pub(crate) mod scoring;
-pub(crate) mod stack;
+pub mod stack;
 pub(crate) mod total;
 
 use burn::{
@@ -26,6 +26,7 @@ use categorical::Atoms;
 use dense::{DenseGradients, Wanted};
 use layer_norm::NormGradients;
 use residual::ResidualView;
+use stack::{StackGradients, StackPass, StackWanted};
 
 /// A Burn backend with the operations that this project adds.
 ///
@@ -108,6 +109,29 @@ pub trait RescoreBackend: Backend {
         wanted: Wanted,
     ) -> DenseGradients<Self> {
         dense::backward::<Self>(x, weight, grad, wanted)
+    }
+
+    /// The outputs `[members, rows, out]` of a stack of layers for `x` `[members, rows, in]`, or `[1,
+    /// rows, in]` where all members have the same input.
+    fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {
+        stack::forward(x, stack)
+    }
+
+    /// As [`RescoreBackend::stack`], with what [`RescoreBackend::stack_backward`] needs.
+    fn stack_kept(x: Tensor<Self, 3>, stack: &Stack<Self>) -> StackPass<Self> {
+        stack::forward_kept(x, stack)
+    }
+
+    /// Derivatives of [`RescoreBackend::stack`] for `grad` `[members, rows, out]`; `kept` is what the
+    /// forward pass kept.
+    fn stack_backward(
+        x: &Tensor<Self, 3>,
+        stack: &Stack<Self>,
+        kept: &[FloatTensor<Self>],
+        grad: Tensor<Self, 3>,
+        wanted: &StackWanted,
+    ) -> StackGradients<Self> {
+        stack::backward(x, stack, kept, grad, wanted)
     }
 
     /// See [`layer_norm::layer_norm`].
@@ -269,6 +293,10 @@ impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C>
         activation: Option<Activation>,
     ) -> FloatTensor<Self> {
         dense::differentiable::<B, C>(x, weight, bias, activation)
+    }
+
+    fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {
+        stack::differentiable::<B, C>(x, stack)
     }
 
     fn norm_rows(

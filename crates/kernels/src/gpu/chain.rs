@@ -11,9 +11,9 @@ use cubecl::prelude::*;
 
 use super::{
     UNITS, empty,
-    layers::{hidden_layer, output_layer, store},
+    layers::{hidden_layer, line_of, output_layer, store},
     noise::Four,
-    plan::{Plan, Source, grid_of},
+    plan::{Plan, Source, grid_of, multiprocessors},
     primitive,
     steps::{Randomness, check_shapes, coefficients, finish, posterior, randomness, start, upload},
     tensor, tensor_cores,
@@ -22,26 +22,22 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Precision, StepCoefficients, chain, dense::matmul,
 };
 
+/// Layer 1 of a network: its observation and time parts are computed.
 #[derive(CubeType, CubeLaunch)]
-struct Network {
-    /// Observation part of layer 1, `[states, hidden]`.
+struct First {
+    /// Observation part, `[states, hidden]`.
     per_state: Array<f32>,
-    /// Time part and bias of layer 1, `[steps, hidden]`.
+    /// Time part and bias, `[steps, hidden]`.
     step_bias: Array<f32>,
-    /// Action part of layer 1, `[action_dim, hidden]`.
-    first: Array<f32>,
-    /// Weights of the further layers, `[in, out]`.
-    weights: Sequence<Array<f32>>,
-    /// Their biases.
-    biases: Sequence<Array<f32>>,
 }
 
-/// Layer 1 into `a`: its observation and time parts are there already.
+/// Layer 1 into `a`; `weight` is its action part, `[action_dim, hidden]`.
 #[cube]
-fn first_layer(
+fn first_layer<N: Size>(
     a: &mut SharedMemory<Four<f32>>,
     x: &SharedMemory<f32>,
-    network: &Network,
+    first: &First,
+    weight: &Array<Vector<f32, N>>,
     t: usize,
     first_row: usize,
     rows: usize,
@@ -49,47 +45,75 @@ fn first_layer(
 ) {
     let action_dim = comptime!(plan.output);
     let tile = comptime!(plan.tile);
-    let unit = UNIT_POS as usize;
     let width = comptime!(plan.hidden[0]);
-    let lanes = comptime!(Plan::lanes(plan.hidden[0]));
-    let groups = comptime!(plan.groups(plan.hidden[0]));
-    let columns = comptime!(plan.hidden[0].div_ceil(Plan::lanes(plan.hidden[0])));
-    let vectors = comptime!(plan.vectors() / plan.groups(plan.hidden[0]));
-    let lane = unit % lanes;
-    let group = unit / lanes;
-    if group < groups {
-        let mut sums = Array::<Four<f32>>::new(comptime!(columns * vectors));
+    let line = comptime!(plan.line());
+    let turns = comptime!(plan.turns(plan.hidden[0]));
+    let share = comptime!(plan.share(plan.hidden[0]));
+    let row = comptime!(plan.hidden[0] / plan.line());
+    // The rows of a thread are one state's where the particles of a state fill its share.
+    let one_state = comptime!(plan.particles % (4 * plan.share(plan.hidden[0])) == 0);
+    let group = usize::min(
+        UNIT_POS as usize / comptime!(plan.lanes(plan.hidden[0])),
+        comptime!(plan.groups(plan.hidden[0]) - 1),
+    );
+    let mut sums = Array::<Four<f32>>::new(comptime!(
+        plan.turns(plan.hidden[0]) * plan.line() * plan.share(plan.hidden[0])
+    ));
+    let mut states = Array::<usize>::new(comptime!(plan.share(plan.hidden[0]) * 4));
+    #[unroll]
+    for i in 0..comptime!(plan.share(plan.hidden[0]) * 4) {
+        if comptime!(i == 0 || !one_state) {
+            let global = usize::min(first_row + group * share * 4 + i, rows - 1);
+            states[i] = global / comptime!(plan.particles);
+        } else {
+            states[i] = states[0];
+        }
+    }
+    #[unroll]
+    for turn in 0..turns {
+        let at = line_of(turn, width, comptime!(plan.clone()));
         #[unroll]
-        for c in 0..columns {
-            let column = usize::min(lane + c * lanes, comptime!(width - 1));
-            let bias = network.step_bias[t * width + column];
+        for i in 0..line {
+            let column = at * line + i;
+            let bias = first.step_bias[t * width + column];
             #[unroll]
-            for v in 0..vectors {
-                let row = (group * vectors + v) * 4;
+            for v in 0..share {
                 let mut sum = Four::<f32>::empty();
                 #[unroll]
-                for i in 0..4usize {
-                    let global = usize::min(first_row + row + i, rows - 1);
-                    let state = global / comptime!(plan.particles);
-                    sum[i] = network.per_state[state * width + column] + bias;
+                for r in 0..4usize {
+                    sum[r] = first.per_state[states[v * 4 + r] * width + column] + bias;
                 }
-                for k in 0..action_dim {
-                    let w = network.first[k * width + column];
-                    #[unroll]
-                    for i in 0..4usize {
-                        sum[i] += x[k * tile + row + i] * w;
-                    }
-                }
-                sums[c * vectors + v] = sum;
+                sums[(turn * line + i) * share + v] = sum;
             }
         }
-        store(a, &sums, width, comptime!(plan.clone()));
+        for k in 0..action_dim {
+            let weights = weight[k * row + at];
+            #[unroll]
+            for v in 0..share {
+                let place = k * tile + (group * share + v) * 4;
+                let mut values = Four::<f32>::empty();
+                #[unroll]
+                for r in 0..4usize {
+                    values[r] = x[place + r];
+                }
+                #[unroll]
+                for i in 0..line {
+                    sums[(turn * line + i) * share + v] += values * Four::new(weights[i]);
+                }
+            }
+        }
     }
+    store(a, &sums, width, Activation::Mish, plan);
 }
 
+/// `weights` are those of the hidden layers, the action part of the first included, `last` that of the
+/// output; `biases` those of all layers behind the first.
 #[cube(launch_unchecked)]
-fn chain_kernel(
-    network: &Network,
+fn chain_kernel<N: Size>(
+    first: &First,
+    weights: &Sequence<Array<Vector<f32, N>>>,
+    last: &Array<f32>,
+    biases: &Sequence<Array<f32>>,
     coefficients: &Array<f32>,
     noise: &Randomness,
     actions: &mut Array<f32>,
@@ -119,10 +143,11 @@ fn chain_kernel(
     for visited in 0..num_steps {
         let t = num_steps - 1 - visited;
 
-        first_layer(
+        first_layer::<N>(
             &mut a,
             &x,
-            network,
+            first,
+            &weights[0],
             t,
             first_row,
             rows,
@@ -132,12 +157,14 @@ fn chain_kernel(
 
         #[unroll]
         for layer in 1..layers {
-            hidden_layer(
+            hidden_layer::<N>(
                 &mut a,
-                &network.weights[comptime!(layer - 1)],
-                &network.biases[comptime!(layer - 1)],
+                &weights[comptime!(layer)],
+                &biases[comptime!(layer - 1)],
+                0usize,
                 comptime!(plan.hidden[layer - 1]),
                 comptime!(plan.hidden[layer]),
+                Activation::Mish,
                 comptime!(plan.clone()),
             );
         }
@@ -146,14 +173,15 @@ fn chain_kernel(
             &mut prediction,
             &mut partial,
             &a,
-            &network.weights[comptime!(layers - 1)],
+            last,
+            0usize,
             comptime!(plan.clone()),
         );
         sync_cube();
         posterior(
             &mut x,
             &prediction,
-            &network.biases[comptime!(layers - 1)],
+            &biases[comptime!(layers - 1)],
             coefficients,
             noise,
             t,
@@ -192,7 +220,7 @@ where
     check_shapes(network, states, particles, steps.len(), noise);
     let hardware = &client.properties().hardware;
     let wanted = Plan {
-        tile: Plan::tile_for(rows),
+        tile: Plan::tile_for(rows, multiprocessors(&client)),
         particles,
         output: action_dim,
         hidden: std::iter::once(first)
@@ -204,7 +232,10 @@ where
             ChainNoise::Given { .. } => Source::Given,
         },
     };
-    let fits = network.activation == Activation::Mish && rows > 0 && !steps.is_empty();
+    let fits = network.activation == Activation::Mish
+        && rows > 0
+        && !steps.is_empty()
+        && !network.rest.is_empty();
     if fits
         && network.precision == Precision::Bf16
         && let Some(actions) = tensor_cores::denoise(network, &observations, &wanted, steps, noise)
@@ -224,10 +255,14 @@ where
     };
 
     let per_state = matmul(observations, network.observation_weight.clone());
-    let mut weights = SequenceArg::new();
+    let mut hidden = SequenceArg::new();
     let mut biases = SequenceArg::new();
+    hidden.push(primitive(network.action_weight.clone()).into_array_arg());
+    let (last, between) = (network.rest.split_last()).expect("a network has an output layer");
+    for layer in between {
+        hidden.push(primitive(layer.weight.clone()).into_array_arg());
+    }
     for layer in &network.rest {
-        weights.push(primitive(layer.weight.clone()).into_array_arg());
         biases.push(primitive(layer.bias.clone()).into_array_arg());
     }
     let actions = empty(
@@ -245,13 +280,14 @@ where
             &client,
             cubes,
             CubeDim::new_1d(UNITS),
-            NetworkLaunch::new(
+            plan.line(),
+            FirstLaunch::new(
                 primitive(per_state).into_array_arg(),
                 primitive(network.step_bias.clone()).into_array_arg(),
-                primitive(network.action_weight.clone()).into_array_arg(),
-                weights,
-                biases,
             ),
+            hidden,
+            primitive(last.weight.clone()).into_array_arg(),
+            biases,
             coefficients,
             randomness(&client, noise),
             actions.clone().into_array_arg(),

@@ -70,7 +70,7 @@ fn gelu_slope(x: f32) -> f32 {
 }
 
 #[cube]
-fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
+pub(super) fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
     if comptime!(activation == Activation::Mish) {
         mish_of(x)
     } else if comptime!(activation == Activation::Gelu) {
@@ -83,7 +83,7 @@ fn value_of(x: f32, #[comptime] activation: Activation) -> f32 {
 }
 
 #[cube]
-fn slope_of(x: f32, #[comptime] activation: Activation) -> f32 {
+pub(super) fn slope_of(x: f32, #[comptime] activation: Activation) -> f32 {
     if comptime!(activation == Activation::Mish) {
         mish_slope(x)
     } else if comptime!(activation == Activation::Gelu) {

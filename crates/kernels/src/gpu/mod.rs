@@ -20,9 +20,20 @@ mod elementwise;
 mod layers;
 mod noise;
 mod plan;
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as above"
+)]
 mod product;
 #[expect(clippy::needless_pass_by_value, reason = "as above")]
 mod scores;
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as above"
+)]
+mod stack;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
@@ -48,6 +59,7 @@ use crate::{
     Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
     backend::scoring,
+    stack::{StackGradients, StackPass, StackWanted},
 };
 
 /// Threads of a cube (a workgroup, a block): the most that WebGPU promises.
@@ -116,6 +128,24 @@ where
         activation: Activation,
     ) -> [FloatTensor<Self>; 2] {
         elementwise::add_bias_activated(product::product(x, weight), bias, activation)
+    }
+
+    fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {
+        stack::forward(x, stack, false).output
+    }
+
+    fn stack_kept(x: Tensor<Self, 3>, stack: &Stack<Self>) -> StackPass<Self> {
+        stack::forward(x, stack, true)
+    }
+
+    fn stack_backward(
+        x: &Tensor<Self, 3>,
+        stack: &Stack<Self>,
+        kept: &[FloatTensor<Self>],
+        grad: Tensor<Self, 3>,
+        wanted: &StackWanted,
+    ) -> StackGradients<Self> {
+        stack::backward(x, stack, kept, grad, wanted)
     }
 
     fn score(

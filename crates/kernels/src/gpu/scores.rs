@@ -1,12 +1,11 @@
-//! Scoring particles by two critics, and the choice among them, as one kernel each.
+//! Scoring particles by an ensemble of critics, and the choice among them, as one kernel each.
 //!
-//! A cube takes a tile of rows through one critic, then through the other, with the layers of
+//! A cube takes a tile of rows through one critic after the other, with the layers of
 //! [`super::layers`].
 
 use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, ops::numeric::empty_device_contiguous_dtype,
-    tensor::CubeTensor,
 };
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
@@ -14,18 +13,10 @@ use super::{
     UNITS, empty,
     layers::{hidden_layer, output_layer},
     noise::Four,
-    plan::{Plan, Source, grid_of},
+    plan::{Plan, Source, grid_of, multiprocessors},
     primitive, tensor,
 };
-use crate::{Activation, Combine, Layer, Sampled, Stack};
-
-#[derive(CubeType, CubeLaunch)]
-struct Critic {
-    /// Weights of the layers, `[in, out]`.
-    weights: Sequence<Array<f32>>,
-    /// Their biases.
-    biases: Sequence<Array<f32>>,
-}
+use crate::{Activation, Combine, Sampled, Stack};
 
 /// Observations and actions of the tile's rows.
 #[cube]
@@ -61,52 +52,23 @@ fn load(
     }
 }
 
-/// A critic's values of the tile's rows, without the last bias, into `q`.
-#[cube]
-fn evaluate(
-    q: &mut SharedMemory<f32>,
-    partial: &mut SharedMemory<Four<f32>>,
-    a: &mut SharedMemory<Four<f32>>,
-    critic: &Critic,
-    #[comptime] inputs: usize,
-    #[comptime] plan: Plan,
-) {
-    let layers = comptime!(plan.hidden.len());
-    hidden_layer(
-        a,
-        &critic.weights[0],
-        &critic.biases[0],
-        inputs,
-        comptime!(plan.hidden[0]),
-        comptime!(plan.clone()),
-    );
-    #[unroll]
-    for layer in 1..layers {
-        hidden_layer(
-            a,
-            &critic.weights[layer],
-            &critic.biases[layer],
-            comptime!(plan.hidden[layer - 1]),
-            comptime!(plan.hidden[layer]),
-            comptime!(plan.clone()),
-        );
-    }
-    output_layer(q, partial, a, &critic.weights[layers], plan);
-    sync_cube();
-}
-
+/// `weights` are those of the hidden layers of all members, `last` those of their outputs.
 #[cube(launch_unchecked)]
-fn score_kernel(
+fn score_kernel<N: Size>(
     observations: &Array<f32>,
     actions: &Array<f32>,
-    critics: &Sequence<Critic>,
+    weights: &Sequence<Array<Vector<f32, N>>>,
+    last: &Array<f32>,
+    biases: &Sequence<Array<f32>>,
     scores: &mut Array<f32>,
     rows: usize,
+    members: usize,
     #[comptime] observation_dim: usize,
     #[comptime] action_dim: usize,
+    #[comptime] combine: Combine,
+    #[comptime] activation: Activation,
     #[comptime] plan: Plan,
 ) {
-    let inputs = comptime!(observation_dim + action_dim);
     let tile = comptime!(plan.tile);
     let layers = comptime!(plan.hidden.len());
     let first_row = CUBE_POS * tile;
@@ -119,8 +81,7 @@ fn score_kernel(
     let mut partial = SharedMemory::<Four<f32>>::new(comptime!(plan.slices() * plan.vectors()));
 
     let mut score = 0.0f32;
-    #[unroll]
-    for critic in 0..2usize {
+    for member in 0..members {
         load(
             &mut a,
             observations,
@@ -132,18 +93,38 @@ fn score_kernel(
             comptime!(plan.clone()),
         );
         sync_cube();
-        let network = critics.index(critic);
-        evaluate(
+        #[unroll]
+        for layer in 0..layers {
+            let inputs = comptime!(if layer == 0 {
+                observation_dim + action_dim
+            } else {
+                plan.hidden[layer - 1]
+            });
+            hidden_layer::<N>(
+                &mut a,
+                &weights[layer],
+                &biases[layer],
+                member,
+                inputs,
+                comptime!(plan.hidden[layer]),
+                activation,
+                comptime!(plan.clone()),
+            );
+        }
+        output_layer(
             &mut q,
             &mut partial,
-            &mut a,
-            network,
-            inputs,
+            &a,
+            last,
+            member,
             comptime!(plan.clone()),
         );
+        sync_cube();
         if unit < tile {
-            let value = q[unit] + network.biases[layers][0];
-            if comptime!(critic == 0) {
+            let value = q[unit] + biases[layers][member];
+            if comptime!(combine == Combine::Mean) {
+                score += value;
+            } else if member == 0 {
                 score = value;
             } else {
                 // A NaN of either stays one, whatever the device's own minimum makes of it.
@@ -153,6 +134,9 @@ fn score_kernel(
         }
     }
     if unit < tile && first_row + unit < rows {
+        if comptime!(combine == Combine::Mean) {
+            score /= f32::cast_from(members);
+        }
         scores[first_row + unit] = score;
     }
 }
@@ -191,7 +175,7 @@ where
         .collect();
     assert_eq!(observed, states, "an observation for each state");
     let plan = Plan {
-        tile: Plan::tile_for(rows),
+        tile: Plan::tile_for(rows, multiprocessors(&client)),
         particles,
         output: 1,
         hidden,
@@ -200,12 +184,9 @@ where
     let hardware = &client.properties().hardware;
     // The input or the hidden activations, the value, and the slices of its sum.
     let columns = plan.widest().max(observation_dim + action_dim) + 1 + plan.slices();
-    // Layers and biases of both, observations, actions, scores, and the lengths of all.
-    let bindings = 2 * members * critics.layers.len() + 4;
-    let fits = critics.activation == Activation::Mish
-        && combine == Combine::Min
-        && members == 2
-        && !plan.hidden.is_empty()
+    // Layers and biases, observations, actions, scores, and the lengths of all.
+    let bindings = 2 * critics.layers.len() + 4;
+    let fits = !plan.hidden.is_empty()
         && rows > 0
         && bindings <= hardware.max_bindings as usize
         && hardware.max_units_per_cube >= UNITS;
@@ -213,16 +194,8 @@ where
         .fitted(columns, hardware.max_shared_memory_size)
         .filter(|_| fits)?;
     let cubes = grid_of(&client, rows.div_ceil(plan.tile));
-    let critic = |member: usize| {
-        let of = |x: &Tensor<_, 3>| primitive(x.clone().slice([member..member + 1]));
-        let layers = critics.layers.iter();
-        let weights = layers.clone().map(|layer: &Layer<_>| of(&layer.weight));
-        let biases = layers.map(|layer| of(&layer.bias));
-        CriticLaunch::new(
-            weights.map(CubeTensor::into_array_arg).collect(),
-            biases.map(CubeTensor::into_array_arg).collect(),
-        )
-    };
+    let of = |x: &Tensor<_, 3>| primitive(x.clone()).into_array_arg();
+    let (last, hidden) = (critics.layers.split_last()).expect("critics have an output layer");
     let scores = empty(&client, &device, Shape::from([states, particles]));
     // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
     // checked above: rows are capped at the last, columns at the width of the layer.
@@ -231,13 +204,19 @@ where
             &client,
             cubes,
             CubeDim::new_1d(UNITS),
+            plan.line(),
             primitive(observations.clone()).into_array_arg(),
             primitive(actions.clone()).into_array_arg(),
-            (0..members).map(critic).collect(),
+            hidden.iter().map(|layer| of(&layer.weight)).collect(),
+            of(&last.weight),
+            critics.layers.iter().map(|layer| of(&layer.bias)).collect(),
             scores.clone().into_array_arg(),
             rows,
+            members,
             observation_dim,
             action_dim,
+            combine,
+            critics.activation,
             plan,
         );
     }

@@ -4,12 +4,14 @@
 #![cfg(any(feature = "cuda", feature = "wgpu"))]
 
 use burn::backend::Flex;
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, TensorData, TensorPrimitive, backend::Backend};
 use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Combine, Layer, Noise, NoiseKey, Precision,
-    RescoreBackend, Sampled, Stack, StepCoefficients,
+    RescoreBackend, Sampled, StepCoefficients,
     adam::{AdamStep, Optimized},
-    chain, total,
+    chain,
+    stack::{Stack, StackWanted},
+    total,
 };
 
 /// `count` normals times `scale`, a function of `name` alone.
@@ -404,11 +406,7 @@ fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let raw = |name: &str, shape: [usize; 3], scale| {
             tensor::<B, 3>(name, shape, scale).into_primitive().tensor()
         };
-        let back = |x| {
-            values(Tensor::<B, 3>::from_primitive(
-                burn::tensor::TensorPrimitive::Float(x),
-            ))
-        };
+        let back = |x| values(Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(x)));
         let shape = [2, 131, 37];
         let x = || raw("x", shape, 8.0);
         let bias = || raw("bias", [2, 1, 12], 1.0);
@@ -500,7 +498,119 @@ fn bf16_is_near_f32<B: RescoreBackend>() {
     }
 }
 
-/// Each function as a test on the GPU backend of the build.
+/// A stack with its input and what a loss says of its outputs.
+#[derive(Debug, Clone)]
+struct Trained {
+    members: usize,
+    shared: bool,
+    rows: usize,
+    dims: Vec<usize>,
+    activation: Activation,
+}
+
+impl Trained {
+    fn stack<B: Backend>(&self) -> Stack<B> {
+        let layers = self.dims.windows(2).enumerate();
+        Stack {
+            layers: layers
+                .map(|(i, pair)| layer(&format!("layer {i}"), [self.members, pair[0], pair[1]]))
+                .collect(),
+            activation: self.activation,
+        }
+    }
+
+    /// Outputs without and with a record, and all derivatives.
+    fn pass<B: RescoreBackend>(&self) -> Vec<Vec<f32>> {
+        let stack = self.stack::<B>();
+        let members = if self.shared { 1 } else { self.members };
+        let (inputs, outputs) = (self.dims[0], self.dims[self.dims.len() - 1]);
+        let x = tensor::<B, 3>("x", [members, self.rows, inputs], 1.0);
+        let grad = tensor::<B, 3>("grad", [self.members, self.rows, outputs], 1.0);
+        let wanted = StackWanted {
+            x: true,
+            layers: vec![[true; 2]; stack.layers.len()],
+        };
+        let pass = B::stack_kept(x.clone(), &stack);
+        let found = B::stack_backward(&x, &stack, &pass.kept, grad, &wanted);
+        let float = |x| Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(x));
+        let gradients = found.layers.into_iter().flatten().chain([found.x]);
+        let gradients = gradients.map(|x| values(float(x.expect("all are wanted"))));
+        [values(B::stack(x, &stack)), values(pass.output)]
+            .into_iter()
+            .chain(gradients)
+            .collect()
+    }
+}
+
+/// Forward and backward through stacks of all forms, and tiles of all sizes.
+fn stacks_are_trained_as_on_the_processor<B: RescoreBackend>() {
+    let trained = |members, shared, rows, dims: &[usize], activation| Trained {
+        members,
+        shared,
+        rows,
+        dims: dims.to_vec(),
+        activation,
+    };
+    for trained in [
+        trained(2, true, 256, &[23, 256, 256, 1], Activation::Mish),
+        trained(1, true, 256, &[39, 256, 256, 6], Activation::Mish),
+        trained(1, true, 20, &[16, 32, 16], Activation::Mish),
+        trained(2, false, 37, &[5, 40, 33, 101], Activation::Relu),
+        trained(3, true, 9, &[4, 7, 300, 2], Activation::Gelu),
+        trained(1, false, 4097, &[11, 64, 32, 4], Activation::Tanh),
+        trained(2, true, 1, &[3, 8, 1], Activation::Mish),
+    ] {
+        let (device, processor) = (trained.pass::<B>(), trained.pass::<Flex>());
+        for (i, (device, processor)) in device.iter().zip(&processor).enumerate() {
+            let scale = processor.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+            assert_close(
+                device,
+                processor,
+                2e-6 * scale.max(10.0),
+                &format!("{trained:?}: {i}"),
+            );
+        }
+    }
+}
+
+/// Products of all forms: of a batch, of one matrix with a batch, of transposed ones.
+fn products_are_those_of_the_processor<B: RescoreBackend>() {
+    fn all<B: RescoreBackend>() -> Vec<Vec<f32>> {
+        let product = |a: Tensor<B, 3>, b: Tensor<B, 3>| {
+            let [a, b] = [a, b].map(|x| x.into_primitive().tensor());
+            values(Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(
+                B::matmul(a, b),
+            )))
+        };
+        let mut found = Vec::new();
+        for [batch, rows, inner, columns] in [
+            [2, 256, 256, 256],
+            [1, 20, 16, 32],
+            [3, 33, 65, 17],
+            [1, 1, 1, 1],
+            [2, 700, 40, 130],
+            [1, 2048, 64, 2048],
+        ] {
+            let a = tensor::<B, 3>("a", [batch, rows, inner], 1.0);
+            let b = tensor::<B, 3>("b", [batch, inner, columns], 1.0);
+            let (a_turned, b_turned) = (
+                tensor::<B, 3>("a", [batch, inner, rows], 1.0).swap_dims(1, 2),
+                tensor::<B, 3>("b", [batch, columns, inner], 1.0).swap_dims(1, 2),
+            );
+            found.push(product(a.clone(), b.clone()));
+            found.push(product(a_turned.clone(), b_turned.clone()));
+            found.push(product(a_turned, b.clone()));
+            found.push(product(a.clone(), b_turned));
+            found.push(product(a.slice([0..1]), b));
+        }
+        found
+    }
+    for (i, (device, processor)) in all::<B>().iter().zip(&all::<Flex>()).enumerate() {
+        assert_close(device, processor, 5e-5, &format!("product {i}"));
+    }
+}
+
+/// Each function as a test on the GPU backends of the build.
 macro_rules! on_gpu {
     ($($name:ident),* $(,)?) => {
         #[cfg(feature = "wgpu")]
@@ -511,7 +621,7 @@ macro_rules! on_gpu {
                 super::$name::<burn::backend::Wgpu>();
             })*
         }
-        #[cfg(all(feature = "cuda", not(feature = "wgpu")))]
+        #[cfg(feature = "cuda")]
         mod cuda {
             $(#[test]
             #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
@@ -533,4 +643,6 @@ on_gpu!(
     elementwise_operations_agree_with_the_processor,
     a_total_is_the_same_every_time,
     bf16_is_near_f32,
+    stacks_are_trained_as_on_the_processor,
+    products_are_those_of_the_processor,
 );
