@@ -128,9 +128,8 @@ impl<B: RescoreBackend> Dipo<B> {
             weights: batch.rewards.ones_like(),
             actions,
         };
-        let loss = actor.learn(|policy, schedule| {
-            rsm::weighted_denoising_loss(policy, schedule, rows.lifted())
-        });
+        let loss =
+            actor.learn(|policy, schedule| rsm::weighted_denoising_loss(policy, schedule, rows));
         metrics.push("policy_loss", loss);
 
         critics.follow(self.target, self.updates);

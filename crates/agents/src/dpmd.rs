@@ -134,7 +134,7 @@ impl<B: RescoreBackend> Dpmd<B> {
                 weights.mean_one(),
             );
             let loss = actor.learn(|policy, schedule| {
-                rsm::clipped_denoising_loss(policy, schedule, rows.lifted(), settings.loss_clip)
+                rsm::clipped_denoising_loss(policy, schedule, rows, settings.loss_clip)
             });
             metrics.push("policy_loss", loss);
             metrics.push("temperature", self.temperature.temperature.value());

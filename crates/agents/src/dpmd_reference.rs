@@ -131,9 +131,8 @@ impl<B: RescoreBackend> Dpmd<B> {
                 actions,
                 weights: weights.clone(),
             };
-            let loss = actor.learn(|policy, schedule| {
-                rsm::weighted_denoising_loss(policy, schedule, rows.lifted())
-            });
+            let loss = actor
+                .learn(|policy, schedule| rsm::weighted_denoising_loss(policy, schedule, rows));
             metrics.push("policy_loss", loss);
             metrics.push_distribution("weight", weights);
         }

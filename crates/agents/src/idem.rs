@@ -149,8 +149,8 @@ impl<B: RescoreBackend> Idem<B> {
             times,
             noise,
         };
-        let loss = actor
-            .learn(|policy, schedule| rsm::noise_regression_loss(policy, schedule, rows.lifted()));
+        let loss =
+            actor.learn(|policy, schedule| rsm::noise_regression_loss(policy, schedule, rows));
         metrics.push("policy_loss", loss);
         self.updates += 1;
         metrics

@@ -155,9 +155,8 @@ impl<B: RescoreBackend> Idql<B> {
             observations,
             actions,
         };
-        let loss = actor.learn(|policy, schedule| {
-            rsm::weighted_denoising_loss(policy, schedule, rows.lifted())
-        });
+        let loss =
+            actor.learn(|policy, schedule| rsm::weighted_denoising_loss(policy, schedule, rows));
         metrics.push("policy_loss", loss);
         self.updates += 1;
         metrics

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use burn::tensor::{ElementConversion as _, Tensor, backend::Backend};
+use burn::tensor::{Tensor, Transaction, backend::Backend};
 
 /// Named results of one update, still on the device.
 ///
@@ -173,10 +173,15 @@ impl<B: Backend> Metrics<B> {
     }
 }
 
-/// All are computed before the first is waited for.
+/// All are computed, then waited for together.
 fn read<B: Backend>(numbers: Vec<(String, Tensor<B, 1>)>) -> Vec<(String, f32)> {
-    numbers
+    let (names, values): (Vec<_>, Vec<_>) = numbers.into_iter().unzip();
+    let all = values
         .into_iter()
-        .map(|(name, value)| (name, value.into_scalar().elem()))
-        .collect()
+        .fold(Transaction::default(), Transaction::register);
+    let values = all
+        .execute()
+        .into_iter()
+        .flat_map(|data| data.convert::<f32>().to_vec::<f32>());
+    names.into_iter().zip(values.flatten()).collect()
 }

@@ -130,8 +130,8 @@ impl<B: RescoreBackend> Qsm<B> {
             times,
             noise,
         };
-        let loss = actor
-            .learn(|policy, schedule| rsm::noise_regression_loss(policy, schedule, rows.lifted()));
+        let loss =
+            actor.learn(|policy, schedule| rsm::noise_regression_loss(policy, schedule, rows));
         metrics.push("policy_loss", loss);
         self.updates += 1;
         metrics

@@ -152,9 +152,8 @@ impl<B: RescoreBackend> Qvpo<B> {
             noise: draws.normals("noise", [all, dim]),
             weights: Tensor::cat(weights, 0),
         };
-        let loss = actor.learn(|policy, schedule| {
-            rsm::weighted_denoising_loss(policy, schedule, rows.lifted())
-        });
+        let loss =
+            actor.learn(|policy, schedule| rsm::weighted_denoising_loss(policy, schedule, rows));
         metrics.push("policy_loss", loss);
 
         critics.follow(self.target, self.updates);

@@ -157,7 +157,7 @@ impl<B: RescoreBackend> ScoreSde<B> {
         let noise = draws.normals("noise", [rows, dim]);
         let noisy = schedule.add_noise(next, &times, noise.clone());
         metrics.record("noisy_action", noisy.clone());
-        let [states, noisy, noise] = [states, noisy, noise].map(Tensor::from_inner);
+        let [states, noisy] = [states, noisy].map(Tensor::from_inner);
         let told = Of::from_inner(times.mul_scalar(schedule.time_scale));
         let loss = actor.learn(|policy, _| {
             rsm::regression_loss(policy.forward_at(states, noisy, &told), noise)

@@ -130,9 +130,8 @@ impl<B: RescoreBackend> Sdac<B> {
                 times,
                 noise,
             };
-            let loss = actor.learn(|policy, schedule| {
-                rsm::noise_regression_loss(policy, schedule, rows.lifted())
-            });
+            let loss =
+                actor.learn(|policy, schedule| rsm::noise_regression_loss(policy, schedule, rows));
             metrics.push("policy_loss", loss);
             metrics.push("temperature", self.temperature.temperature.value());
             diagnostics::particles(&mut metrics, clean, scores, &weights);

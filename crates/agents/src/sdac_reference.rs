@@ -130,9 +130,9 @@ impl<B: RescoreBackend> Sdac<B> {
                 noise: reverse,
                 weights: weights.clone(),
             };
-            let loss = self.actor.learn(|policy, schedule| {
-                rsm::reverse_sampling_loss(policy, schedule, rows.lifted())
-            });
+            let loss = self
+                .actor
+                .learn(|policy, schedule| rsm::reverse_sampling_loss(policy, schedule, rows));
             metrics.push("policy_loss", loss);
             metrics.push_mean("scaled_q_mean", scaled_q.flatten(0, 1));
             metrics.push_distribution("weight", weights.flatten(0, 1));

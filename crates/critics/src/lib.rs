@@ -23,7 +23,8 @@ mod head;
 
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_kernels::{
-    Activation, Combine, NoiseKey, RescoreBackend, Sampled, flatten_particles, unflatten_particles,
+    Activation, Combine, NoiseKey, RescoreBackend, Sampled, flatten_particles, join::join,
+    unflatten_particles,
 };
 use rescore_nn::{Leaf, Network, Shape, Statistics, Tree};
 
@@ -93,8 +94,8 @@ impl<B: Backend> Critics<B> {
 }
 
 /// What the networks take.
-fn input<B: Backend>([observations, actions]: Pairs<B>) -> Tensor<B, 2> {
-    Tensor::cat(vec![observations, actions], 1)
+fn input<B: RescoreBackend>([observations, actions]: Pairs<B>) -> Tensor<B, 2> {
+    join(observations, actions)
 }
 
 impl<B: RescoreBackend> Critics<B> {

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_kernels::{
-    Activation, ChainNetwork, NoiseKey, Precision, RescoreBackend, dense::matmul,
+    Activation, ChainNetwork, Layer, NoiseKey, Precision, RescoreBackend, dense::dense,
+    join::join_chosen,
 };
 use rescore_nn::{Initializer, Leaf, Mlp, Network, Shape, Tree};
 
@@ -96,8 +97,8 @@ impl<B: RescoreBackend> Denoiser<B> {
         // time network on the whole batch.
         let steps: Vec<f64> = (0..num_steps).map(|t| t as f64).collect();
         let table = self.time_features(&steps, &observations.device());
-        let time = table.select(0, times);
-        self.predict(observations, noisy_actions, time)
+        let input = join_chosen([observations, noisy_actions], table, times);
+        self.trunk.forward_rows(input)
     }
 
     /// As [`Denoiser::forward`] at a continuous time of every row, `times` `[batch]`, as the network
@@ -134,11 +135,19 @@ impl<B: RescoreBackend> Denoiser<B> {
         let rows = |from: usize, to: usize| weight.clone().slice([from..to]);
         let joint_dim = observation_dim + action_dim;
         let features = self.time_features(times, &first.weight.device());
-        let time = matmul(features, rows(joint_dim, self.trunk.input_dim()));
+        let time = rows(joint_dim, self.trunk.input_dim());
         Some(ChainNetwork {
             observation_weight: rows(0, observation_dim),
             action_weight: rows(observation_dim, joint_dim),
-            step_bias: time + first.bias.clone().squeeze_dim(0),
+            step_bias: dense(
+                features.unsqueeze_dim(0),
+                &Layer {
+                    weight: time.unsqueeze_dim(0),
+                    bias: first.bias.clone(),
+                },
+                None,
+            )
+            .squeeze_dim(0),
             rest: stack.layers[1..].to_vec(),
             activation: stack.activation,
             precision,

@@ -1,7 +1,7 @@
 //! Noise schedules of the forward process and the coefficients that follow from them.
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use rescore_kernels::StepCoefficients;
+use rescore_kernels::{RescoreBackend, StepCoefficients, formula::Formula};
 use serde::{Deserialize, Serialize};
 
 /// Shape of `beta[t]` over the denoising steps.
@@ -141,28 +141,29 @@ impl NoiseSchedule {
 
     /// `x_t = sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) noise` with a step of its own for
     /// every row: actions and noise `[batch, action_dim]`, `times` `[batch]`.
-    pub fn add_noise<B: Backend>(
+    pub fn add_noise<B: RescoreBackend>(
         &self,
         actions: Tensor<B, 2>,
         times: Tensor<B, 1, Int>,
         noise: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
-        let signal = self.at(times.clone(), Self::sqrt_alpha_bar);
-        let spread = self.at(times, Self::sqrt_one_minus_alpha_bar);
-        actions * signal + noise * spread
+        let signal = self.entries(times.clone(), Self::sqrt_alpha_bar);
+        let spread = self.entries(times, Self::sqrt_one_minus_alpha_bar);
+        (Formula::from(actions) * signal + Formula::from(noise) * spread).compute()
     }
 
     /// The clean action that `x_t` and `noise` imply, clipped to [-1, 1]: `x_t / sqrt(alpha_bar) -
     /// noise sqrt(1 / alpha_bar - 1)`. `noisy` and `noise` `[batch, action_dim]`, `times` `[batch]`.
-    pub fn remove_noise<B: Backend>(
+    pub fn remove_noise<B: RescoreBackend>(
         &self,
         noisy: Tensor<B, 2>,
         times: Tensor<B, 1, Int>,
         noise: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
-        let signal = self.at(times.clone(), Self::sqrt_recip_alpha_bar);
-        let spread = self.at(times, Self::sqrt_recip_alpha_bar_minus_one);
-        (noisy * signal - noise * spread).clamp(-1.0, 1.0)
+        let signal = self.entries(times.clone(), Self::sqrt_recip_alpha_bar);
+        let spread = self.entries(times, Self::sqrt_recip_alpha_bar_minus_one);
+        let clean = Formula::from(noisy) * signal - Formula::from(noise) * spread;
+        clean.clamp(-1.0, 1.0).compute()
     }
 
     /// `sqrt(1 - alpha_bar)` of every row's step, `[batch, 1]` for `times` `[batch]`: the standard
@@ -184,13 +185,29 @@ impl NoiseSchedule {
         times: Tensor<B, 1, Int>,
         coefficient: impl Fn(&Self, usize) -> f64,
     ) -> Tensor<B, 2> {
+        let table = self.table(coefficient, &times.device());
+        table.select(0, times).unsqueeze_dim(1)
+    }
+
+    /// The same in a formula.
+    fn entries<B: Backend>(
+        &self,
+        times: Tensor<B, 1, Int>,
+        coefficient: impl Fn(&Self, usize) -> f64,
+    ) -> Formula<B> {
+        Formula::entries(self.table(coefficient, &times.device()), times)
+    }
+
+    /// `coefficient(t)` of every step, `[num_steps]`.
+    fn table<B: Backend>(
+        &self,
+        coefficient: impl Fn(&Self, usize) -> f64,
+        device: &B::Device,
+    ) -> Tensor<B, 1> {
         let table: Vec<f32> = (0..self.num_steps())
             .map(|t| coefficient(self, t) as f32)
             .collect();
-        let device = times.device();
-        Tensor::<B, 1>::from_data(TensorData::new(table, [self.num_steps()]), &device)
-            .select(0, times)
-            .unsqueeze_dim(1)
+        Tensor::from_data(TensorData::new(table, [self.num_steps()]), device)
     }
 }
 

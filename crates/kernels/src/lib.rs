@@ -45,9 +45,11 @@ pub use backend::scoring::{
     Combine, Sampled, argmax_lowest, flatten_particles, unflatten_particles,
 };
 pub use backend::stack::Stack;
+pub use backend::supplied::supplied;
 pub use backend::total::total;
 pub use backend::{
-    RescoreBackend, adam, categorical, chain, dense, layer_norm, noise, residual, stack,
+    RescoreBackend, adam, categorical, chain, dense, formula, join, layer_norm, noise, residual,
+    stack,
 };
 #[cfg(feature = "flex")]
 pub use cpu::peak;

@@ -4,12 +4,15 @@
 #![cfg(any(feature = "cuda", feature = "wgpu"))]
 
 use burn::backend::Flex;
-use burn::tensor::{Tensor, TensorData, TensorPrimitive, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, TensorPrimitive, backend::Backend};
 use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Combine, Layer, Noise, NoiseKey, Precision,
     RescoreBackend, Sampled, StepCoefficients,
     adam::{AdamStep, Optimized},
+    categorical::Atoms,
     chain,
+    formula::Formula,
+    join::{join, join_chosen},
     stack::{Stack, StackWanted},
     total,
 };
@@ -573,6 +576,121 @@ fn stacks_are_trained_as_on_the_processor<B: RescoreBackend>() {
     }
 }
 
+/// A formula with every operation, of tensors that are repeated along either axis, and its means.
+fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
+    fn all<B: RescoreBackend>([rows, columns]: [usize; 2]) -> Vec<Vec<f32>> {
+        let device = B::Device::default();
+        let x = || Formula::from(tensor::<B, 2>("x", [rows, columns], 1.0));
+        let column = Formula::column(tensor::<B, 1>("column", [rows], 1.0));
+        let row = Formula::row(tensor::<B, 1>("row", [columns], 1.0));
+        let indices: Vec<i32> = (0..rows).map(|row| (row * 7 % 5) as i32).collect();
+        let indices = Tensor::from_data(TensorData::new(indices, [rows]), &device);
+        let entries = Formula::entries(tensor::<B, 1>("table", [5], 1.0), indices);
+        let one = Formula::row(tensor::<B, 1>("one", [1], 1.0));
+        let formula = -(x() * column.clone() - row / (x().square() + 0.5)).clamp(-0.7, 0.9)
+            + (x() * 0.1).exp() * entries
+            - ((x().square() + 1.0).log().sqrt() + one) / 3.0
+            - 0.25;
+        vec![
+            values(formula.clone().compute()),
+            values(formula.clone().mean_of_rows()),
+            values(formula.mean()),
+            values((column.exp() * 2.0).compute_column()),
+        ]
+    }
+    for shape in [[256, 6], [1, 1], [3, 1000], [70_000, 2]] {
+        for (i, (device, processor)) in all::<B>(shape).iter().zip(&all::<Flex>(shape)).enumerate()
+        {
+            assert_close(device, processor, 2e-5, &format!("{shape:?}: {i}"));
+        }
+    }
+    let nan = Tensor::<B, 2>::from_data([[f32::NAN, 2.0]], &B::Device::default());
+    let clamped = values(Formula::from(nan).clamp(-1.0, 1.0).compute());
+    assert!(clamped[0].is_nan() && clamped[1] == 1.0, "{clamped:?}");
+}
+
+/// Columns beside each other, and the derivative by a table that some were chosen from.
+fn joined_columns_are_those_of_the_processor<B: RescoreBackend>() {
+    fn all<B: RescoreBackend>() -> Vec<Vec<f32>> {
+        let device = B::Device::default();
+        let parts = || {
+            [
+                tensor::<B, 2>("left", [300, 17], 1.0),
+                tensor::<B, 2>("right", [300, 6], 1.0),
+            ]
+        };
+        let indices: Vec<i32> = (0..300).map(|row| row * row % 20).collect();
+        let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [300]), &device);
+        let table = tensor::<B, 2>("table", [20, 16], 1.0);
+        let grad = tensor::<B, 2>("grad", [300, 39], 1.0);
+        let raw = |x: Tensor<B, 2>| x.into_primitive().tensor();
+        let back = B::join_backward(
+            raw(grad),
+            23,
+            raw(table.clone()),
+            indices.clone().into_primitive(),
+        );
+        let [left, right] = parts();
+        vec![
+            values(join(left, right)),
+            values(join_chosen(parts(), table, indices)),
+            values(Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(back))),
+        ]
+    }
+    for (i, (device, processor)) in all::<B>().iter().zip(&all::<Flex>()).enumerate() {
+        assert_close(device, processor, 2e-6, &format!("operation {i}"));
+    }
+}
+
+/// Norms of rows and distributions over atoms, and their derivatives.
+fn rows_are_those_of_the_processor<B: RescoreBackend>() {
+    fn all<B: RescoreBackend>([members, rows, width]: [usize; 3]) -> Vec<Vec<f32>> {
+        let raw = |name: &str, shape: [usize; 3]| {
+            tensor::<B, 3>(name, shape, 1.5).into_primitive().tensor()
+        };
+        let float = |x| values(Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(x)));
+        let whole = [members, rows, width];
+        let (x, grad) = (raw("x", whole), raw("grad", whole));
+        let [scale, shift] = ["scale", "shift"].map(|name| raw(name, [members, 1, width]));
+        let by_row = raw("by row", [members, rows, 1]);
+        let targets = tensor::<B, 2>("targets", [rows, width], 1.0).abs();
+        let targets = targets.into_primitive().tensor();
+        let atoms = Atoms {
+            low: -5.0,
+            spacing: 0.1,
+        };
+        let norm = B::norm_rows_backward(x.clone(), scale.clone(), grad, 1e-5);
+        vec![
+            float(B::norm_rows(x.clone(), scale, shift, 1e-5)),
+            float(norm.x),
+            float(norm.scale),
+            float(norm.shift),
+            float(B::expectation(x.clone(), atoms)),
+            float(B::expectation_backward(x.clone(), by_row.clone(), atoms)),
+            float(B::cross_entropy(x.clone(), targets.clone())),
+            float(B::cross_entropy_backward(x, targets, by_row)),
+        ]
+    }
+    for shape in [
+        [2, 256, 101],
+        [1, 5, 128],
+        [3, 33, 17],
+        [1, 1, 1],
+        [2, 70, 512],
+    ] {
+        for (i, (device, processor)) in all::<B>(shape).iter().zip(&all::<Flex>(shape)).enumerate()
+        {
+            let scale = processor.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+            assert_close(
+                device,
+                processor,
+                3e-6 * scale.max(5.0),
+                &format!("{shape:?}: {i}"),
+            );
+        }
+    }
+}
+
 /// Products of all forms: of a batch, of one matrix with a batch, of transposed ones.
 fn products_are_those_of_the_processor<B: RescoreBackend>() {
     fn all<B: RescoreBackend>() -> Vec<Vec<f32>> {
@@ -645,4 +763,7 @@ on_gpu!(
     bf16_is_near_f32,
     stacks_are_trained_as_on_the_processor,
     products_are_those_of_the_processor,
+    formulas_are_those_of_the_processor,
+    joined_columns_are_those_of_the_processor,
+    rows_are_those_of_the_processor,
 );

@@ -94,7 +94,8 @@ impl<N> Adam<N> {
         N: Tree<B, On<B> = N>,
     {
         self.count += 1;
-        let step = self.settings.step(learning_rate, self.count);
+        let keep = 1.0 - learning_rate * self.settings.weight_decay;
+        let step = self.settings.step(learning_rate, self.count).decayed(keep);
         let gradient = leaves(gradient);
         let roles: Vec<_> = gradient.iter().map(|(_, role, _)| *role).collect();
         let mut gradient: Vec<_> = gradient.into_iter().map(|(_, _, g)| g).collect();
@@ -122,19 +123,12 @@ impl<N> Adam<N> {
             }
         }
         let mut stepped = B::adam_step(arrays, gradients, step).into_iter();
-        let keep = 1.0 - learning_rate * self.settings.weight_decay;
         let (mut parameters, mut mus, mut nus) = (Vec::new(), Vec::new(), Vec::new());
         for kept in kept {
             let [parameter, mu, nu] = kept.unwrap_or_else(|| {
                 let Optimized { parameter, mu, nu } =
                     stepped.next().expect("a result for each trained leaf");
-                let parameter = tensor(parameter);
-                let decayed = if self.settings.weight_decay > 0.0 {
-                    parameter.mul_scalar(keep)
-                } else {
-                    parameter
-                };
-                [decayed, tensor(mu), tensor(nu)]
+                [tensor(parameter), tensor(mu), tensor(nu)]
             });
             parameters.push(parameter);
             mus.push(mu);
@@ -192,27 +186,28 @@ impl<B: RescoreBackend, const D: usize> TensorAdam<B, D> {
         }
     }
 
-    /// `parameter` after one step against `gradient`; decay and clipping are not for single tensors.
+    /// One step of `parameter` against `gradient`; decay and clipping are not for single tensors.
     ///
     /// # Panics
     /// If a backend loses the array.
-    #[must_use]
     pub fn step(
         &mut self,
-        parameter: &Tensor<B, D>,
+        parameter: &mut Tensor<B, D>,
         gradient: &Tensor<B, D>,
         learning_rate: f64,
-    ) -> Tensor<B, D> {
+    ) {
         self.count += 1;
         let step = self.settings.step(learning_rate, self.count);
+        // Taken out, so that nobody else holds them and the step can be made in place.
+        let take = |x: &mut Tensor<B, D>| raw(std::mem::replace(x, gradient.clone()));
         let array = Optimized {
-            parameter: raw(parameter.clone()),
-            mu: raw(self.mu.clone()),
-            nu: raw(self.nu.clone()),
+            parameter: take(parameter),
+            mu: take(&mut self.mu),
+            nu: take(&mut self.nu),
         };
         let stepped = B::adam_step(vec![array], vec![raw(gradient.clone())], step).pop();
-        let Optimized { parameter, mu, nu } = stepped.expect("one array gives one");
-        (self.mu, self.nu) = (tensor(mu), tensor(nu));
-        tensor(parameter)
+        let stepped = stepped.expect("one array gives one");
+        *parameter = tensor(stepped.parameter);
+        (self.mu, self.nu) = (tensor(stepped.mu), tensor(stepped.nu));
     }
 }

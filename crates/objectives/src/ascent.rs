@@ -102,8 +102,8 @@ pub fn improve<B: RescoreBackend>(
             });
             let mut gradient = [gradient];
             let norm = clip_by_norm(&mut gradient, limit);
-            let stepped = adam.step(&actions, &gradient[0], how.learning_rate);
-            actions = stepped.clamp(-1.0, 1.0);
+            adam.step(&mut actions, &gradient[0], how.learning_rate);
+            actions = actions.clone().clamp(-1.0, 1.0);
             norm
         })
         .collect();

@@ -16,7 +16,9 @@ use burn::{
     tensor::{Int, Tensor, activation::softmax, backend::Backend},
 };
 use rescore_diffusion::{Denoiser, NoiseSchedule};
-use rescore_kernels::{RescoreBackend, flatten_particles, unflatten_particles};
+use rescore_kernels::{
+    RescoreBackend, flatten_particles, formula::Formula, supplied, unflatten_particles,
+};
 use serde::{Deserialize, Serialize};
 
 /// How DPMD brings Q values to a common scale before the exponential.
@@ -40,7 +42,7 @@ pub struct QStatistics<B: Backend> {
     pub std: Tensor<B, 1>,
 }
 
-impl<B: Backend> QStatistics<B> {
+impl<B: RescoreBackend> QStatistics<B> {
     /// Mean 0, standard deviation 1.
     pub fn new(device: &B::Device) -> Self {
         Self {
@@ -53,14 +55,15 @@ impl<B: Backend> QStatistics<B> {
     #[must_use]
     pub fn updated(&self, q: Tensor<B, 1>, rate: f64) -> Self {
         let mean = q.clone().mean();
-        let deviation = q - mean.clone();
-        let std = (deviation.clone() * deviation).mean().sqrt();
-        let toward = |old: &Tensor<B, 1>, new: Tensor<B, 1>| {
-            old.clone() + (new - old.clone()).mul_scalar(rate)
+        let deviation = Formula::column(q) - Formula::row(mean.clone());
+        let variance = deviation.square().mean();
+        let toward = |old: &Tensor<B, 1>, new: Formula<B>| {
+            let old = Formula::column(old.clone());
+            (old.clone() + (new - old) * rate).compute_column()
         };
         Self {
-            mean: toward(&self.mean, mean),
-            std: toward(&self.std, std),
+            mean: toward(&self.mean, Formula::column(mean)),
+            std: toward(&self.std, Formula::column(variance).sqrt()),
         }
     }
 }
@@ -69,20 +72,23 @@ impl<B: Backend> QStatistics<B> {
 /// (paper: the mirror descent weights; normalisation and clipping as implemented).
 ///
 /// `q` `[batch]`, `temperature` (lambda) `[1]`.
-pub fn mirror_descent_weights<B: Backend>(
+pub fn mirror_descent_weights<B: RescoreBackend>(
     q: Tensor<B, 1>,
     normalization: QNormalization,
     statistics: &QStatistics<B>,
     limit: f64,
     temperature: Tensor<B, 1>,
 ) -> Tensor<B, 1> {
-    let (mean, std) = (statistics.mean.clone(), statistics.std.clone());
+    let q = Formula::column(q);
+    let mean = Formula::row(statistics.mean.clone());
+    let std = Formula::row(statistics.std.clone());
     let normalized = match normalization {
         QNormalization::Reference => q - mean / std,
         QNormalization::Standardize => (q - mean) / std,
         QNormalization::None => q,
     };
-    (normalized.clamp(-limit, limit) / temperature).exp()
+    let scaled = normalized.clamp(-limit, limit) / Formula::row(temperature);
+    scaled.exp().compute_column()
 }
 
 /// What a denoising loss is taken over; all of it is constant.
@@ -122,17 +128,6 @@ impl<B: Backend> DenoisingRows<B> {
             weights: weights.reshape([states * count]),
         }
     }
-
-    /// The same on the autodiff backend.
-    pub fn lifted(self) -> DenoisingRows<Autodiff<B>> {
-        DenoisingRows {
-            observations: Tensor::from_inner(self.observations),
-            actions: Tensor::from_inner(self.actions),
-            times: Tensor::from_inner(self.times),
-            noise: Tensor::from_inner(self.noise),
-            weights: Tensor::from_inner(self.weights),
-        }
-    }
 }
 
 /// Weighted denoising score matching, DPMD's policy loss: `mean over batch and action dimensions
@@ -141,43 +136,56 @@ impl<B: Backend> DenoisingRows<B> {
 /// The weights are used as they are, not normalised. With all weights 1 this is ordinary denoising
 /// score matching.
 pub fn weighted_denoising_loss<B: RescoreBackend>(
-    policy: &Denoiser<B>,
+    policy: &Denoiser<Autodiff<B>>,
     schedule: &NoiseSchedule,
     rows: DenoisingRows<B>,
-) -> Tensor<B, 1> {
-    let weights = rows.weights.clone().unsqueeze_dim(1);
-    (squared_errors(policy, schedule, rows) * weights).mean()
+) -> Tensor<Autodiff<B>, 1> {
+    let (noise, weights) = (rows.noise.clone(), Formula::column(rows.weights.clone()));
+    let noise_pred = predict(policy, schedule, rows);
+    let errors = Formula::from(noise_pred.clone().inner()) - Formula::from(noise);
+    let loss = (errors.clone().square() * weights.clone()).mean();
+    let gradient = weights * share(&noise_pred) * errors * 2.0;
+    supplied(noise_pred, loss, gradient)
+}
+
+/// One over the number of elements.
+fn share<B: Backend>(x: &Tensor<B, 2>) -> f64 {
+    f64::from((1.0 / x.shape().num_elements() as f64) as f32)
 }
 
 /// As [`weighted_denoising_loss`] with every squared error, of one action dimension of one row, at
 /// most `limit`, before it is weighted: errors beyond it have no gradient (flow-rl).
 pub fn clipped_denoising_loss<B: RescoreBackend>(
-    policy: &Denoiser<B>,
+    policy: &Denoiser<Autodiff<B>>,
     schedule: &NoiseSchedule,
     rows: DenoisingRows<B>,
     limit: f64,
-) -> Tensor<B, 1> {
-    let weights = rows.weights.clone().unsqueeze_dim(1);
-    let errors = squared_errors(policy, schedule, rows).clamp_max(limit);
+) -> Tensor<Autodiff<B>, 1> {
+    let noise = Tensor::from_inner(rows.noise.clone());
+    let weights = Tensor::from_inner(rows.weights.clone()).unsqueeze_dim(1);
+    let error = predict(policy, schedule, rows) - noise;
+    let errors = (error.clone() * error).clamp_max(limit);
     (errors * weights).mean()
 }
 
-/// `(epsilon(s, x_t, t) - noise)^2` of every entry, `[batch, action_dim]`.
-fn squared_errors<B: RescoreBackend>(
-    policy: &Denoiser<B>,
+/// `epsilon(s, x_t, t)` at the noised actions of `rows`, `[batch, action_dim]`.
+fn predict<B: RescoreBackend>(
+    policy: &Denoiser<Autodiff<B>>,
     schedule: &NoiseSchedule,
     rows: DenoisingRows<B>,
-) -> Tensor<B, 2> {
-    let noisy = schedule.add_noise(rows.actions, rows.times.clone(), rows.noise.clone());
-    let steps = schedule.num_steps();
-    let noise_pred = policy.forward(rows.observations, noisy, rows.times, steps);
-    let error = noise_pred - rows.noise;
-    error.clone() * error
+) -> Tensor<Autodiff<B>, 2> {
+    let noisy = schedule.add_noise(rows.actions, rows.times.clone(), rows.noise);
+    policy.forward(
+        Tensor::from_inner(rows.observations),
+        Tensor::from_inner(noisy),
+        Tensor::from_inner(rows.times),
+        schedule.num_steps(),
+    )
 }
 
 /// Clean actions from the reverse kernel at `noisy` `[batch, action_dim]`, clipped to [-1, 1]:
 /// `[batch, samples, action_dim]` for `noise` of that shape and `times` `[batch]`.
-pub fn reverse_samples<B: Backend>(
+pub fn reverse_samples<B: RescoreBackend>(
     schedule: &NoiseSchedule,
     noisy: Tensor<B, 2>,
     times: Tensor<B, 1, Int>,
@@ -214,19 +222,6 @@ pub struct ReverseRows<B: Backend> {
     pub weights: Tensor<B, 2>,
 }
 
-impl<B: Backend> ReverseRows<B> {
-    /// The same on the autodiff backend.
-    pub fn lifted(self) -> ReverseRows<Autodiff<B>> {
-        ReverseRows {
-            observations: Tensor::from_inner(self.observations),
-            noisy: Tensor::from_inner(self.noisy),
-            times: Tensor::from_inner(self.times),
-            noise: Tensor::from_inner(self.noise),
-            weights: Tensor::from_inner(self.weights),
-        }
-    }
-}
-
 /// What the loss of a policy that predicts a mean noise is taken over; all of it is constant.
 #[derive(Debug, Clone)]
 pub struct NoiseRows<B: Backend> {
@@ -240,38 +235,40 @@ pub struct NoiseRows<B: Backend> {
     pub noise: Tensor<B, 2>,
 }
 
-impl<B: Backend> NoiseRows<B> {
-    /// The same on the autodiff backend.
-    pub fn lifted(self) -> NoiseRows<Autodiff<B>> {
-        NoiseRows {
-            observations: Tensor::from_inner(self.observations),
-            noisy: Tensor::from_inner(self.noisy),
-            times: Tensor::from_inner(self.times),
-            noise: Tensor::from_inner(self.noise),
-        }
-    }
-}
-
 /// [`regression_loss`] of the network's prediction for `rows`.
 pub fn noise_regression_loss<B: RescoreBackend>(
-    policy: &Denoiser<B>,
+    policy: &Denoiser<Autodiff<B>>,
     schedule: &NoiseSchedule,
     rows: NoiseRows<B>,
-) -> Tensor<B, 1> {
-    let steps = schedule.num_steps();
-    let noise_pred = policy.forward(rows.observations, rows.noisy, rows.times, steps);
-    regression_loss(noise_pred, rows.noise)
+) -> Tensor<Autodiff<B>, 1> {
+    let at = [rows.observations, rows.noisy];
+    regression_loss(predict_at(policy, schedule, at, rows.times), rows.noise)
 }
 
 /// SDAC's policy loss at the network's prediction for `rows`; see [`noise_error`].
 pub fn reverse_sampling_loss<B: RescoreBackend>(
-    policy: &Denoiser<B>,
+    policy: &Denoiser<Autodiff<B>>,
     schedule: &NoiseSchedule,
     rows: ReverseRows<B>,
-) -> Tensor<B, 1> {
-    let steps = schedule.num_steps();
-    let noise_pred = policy.forward(rows.observations, rows.noisy, rows.times, steps);
+) -> Tensor<Autodiff<B>, 1> {
+    let at = [rows.observations, rows.noisy];
+    let noise_pred = predict_at(policy, schedule, at, rows.times);
     noise_error(noise_pred, rows.noise, rows.weights)
+}
+
+/// `epsilon(s, x_t, t)`, `[batch, action_dim]`.
+fn predict_at<B: RescoreBackend>(
+    policy: &Denoiser<Autodiff<B>>,
+    schedule: &NoiseSchedule,
+    [observations, noisy]: [Tensor<B, 2>; 2],
+    times: Tensor<B, 1, Int>,
+) -> Tensor<Autodiff<B>, 2> {
+    policy.forward(
+        Tensor::from_inner(observations),
+        Tensor::from_inner(noisy),
+        Tensor::from_inner(times),
+        schedule.num_steps(),
+    )
 }
 
 /// The mean of `noise` `[batch, samples, action_dim]` with `weights` `[batch, samples]` that sum to 1
@@ -285,9 +282,14 @@ pub fn mean_noise<B: Backend>(noise: Tensor<B, 3>, weights: Tensor<B, 2>) -> Ten
 /// `mean over batch and action dimensions of (prediction - target)^2`, both `[batch, action_dim]`,
 /// shape `[1]`. With [`mean_noise`] as its target it has the gradient of the weighted error of all
 /// samples, and a value that does not grow with their spread.
-pub fn regression_loss<B: Backend>(noise_pred: Tensor<B, 2>, target: Tensor<B, 2>) -> Tensor<B, 1> {
-    let error = noise_pred - target;
-    (error.clone() * error).mean()
+pub fn regression_loss<B: RescoreBackend>(
+    noise_pred: Tensor<Autodiff<B>, 2>,
+    target: Tensor<B, 2>,
+) -> Tensor<Autodiff<B>, 1> {
+    let errors = Formula::from(noise_pred.clone().inner()) - Formula::from(target);
+    let loss = errors.clone().square().mean();
+    let gradient = errors * share(&noise_pred) * 2.0;
+    supplied(noise_pred, loss, gradient)
 }
 
 /// SDAC's policy loss: `mean over batch, samples and action dimensions of w |epsilon(s, x_t, t) -
@@ -299,17 +301,19 @@ pub fn regression_loss<B: Backend>(noise_pred: Tensor<B, 2>, target: Tensor<B, 2
 ///
 /// `noise_pred` `[batch, action_dim]`; `noise` `[batch, samples, action_dim]`; `weights` `[batch,
 /// samples]`.
-pub fn noise_error<B: Backend>(
-    noise_pred: Tensor<B, 2>,
+pub fn noise_error<B: RescoreBackend>(
+    noise_pred: Tensor<Autodiff<B>, 2>,
     noise: Tensor<B, 3>,
     weights: Tensor<B, 2>,
-) -> Tensor<B, 1> {
+) -> Tensor<Autodiff<B>, 1> {
     let [_, samples, _] = noise.dims();
     let mean = mean_noise(noise.clone(), weights.clone());
     let mean_square = mean_noise(noise.clone() * noise, weights);
-    let spread = mean_square - mean.clone() * mean.clone();
-    let error = noise_pred - mean;
-    (error.clone() * error + spread)
+    let errors = Formula::from(noise_pred.clone().inner()) - Formula::from(mean.clone());
+    let spread = Formula::from(mean_square) - Formula::from(mean).square();
+    let loss = (errors.clone().square() + spread)
         .mean()
-        .div_scalar(samples as f64)
+        .div_scalar(samples as f64);
+    let each = f64::from((share(&noise_pred) as f32) * (1.0 / samples as f32));
+    supplied(noise_pred, loss, errors * each * 2.0)
 }

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_diffusion::NoiseSchedule;
-use rescore_kernels::flatten_particles;
+use rescore_kernels::{RescoreBackend, flatten_particles};
 
 use crate::rsm::reverse_samples;
 
@@ -38,7 +38,7 @@ pub struct EnergySamples<B: Backend> {
     pub inside: Tensor<B, 3>,
 }
 
-impl<B: Backend> EnergySamples<B> {
+impl<B: RescoreBackend> EnergySamples<B> {
     /// Of the reverse kernel at `noisy` `[batch, action_dim]` and `times` `[batch]`, by unit normals
     /// `noise` `[batch, samples, action_dim]`.
     pub fn new(

@@ -6,18 +6,19 @@ use burn::{
 };
 use rescore_critics::{Critics, Head, Support};
 use rescore_kernels::categorical::cross_entropy;
-use rescore_kernels::{Combine, RescoreBackend};
+use rescore_kernels::{Combine, RescoreBackend, formula::Formula, supplied, total};
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
 /// `terminated` must not contain them.
-pub fn td_target<B: Backend>(
+pub fn td_target<B: RescoreBackend>(
     rewards: Tensor<B, 1>,
     terminated: Tensor<B, 1>,
     next_values: Tensor<B, 1>,
     gamma: f64,
 ) -> Tensor<B, 1> {
-    let continues = terminated.neg().add_scalar(1.0);
-    rewards + continues * next_values.mul_scalar(gamma)
+    let continues = -Formula::column(terminated) + 1.0;
+    let future = Formula::column(next_values) * gamma;
+    (Formula::column(rewards) + continues * future).compute_column()
 }
 
 /// The step that a target is made of, and how the future counts.
@@ -40,16 +41,6 @@ pub enum Target<B: Backend> {
     Values(Tensor<B, 1>),
     /// Distributions over the atoms, `[batch, atoms]`.
     Distributions(Tensor<B, 2>),
-}
-
-impl<B: Backend> Target<B> {
-    /// The same on the autodiff backend.
-    pub fn lifted(self) -> Target<Autodiff<B>> {
-        match self {
-            Self::Values(values) => Target::Values(Tensor::from_inner(values)),
-            Self::Distributions(all) => Target::Distributions(Tensor::from_inner(all)),
-        }
-    }
 }
 
 /// One target from the outputs `[members, batch, outputs]` of all target critics at the next pairs:
@@ -96,15 +87,29 @@ pub fn target_distribution<B: Backend>(
     support.project(next, returns)
 }
 
-/// Losses of all members, `[members]`, for outputs `[members, batch, outputs]`: mean squared errors
-/// (no factor 1/2), or cross entropies.
+/// The loss of all members together, `[1]`, and of each, `[members]`, for outputs `[members, batch,
+/// outputs]`: mean squared errors (no factor 1/2), or cross entropies.
 ///
 /// # Panics
 /// When the target is of values and the outputs are not.
-pub fn losses<B: RescoreBackend>(outputs: Tensor<B, 3>, target: Target<B>) -> Tensor<B, 1> {
+pub fn loss<B: RescoreBackend>(
+    outputs: Tensor<Autodiff<B>, 3>,
+    target: Target<B>,
+) -> (Tensor<Autodiff<B>, 1>, Tensor<B, 1>) {
     match target {
-        Target::Values(values) => squared_errors(outputs.squeeze_dim(2), values),
-        Target::Distributions(probabilities) => cross_entropies(outputs, probabilities),
+        Target::Values(values) => {
+            let outputs = outputs.squeeze_dim::<2>(2);
+            let [_, batch] = outputs.dims();
+            let errors = Formula::from(outputs.clone().inner()) - Formula::row(values);
+            let losses = errors.clone().square().mean_of_rows();
+            let gradient = errors * f64::from(1.0 / batch as f32) * 2.0;
+            let loss = supplied(outputs, total(losses.clone()), gradient);
+            (loss, losses)
+        }
+        Target::Distributions(probabilities) => {
+            let losses = cross_entropies(outputs, Tensor::from_inner(probabilities));
+            (total(losses.clone()), losses.inner())
+        }
     }
 }
 

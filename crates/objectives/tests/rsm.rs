@@ -7,7 +7,7 @@ use burn::{
 };
 use rescore_diffusion::{Denoiser, DenoiserShape, NoiseSchedule, ScheduleKind};
 use rescore_kernels::{Activation, Noise, NoiseKey, total, unflatten_particles};
-use rescore_nn::{Initializer, Shape, Tree, input_gradient, leaves, value_and_grad};
+use rescore_nn::{Initializer, Shape, Tree, freeze, input_gradient, leaves, value_and_grad};
 use rescore_objectives::rsm::{self, DenoisingRows, QNormalization, QStatistics};
 
 type Differentiable = Autodiff<Flex>;
@@ -43,11 +43,7 @@ fn the_reverse_sampling_loss_is_that_of_all_samples_evaluated_one_by_one() {
     let weights = rsm::max_entropy_weights(normal("q", [BATCH, SAMPLES]));
 
     let leaf = Tensor::<Differentiable, 2>::from_inner(pred.clone()).require_grad();
-    let loss = rsm::noise_error(
-        leaf.clone(),
-        Tensor::from_inner(noise.clone()),
-        Tensor::from_inner(weights.clone()),
-    );
+    let loss = rsm::noise_error(leaf.clone(), noise.clone(), weights.clone());
     let grads = loss.backward();
     let gradient = values(
         &leaf
@@ -171,7 +167,8 @@ impl Batch {
 
     fn loss(&self, policy: &Denoiser<Flex>) -> f64 {
         let rows = self.rows.clone();
-        values(&rsm::weighted_denoising_loss(policy, &self.schedule, rows))[0]
+        let loss = rsm::weighted_denoising_loss(&freeze(policy), &self.schedule, rows);
+        values(&loss.inner())[0]
     }
 
     /// Squared errors of every entry.
@@ -212,8 +209,8 @@ fn the_denoising_loss_is_the_weighted_mean_square() {
     assert_close(&[batch.loss(&policy)], &[mean(f64::INFINITY)], 1e-6);
     let limit = 0.5;
     let rows = batch.rows.clone();
-    let clipped = rsm::clipped_denoising_loss(&policy, &batch.schedule, rows, limit);
-    assert_close(&values(&clipped), &[mean(limit)], 1e-6);
+    let clipped = rsm::clipped_denoising_loss(&freeze(&policy), &batch.schedule, rows, limit);
+    assert_close(&values(&clipped.inner()), &[mean(limit)], 1e-6);
     assert!(mean(limit) < mean(f64::INFINITY), "the limit must be one");
 }
 
@@ -223,7 +220,7 @@ fn clipped_errors_have_no_gradient() {
     let (batch, policy) = (Batch::new(), policy());
     let gradient = |limit: f64| {
         let (_, gradient, ()) = value_and_grad(&policy, |policy| {
-            let rows = batch.rows.clone().lifted();
+            let rows = batch.rows.clone();
             let loss = rsm::clipped_denoising_loss(policy, &batch.schedule, rows, limit);
             (loss, ())
         });
@@ -231,7 +228,7 @@ fn clipped_errors_have_no_gradient() {
     };
     assert!(dot(&gradient(0.0), &gradient(0.0)) == 0.0);
     let (_, whole, ()) = value_and_grad(&policy, |policy| {
-        let rows = batch.rows.clone().lifted();
+        let rows = batch.rows.clone();
         (
             rsm::weighted_denoising_loss(policy, &batch.schedule, rows),
             (),
@@ -272,10 +269,9 @@ fn the_regression_loss_has_the_gradient_of_all_samples() {
     let weights = rsm::max_entropy_weights(normal("q", [BATCH, SAMPLES]));
     let target = rsm::mean_noise(noise.clone(), weights.clone());
     let (_, by_mean) = input_gradient(normal("pred", [BATCH, DIM]), |pred| {
-        rsm::regression_loss(pred, Tensor::from_inner(target))
+        rsm::regression_loss(pred, target)
     });
     let (_, by_all) = input_gradient(normal("pred", [BATCH, DIM]), |pred| {
-        let (noise, weights) = (Tensor::from_inner(noise), Tensor::from_inner(weights));
         rsm::noise_error(pred, noise, weights).mul_scalar(SAMPLES as f64)
     });
     assert_close(&values(&by_mean), &values(&by_all), 1e-6);
@@ -288,7 +284,7 @@ fn the_regression_loss_has_the_gradient_of_all_samples() {
 fn the_gradient_of_the_denoising_loss_agrees_with_finite_differences() {
     let (batch, policy) = (Batch::new(), policy());
     let (_, gradient, ()) = value_and_grad(&policy, |policy| {
-        let rows = batch.rows.clone().lifted();
+        let rows = batch.rows.clone();
         let loss = rsm::weighted_denoising_loss(policy, &batch.schedule, rows);
         (loss, ())
     });

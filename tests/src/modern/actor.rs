@@ -80,7 +80,7 @@ pub fn losses<B: RescoreBackend>(
         let prediction = policy.forward(observations, noisy.clone(), times, schedule.num_steps());
         results.tensor((group, "pred"), particles_first(prediction));
         let (loss, gradient, ()) = value_and_grad(&policy, |policy| {
-            let rows = rows.clone().lifted();
+            let rows = rows.clone();
             (clipped_denoising_loss(policy, &schedule, rows, limit), ())
         });
         results.tensor((group, "loss"), loss);

@@ -6,9 +6,9 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 use rescore_critics::{Critics, Head, Pairs, Support};
-use rescore_kernels::{Activation, RescoreBackend, total};
+use rescore_kernels::{Activation, RescoreBackend};
 use rescore_nn::{Network, Role, freeze, input_gradient, project_columns, value_and_grad};
-use rescore_objectives::td::{Target, losses};
+use rescore_objectives::td::{self, Target};
 
 use super::{
     networks::{batch_norm_mlp, residual, twins},
@@ -43,10 +43,8 @@ fn loss<B: RescoreBackend>(
     target: Target<B>,
     outputs: impl FnOnce(&Critics<Autodiff<B>>) -> Tensor<Autodiff<B>, 3>,
 ) {
-    let (_, gradient, losses) = value_and_grad(critics, |critics| {
-        let losses = losses(outputs(critics), target.lifted());
-        (total(losses.clone()), losses.inner())
-    });
+    let (_, gradient, losses) =
+        value_and_grad(critics, |critics| td::loss(outputs(critics), target));
     results.tensor((group, "loss"), losses.narrow(0, 0, 1));
     results.gradient((group, "grad"), &gradient);
 }

@@ -68,7 +68,7 @@ pub fn temperature<B: RescoreBackend>(
         for _ in 0..steps {
             let weights = ParticleWeights::softmax(scores.clone(), log.clone().exp());
             let gradient = kl_temperature_gradient(weights.kl.clone(), target);
-            log = adam.step(&log, &gradient, learning_rate);
+            adam.step(&mut log, &gradient, learning_rate);
             log = log.clamp_min(TEMPERATURE_FLOOR.ln());
             kls.extend(values(weights.kl.mean()));
             gradients.extend(values(gradient));

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use burn::tensor::{Tensor, backend::Backend};
 use rescore_critics::{Head, Support};
-use rescore_kernels::{Combine, RescoreBackend, total};
+use rescore_kernels::{Combine, RescoreBackend};
 use rescore_nn::input_gradient;
-use rescore_objectives::td::{Step, Target, losses, target, target_distribution};
+use rescore_objectives::td::{Step, Target, loss, target, target_distribution};
 
 use super::{critic::support, results::Results};
 use crate::parity::{fixture::Fixture, pieces::values};
@@ -57,8 +57,8 @@ pub fn check<B: RescoreBackend>(
             results.tensor((group, "mass"), mass);
         }
     }
-    let (losses, by_logits) = input_gradient(logits, |logits| losses(logits, of_lowest.lifted()));
-    results.tensor((group, "loss"), total(losses));
+    let (loss, by_logits) = input_gradient(logits, |logits| loss(logits, of_lowest).0);
+    results.tensor((group, "loss"), loss);
     results.slope((group, "dlogits"), by_logits);
     Ok(())
 }

@@ -87,14 +87,15 @@ pub fn sdac<B: RescoreBackend>(
             Tensor::from_inner(times),
             schedule.num_steps(),
         );
-        let loss = rsm::regression_loss(prediction.clone(), Tensor::from_inner(target));
+        let loss = rsm::regression_loss(prediction.clone(), target);
         (loss, prediction.inner())
     });
     results.tensor((group, "pred"), prediction.clone());
     results.tensor((group, "loss"), loss);
     results.gradient((group, "grad"), &gradient);
     // The error of all samples as the reference implementation has it, over their number.
-    let error = rsm::noise_error(prediction, samples.noise, weights.probabilities);
+    let prediction = Tensor::from_inner(prediction);
+    let error = rsm::noise_error(prediction, samples.noise, weights.probabilities).inner();
     results.tensor((group, "loss_weighted"), error.mul_scalar(count as f64));
     Ok(())
 }

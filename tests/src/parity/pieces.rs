@@ -332,7 +332,7 @@ fn dpmd<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
         };
         let (loss, gradient, ()) = value_and_grad(&agent.actor.policy, |policy| {
             let schedule = &agent.actor.schedule;
-            let loss = rsm::weighted_denoising_loss(policy, schedule, rows.lifted());
+            let loss = rsm::weighted_denoising_loss(policy, schedule, rows);
             (loss, ())
         });
         computed.insert(format!("{name}.loss"), values(loss));
@@ -364,10 +364,7 @@ fn sdac<B: RescoreBackend>(inputs: &Inputs<B>, computed: &mut Computed) {
         weights: weights.clone(),
     };
     let (loss, gradient, ()) = value_and_grad(&agent.actor.policy, |policy| {
-        (
-            rsm::reverse_sampling_loss(policy, schedule, rows.lifted()),
-            (),
-        )
+        (rsm::reverse_sampling_loss(policy, schedule, rows), ())
     });
     computed.insert("sdac.loss".into(), values(loss));
     computed.insert("sdac.weights".into(), values(weights));

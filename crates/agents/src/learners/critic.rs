@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use rescore_critics::{Critics, Head, Pairs};
-use rescore_kernels::{Combine, NoiseKey, RescoreBackend, total};
+use rescore_kernels::{Combine, NoiseKey, RescoreBackend};
 use rescore_nn::{
     Adam, StateDict, StateError, Statistics, norm, parameter_sum, polyak, project_columns,
     value_and_grad,
@@ -137,9 +137,8 @@ impl<B: RescoreBackend> CriticLearner<B> {
         let (_, gradient, (losses, statistics)) = value_and_grad(&self.online, |critics| {
             let [current, next] = [current, next].map(|pairs| pairs.map(Tensor::from_inner));
             let (outputs, statistics) = critics.trained_outputs(current, next);
-            let losses = td::losses(outputs, target.clone().lifted());
-            let rest = (losses.clone().inner(), statistics.inner());
-            (total(losses), rest)
+            let (loss, losses) = td::loss(outputs, target.clone());
+            (loss, (losses, statistics.inner()))
         });
         CriticGradient {
             losses,

@@ -1,7 +1,7 @@
 //! The choice among particles, and the noise that explores.
 
 use burn::tensor::Tensor;
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, formula::Formula};
 use rescore_nn::{StateDict, StateError};
 use rescore_objectives::entropy;
 
@@ -48,12 +48,10 @@ impl<B: RescoreBackend> Exploration<B> {
         (draws, name): (&Draws<B>, &str),
     ) -> Tensor<B, 2> {
         let [states, _, dim] = particles.dims();
-        let sigma = self
-            .temperature
-            .value()
-            .mul_scalar(self.settings.noise_scale);
-        let noise = draws.normals(name, [states, dim]) * sigma.unsqueeze();
-        critics.best(observations, particles) + noise
+        let temperature = Formula::row(self.temperature.log_value.clone()).exp();
+        let noise = Formula::from(draws.normals(name, [states, dim]));
+        let best = Formula::from(critics.best(observations, particles));
+        (best + noise * (temperature * self.settings.noise_scale)).compute()
     }
 
     /// Moves the temperature: down while the entropy of the noise, which depends on no data, is above

@@ -36,9 +36,8 @@ impl<B: RescoreBackend> Temperature<B> {
 
     /// One step of the log temperature against `gradient` `[1]`.
     pub fn step(&mut self, gradient: &Tensor<B, 1>) {
-        self.log_value = self
-            .optimizer
-            .step(&self.log_value, gradient, self.learning_rate);
+        self.optimizer
+            .step(&mut self.log_value, gradient, self.learning_rate);
     }
 }
 

@@ -7,9 +7,10 @@ use rescore_runner::RunError;
 use rescore_runner::config::Config;
 use rescore_runner::evaluate::to_vec;
 
-use super::{Times, dims, flops::Counts, precision, random, repeat, variant_of};
+use super::{Times, dims, flops::Counts, precision, random, repeat, timeline::wait, variant_of};
 
-/// Milliseconds per update; each repetition is an even and an odd one, halved.
+/// Milliseconds per update; each repetition is an even and an odd one, halved, handed over one after
+/// the other as in training, where nobody reads their metrics.
 pub fn measure_update<B: RescoreBackend>(
     config: &Config,
     device: &B::Device,
@@ -20,9 +21,9 @@ pub fn measure_update<B: RescoreBackend>(
     let mut agent = config.new_agent::<B>(dims.into(), device)?;
     let pairs = repeat(|| {
         for _ in 0..2 {
-            // Reading the metrics waits until the device is done.
-            std::hint::black_box(agent.update(&batch).read());
+            std::hint::black_box(agent.update(&batch));
         }
+        wait::<B>(device);
     });
     Ok(Times {
         variant: variant_of(config),

@@ -69,8 +69,8 @@ pub fn measure<B: RescoreBackend>(
             let lift = Tensor::from_inner;
             let (observations, actions) = (lift(observations.clone()), lift(actions.clone()));
             let outputs = critics.outputs(observations, actions);
-            let target = td::Target::Values(targets.clone()).lifted();
-            (total(td::losses(outputs, target)), ())
+            let target = td::Target::Values(targets.clone());
+            (td::loss(outputs, target).0, ())
         });
         adam.step(&mut critics, &gradient, LEARNING_RATE);
         std::hint::black_box(leaves(&critics)[0].2.to_data());

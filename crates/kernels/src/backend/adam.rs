@@ -23,6 +23,8 @@ pub struct AdamStep {
     pub correction_1: f32,
     /// `1 - beta_2^count`
     pub correction_2: f32,
+    /// What a parameter is multiplied by after the step: less than 1 with decoupled weight decay.
+    pub keep: f32,
 }
 
 impl AdamStep {
@@ -38,7 +40,15 @@ impl AdamStep {
             epsilon: epsilon as f32,
             correction_1: (1.0 - power(beta_1)) as f32,
             correction_2: (1.0 - power(beta_2)) as f32,
+            keep: 1.0,
         }
+    }
+
+    /// The same step, after which parameters are multiplied by `keep` (Loshchilov and Hutter 2019).
+    #[must_use]
+    pub fn decayed(self, keep: f64) -> Self {
+        let keep = keep as f32;
+        Self { keep, ..self }
     }
 }
 
@@ -72,6 +82,11 @@ pub(crate) fn reference<B: Backend>(
     let root = B::float_sqrt(scale(nu.clone(), 1.0 / step.correction_2));
     let denominator = B::float_add_scalar(root, step.epsilon.into());
     let direction = B::float_div(scale(mu.clone(), 1.0 / step.correction_1), denominator);
-    let parameter = B::float_sub(parameter, scale(direction, step.learning_rate));
+    let moved = B::float_sub(parameter, scale(direction, step.learning_rate));
+    let parameter = if step.keep < 1.0 {
+        scale(moved, step.keep)
+    } else {
+        moved
+    };
     Optimized { parameter, mu, nu }
 }

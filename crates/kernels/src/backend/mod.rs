@@ -5,16 +5,23 @@ pub mod adam;
 pub mod categorical;
 pub mod chain;
 pub mod dense;
+pub mod formula;
+pub mod join;
 pub mod layer_norm;
 pub mod noise;
 pub mod residual;
 pub(crate) mod scoring;
 pub mod stack;
+pub(crate) mod supplied;
 pub(crate) mod total;
 
 use burn::{
     backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
-    tensor::{Tensor, backend::Backend, ops::FloatTensor},
+    tensor::{
+        Tensor,
+        backend::Backend,
+        ops::{FloatTensor, IntTensor},
+    },
 };
 
 use crate::{
@@ -24,6 +31,7 @@ use crate::{
 use adam::{AdamStep, Optimized};
 use categorical::Atoms;
 use dense::{DenseGradients, Wanted};
+use formula::{Arguments, Reduce, Term};
 use layer_norm::NormGradients;
 use residual::ResidualView;
 use stack::{StackGradients, StackPass, StackWanted};
@@ -132,6 +140,31 @@ pub trait RescoreBackend: Backend {
         wanted: &StackWanted,
     ) -> StackGradients<Self> {
         stack::backward(x, stack, kept, grad, wanted)
+    }
+
+    /// The columns of two `parts`, `[rows, ..]` each, and of the rows of a table at indices `[rows]`,
+    /// where there is one, beside each other.
+    fn join(
+        parts: Vec<FloatTensor<Self>>,
+        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
+    ) -> FloatTensor<Self> {
+        join::forward::<Self>(parts, chosen)
+    }
+
+    /// The derivative of [`RescoreBackend::join`] by its table for `grad` `[rows, columns]`, whose
+    /// columns from `first` on are the table's.
+    fn join_backward(
+        grad: FloatTensor<Self>,
+        first: usize,
+        table: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        join::backward::<Self>(grad, first, table, indices)
+    }
+
+    /// A formula of `arguments`, reduced or not; see [`formula::Formula`].
+    fn formula(term: &Term, arguments: Arguments<Self>, reduce: Reduce) -> FloatTensor<Self> {
+        formula::reference(term, &arguments, reduce)
     }
 
     /// See [`layer_norm::layer_norm`].
@@ -297,6 +330,13 @@ impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C>
 
     fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {
         stack::differentiable::<B, C>(x, stack)
+    }
+
+    fn join(
+        parts: Vec<FloatTensor<Self>>,
+        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
+    ) -> FloatTensor<Self> {
+        join::differentiable::<B, C>(parts, chosen)
     }
 
     fn norm_rows(

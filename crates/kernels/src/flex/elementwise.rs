@@ -20,6 +20,7 @@ multiversion! {
             *mu = step.beta_1 * *mu + step.one_minus_beta_1 * g;
             *nu = step.beta_2 * *nu + step.one_minus_beta_2 * g * g;
             *p -= rate * *mu / ((*nu * root_correction).sqrt() + step.epsilon);
+            *p *= step.keep;
         }
     }
 }

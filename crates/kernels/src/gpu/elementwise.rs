@@ -218,7 +218,7 @@ fn adam_kernel(
             mu[i] = m;
             nu[i] = v;
             let root = f32::sqrt(v * rates[4]) + rates[5];
-            parameter[i] = parameter[i] - m * rates[6] / root * rates[7];
+            parameter[i] = (parameter[i] - m * rates[6] / root * rates[7]) * rates[8];
         }
         first = next_first(first, parameter.len());
     }
@@ -410,6 +410,7 @@ pub(super) fn adam_step<R: CubeRuntime>(
             step.epsilon,
             1.0 / step.correction_1,
             step.learning_rate,
+            step.keep,
         ];
         adam_kernel::launch::<R>(
             &client,

@@ -12,6 +12,10 @@
 mod chain;
 pub mod devices;
 mod elementwise;
+#[expect(clippy::needless_pass_by_value, reason = "as above")]
+mod formula;
+#[expect(clippy::needless_pass_by_value, reason = "as above")]
+mod join;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
@@ -26,6 +30,7 @@ mod plan;
     reason = "as above"
 )]
 mod product;
+mod rows;
 #[expect(clippy::needless_pass_by_value, reason = "as above")]
 mod scores;
 #[expect(
@@ -47,7 +52,10 @@ mod steps;
 )]
 mod tensor_cores;
 
-use burn::tensor::{DType, Shape, Tensor, TensorPrimitive, ops::FloatTensor};
+use burn::tensor::{
+    DType, Shape, Tensor, TensorPrimitive,
+    ops::{FloatTensor, IntTensor},
+};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
@@ -59,6 +67,9 @@ use crate::{
     Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
     backend::scoring,
+    categorical::Atoms,
+    formula::{Arguments, Reduce, Term},
+    layer_norm::NormGradients,
     stack::{StackGradients, StackPass, StackWanted},
 };
 
@@ -118,7 +129,8 @@ where
         bias: FloatTensor<Self>,
         activation: Option<Activation>,
     ) -> FloatTensor<Self> {
-        elementwise::add_bias(product::product(x, weight), bias, activation)
+        let [output, _] = product::dense(x, weight, bias, activation, false);
+        output
     }
 
     fn dense_activated(
@@ -127,7 +139,71 @@ where
         bias: FloatTensor<Self>,
         activation: Activation,
     ) -> [FloatTensor<Self>; 2] {
-        elementwise::add_bias_activated(product::product(x, weight), bias, activation)
+        let [output, z] = product::dense(x, weight, bias, Some(activation), true);
+        [z, output]
+    }
+
+    fn norm_rows(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        rows::norm(x, scale, shift, epsilon)
+    }
+
+    fn norm_rows_backward(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> NormGradients<Self> {
+        let [x, scale, shift] = rows::norm_backward(x, scale, grad, epsilon);
+        NormGradients { x, scale, shift }
+    }
+
+    fn expectation(logits: FloatTensor<Self>, atoms: Atoms) -> FloatTensor<Self> {
+        rows::expectation(logits, atoms)
+    }
+
+    fn expectation_backward(
+        logits: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        atoms: Atoms,
+    ) -> FloatTensor<Self> {
+        rows::expectation_backward(logits, grad, atoms)
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        rows::cross_entropy(logits, targets)
+    }
+
+    fn cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        rows::cross_entropy_backward(logits, targets, grad)
+    }
+
+    fn join(
+        parts: Vec<FloatTensor<Self>>,
+        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
+    ) -> FloatTensor<Self> {
+        join::join(parts, chosen)
+    }
+
+    fn join_backward(
+        grad: FloatTensor<Self>,
+        first: usize,
+        table: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        join::backward(grad, first, &table, indices)
+    }
+
+    fn formula(term: &Term, arguments: Arguments<Self>, reduce: Reduce) -> FloatTensor<Self> {
+        formula::compute(term, arguments, reduce)
     }
 
     fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {

@@ -16,9 +16,12 @@ use cubek_matmul::{
 use cubek_std::InputBinding;
 
 use super::{
-    UNITS, empty,
+    UNITS,
+    elementwise::{add_bias, add_bias_activated, value_of},
+    empty,
     plan::{grid_of, multiprocessors},
 };
+use crate::Activation;
 
 /// Threads along each side of a tile.
 pub(super) const SIDE: usize = 16;
@@ -72,13 +75,26 @@ struct Walk {
     b_column: usize,
 }
 
+/// What becomes of a product: a bias where there is one, and an activation of the sum, which is kept
+/// beside it where that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Epilogue {
+    bias: bool,
+    activation: Option<Activation>,
+    keep: bool,
+}
+
+/// `biases` has one array or none, `kept` the sums before an activation.
 #[cube(launch_unchecked)]
 fn product_kernel(
     a: &Array<f32>,
     b: &Array<f32>,
+    biases: &Sequence<Array<f32>>,
     output: &mut Array<f32>,
+    kept: &mut Sequence<Array<f32>>,
     walk: &Walk,
     batch: usize,
+    #[comptime] epilogue: Epilogue,
     #[comptime] micro: usize,
 ) {
     let tile = comptime!(SIDE * micro);
@@ -146,8 +162,19 @@ fn product_kernel(
         #[unroll]
         for j in 0..micro {
             if row + i < walk.rows && column + j < walk.columns {
-                output[(member * walk.rows + row + i) * walk.columns + column + j] =
-                    sums[i * micro + j];
+                let place = (member * walk.rows + row + i) * walk.columns + column + j;
+                let mut value = sums[i * micro + j];
+                if comptime!(epilogue.bias) {
+                    value += biases[0][member * walk.columns + column + j];
+                }
+                if comptime!(epilogue.keep) {
+                    kept.index_mut(0usize)[place] = value;
+                }
+                if comptime!(epilogue.activation.is_some()) {
+                    let activation = comptime!(epilogue.activation.unwrap_or(Activation::Mish));
+                    value = value_of(value, activation);
+                }
+                output[place] = value;
             }
         }
     }
@@ -168,6 +195,41 @@ pub(super) fn micro_for(tiles: impl Fn(usize) -> usize, multiprocessors: usize) 
 /// # Panics
 /// If the matrices do not fit: Burn's own checks are not on this path.
 pub(super) fn product<R: CubeRuntime>(a: CubeTensor<R>, b: CubeTensor<R>) -> CubeTensor<R> {
+    let epilogue = Epilogue {
+        bias: false,
+        activation: None,
+        keep: false,
+    };
+    let [output, _] = multiply(a, b, None, epilogue);
+    output
+}
+
+/// `x W + b` of every network, then `activation` where there is one; beside it the sum before the
+/// activation where `keep` says so, and otherwise the same again.
+///
+/// # Panics
+/// As [`product`].
+pub(super) fn dense<R: CubeRuntime>(
+    x: CubeTensor<R>,
+    weight: CubeTensor<R>,
+    bias: CubeTensor<R>,
+    activation: Option<Activation>,
+    keep: bool,
+) -> [CubeTensor<R>; 2] {
+    let epilogue = Epilogue {
+        bias: true,
+        activation,
+        keep,
+    };
+    multiply(x, weight, Some(bias), epilogue)
+}
+
+fn multiply<R: CubeRuntime>(
+    a: CubeTensor<R>,
+    b: CubeTensor<R>,
+    bias: Option<CubeTensor<R>>,
+    epilogue: Epilogue,
+) -> [CubeTensor<R>; 2] {
     let (left, right) = (a.shape().to_vec(), b.shape().to_vec());
     let last = left.len() - 1;
     let batch = if last == 2 { left[0].max(right[0]) } else { 1 };
@@ -176,42 +238,65 @@ pub(super) fn product<R: CubeRuntime>(a: CubeTensor<R>, b: CubeTensor<R>) -> Cub
         && (last == 1 || [left[0], right[0]].iter().all(|n| [1, batch].contains(n)));
     assert!(fit, "no product of {left:?} and {right:?}");
     let (rows, inner, columns) = (left[last - 1], left[last], right[last]);
+    if let Some(bias) = &bias {
+        let length = bias.shape().num_elements();
+        assert_eq!(length, batch * columns, "a bias for each column");
+    }
     let mut shape = left.clone();
     shape[last] = columns;
     if last == 2 {
         shape[0] = batch;
     }
     let client = a.client.clone();
-    let output = empty(&client, &a.device, Shape::from(shape));
+    let output = empty(&client, &a.device, Shape::from(shape.clone()));
+    let kept = if epilogue.keep {
+        empty(&client, &a.device, Shape::from(shape))
+    } else {
+        output.clone()
+    };
     if batch * rows * columns == 0 {
-        return output;
+        return [output, kept];
     }
     let processors = multiprocessors(&client);
     let tiles = |side: usize| batch * rows.div_ceil(side) * columns.div_ceil(side);
     if tiles(2 * LARGE) >= 2 * processors {
-        return library(a, b, output);
+        let output = library(a, b, output);
+        return match (bias, epilogue.activation) {
+            (Some(bias), Some(activation)) if epilogue.keep => {
+                let [z, output] = add_bias_activated(output, bias, activation);
+                [output, z]
+            }
+            (Some(bias), activation) => {
+                let output = add_bias(output, bias, activation);
+                [output.clone(), output]
+            }
+            (None, _) => [output.clone(), output],
+        };
     }
     let micro = micro_for(tiles, processors);
     let stride = |x: &CubeTensor<R>, axis: usize| x.meta.strides()[axis];
-    let batch_stride = |x: &CubeTensor<R>, matrices: usize| match matrices {
-        1 => 0,
-        _ => stride(x, 0),
-    };
-    let of_batch = |x: &CubeTensor<R>, shape: &[usize]| match last {
-        2 => batch_stride(x, shape[0]),
+    let of_batch = |x: &CubeTensor<R>, matrices: usize| match (last, matrices) {
+        (2, 2..) => stride(x, 0),
         _ => 0,
     };
     let walk = WalkLaunch::new(
         rows,
         columns,
         inner,
-        of_batch(&a, &left),
+        of_batch(&a, left[0]),
         stride(&a, last - 1),
         stride(&a, last),
-        of_batch(&b, &right),
+        of_batch(&b, right[0]),
         stride(&b, last - 1),
         stride(&b, last),
     );
+    let mut keeps = SequenceArg::new();
+    if epilogue.keep {
+        keeps.push(kept.clone().into_array_arg());
+    }
+    let biases = bias
+        .into_iter()
+        .map(|bias| into_contiguous(bias).into_array_arg());
     // SAFETY: rows, columns and summands are kept within the shapes, which fit, and the strides are
     // those of the buffers.
     unsafe {
@@ -221,13 +306,16 @@ pub(super) fn product<R: CubeRuntime>(a: CubeTensor<R>, b: CubeTensor<R>) -> Cub
             CubeDim::new_1d(UNITS),
             a.into_array_arg(),
             b.into_array_arg(),
+            biases.collect(),
             output.clone().into_array_arg(),
+            keeps,
             walk,
             batch,
+            epilogue,
             micro,
         );
     }
-    output
+    [output, kept]
 }
 
 /// The library's product, into `output`.

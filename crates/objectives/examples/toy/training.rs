@@ -145,7 +145,7 @@ fn gradient(
             weights,
         };
         let (_, gradient, ()) = value_and_grad(policy, |policy| {
-            let loss = rsm::weighted_denoising_loss(policy, &schedule, rows.lifted());
+            let loss = rsm::weighted_denoising_loss(policy, &schedule, rows);
             (loss, ())
         });
         gradient
@@ -173,7 +173,7 @@ fn gradient(
                 weights: max_entropy_weights(clean),
             };
             let (_, gradient, ()) = value_and_grad(policy, |policy| {
-                let loss = rsm::reverse_sampling_loss(policy, &schedule, rows.lifted());
+                let loss = rsm::reverse_sampling_loss(policy, &schedule, rows);
                 (loss, ())
             });
             gradient
@@ -191,7 +191,7 @@ fn gradient(
                 noise: rsm::mean_noise(reverse.noise, max_entropy_weights(reverse.clean)),
             };
             let (_, gradient, ()) = value_and_grad(policy, |policy| {
-                let loss = rsm::noise_regression_loss(policy, &schedule, rows.lifted());
+                let loss = rsm::noise_regression_loss(policy, &schedule, rows);
                 (loss, ())
             });
             gradient

@@ -1,0 +1,356 @@
+//! Expressions of tensors that are computed element by element, in one pass over memory.
+//!
+//! What an algorithm says of a batch in between its networks, such as a TD target or the weights of a
+//! policy loss, is a handful of operations on a few hundred numbers. On a GPU each of them is a launch
+//! that takes longer than its arithmetic. A [`Formula`] is written like tensor code and computed as one
+//! operation; its default body is the tensor code.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use burn::tensor::{Int, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+
+use crate::RescoreBackend;
+
+/// An operation on one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unary {
+    /// `-x`
+    Negative,
+    /// `e^x`
+    Exp,
+    /// The natural logarithm.
+    Log,
+    /// The square root.
+    Sqrt,
+    /// `x x`
+    Square,
+}
+
+/// An operation on two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// What a formula computes from its arguments, which it names by their places.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Term {
+    /// An element of a tensor.
+    Tensor(usize),
+    /// A row of a table, chosen by an index of the row.
+    Table(usize),
+    /// A number.
+    Number(usize),
+    /// An operation on a term.
+    Unary(Unary, Box<Self>),
+    /// An operation on two terms.
+    Binary(Binary, Box<Self>, Box<Self>),
+    /// A term within the two numbers at these places.
+    Clamp(Box<Self>, usize, usize),
+}
+
+/// Which elements are added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// None.
+    No,
+    /// Those along the last axis, divided by their number.
+    MeanOfLast,
+    /// All, divided by their number; the result has one element.
+    Mean,
+}
+
+/// The arguments of a formula.
+#[derive(Debug, Clone)]
+pub struct Arguments<B: Backend> {
+    /// Tensors, of the result's shape or 1 long along some axes.
+    pub tensors: Vec<Tensor<B, 2>>,
+    /// Tables `[entries]` with an index for each row, `[rows]`.
+    pub tables: Vec<(Tensor<B, 1>, Tensor<B, 1, Int>)>,
+    /// Numbers.
+    pub numbers: Vec<f32>,
+}
+
+/// An expression of matrices and numbers.
+#[derive(Debug, Clone)]
+pub struct Formula<B: Backend> {
+    term: Term,
+    arguments: Arguments<B>,
+}
+
+impl<B: Backend> From<Tensor<B, 2>> for Formula<B> {
+    fn from(tensor: Tensor<B, 2>) -> Self {
+        Self {
+            term: Term::Tensor(0),
+            arguments: Arguments {
+                tensors: vec![tensor],
+                tables: Vec::new(),
+                numbers: Vec::new(),
+            },
+        }
+    }
+}
+
+impl<B: Backend> Formula<B> {
+    /// `values` `[rows]` as a column.
+    pub fn column(values: Tensor<B, 1>) -> Self {
+        Self::from(values.unsqueeze_dim::<2>(1))
+    }
+
+    /// `values` `[columns]` as a row.
+    pub fn row(values: Tensor<B, 1>) -> Self {
+        Self::from(values.unsqueeze_dim::<2>(0))
+    }
+
+    /// The entries of `table` at `indices` `[rows]`, as a column.
+    pub fn entries(table: Tensor<B, 1>, indices: Tensor<B, 1, Int>) -> Self {
+        Self {
+            term: Term::Table(0),
+            arguments: Arguments {
+                tensors: Vec::new(),
+                tables: vec![(table, indices)],
+                numbers: Vec::new(),
+            },
+        }
+    }
+
+    fn number(value: f64) -> Self {
+        Self {
+            term: Term::Number(0),
+            arguments: Arguments {
+                tensors: Vec::new(),
+                tables: Vec::new(),
+                numbers: vec![value as f32],
+            },
+        }
+    }
+
+    fn unary(mut self, operation: Unary) -> Self {
+        self.term = Term::Unary(operation, Box::new(self.term));
+        self
+    }
+
+    fn binary(mut self, operation: Binary, mut other: Self) -> Self {
+        let places = [
+            self.arguments.tensors.len(),
+            self.arguments.tables.len(),
+            self.arguments.numbers.len(),
+        ];
+        other.term.shift(places);
+        self.arguments.tensors.extend(other.arguments.tensors);
+        self.arguments.tables.extend(other.arguments.tables);
+        self.arguments.numbers.extend(other.arguments.numbers);
+        self.term = Term::Binary(operation, Box::new(self.term), Box::new(other.term));
+        self
+    }
+
+    /// `e^x`
+    #[must_use]
+    pub fn exp(self) -> Self {
+        self.unary(Unary::Exp)
+    }
+
+    /// The natural logarithm.
+    #[must_use]
+    pub fn log(self) -> Self {
+        self.unary(Unary::Log)
+    }
+
+    /// The square root.
+    #[must_use]
+    pub fn sqrt(self) -> Self {
+        self.unary(Unary::Sqrt)
+    }
+
+    /// `x x`
+    #[must_use]
+    pub fn square(self) -> Self {
+        self.unary(Unary::Square)
+    }
+
+    /// The shape of the elements, `[rows, columns]`.
+    pub fn shape(&self) -> [usize; 2] {
+        self.arguments.shape()
+    }
+
+    /// At least `low`, at most `high`; NaN stays NaN.
+    #[must_use]
+    pub fn clamp(mut self, low: f64, high: f64) -> Self {
+        let place = self.arguments.numbers.len();
+        self.arguments.numbers.extend([low as f32, high as f32]);
+        self.term = Term::Clamp(Box::new(self.term), place, place + 1);
+        self
+    }
+}
+
+impl Term {
+    /// The term with its arguments behind as many others.
+    fn shift(&mut self, places: [usize; 3]) {
+        match self {
+            Self::Tensor(place) => *place += places[0],
+            Self::Table(place) => *place += places[1],
+            Self::Number(place) => *place += places[2],
+            Self::Unary(_, x) => x.shift(places),
+            Self::Binary(_, x, y) => {
+                x.shift(places);
+                y.shift(places);
+            }
+            Self::Clamp(x, low, high) => {
+                x.shift(places);
+                *low += places[2];
+                *high += places[2];
+            }
+        }
+    }
+}
+
+impl<B: Backend> Arguments<B> {
+    /// The shape that all arguments are repeated to.
+    pub fn shape(&self) -> [usize; 2] {
+        let tensors = self.tensors.iter().map(Tensor::dims);
+        let tables = self.tables.iter().map(|(_, rows)| [rows.dims()[0], 1]);
+        tensors
+            .chain(tables)
+            .fold([1, 1], |[rows, columns], [r, c]| {
+                [rows.max(r), columns.max(c)]
+            })
+    }
+}
+
+impl<B: RescoreBackend> Formula<B> {
+    /// The elements, `[rows, columns]`.
+    pub fn compute(self) -> Tensor<B, 2> {
+        self.reduced(Reduce::No)
+    }
+
+    /// The elements of a formula of one column, `[rows]`.
+    pub fn compute_column(self) -> Tensor<B, 1> {
+        let rows = self.arguments.shape()[0];
+        self.compute().reshape([rows])
+    }
+
+    /// The mean of all elements, `[1]`.
+    pub fn mean(self) -> Tensor<B, 1> {
+        self.reduced(Reduce::Mean).reshape([1])
+    }
+
+    /// The mean of every row, `[rows]`.
+    pub fn mean_of_rows(self) -> Tensor<B, 1> {
+        let rows = self.arguments.shape()[0];
+        self.reduced(Reduce::MeanOfLast).reshape([rows])
+    }
+
+    fn reduced(self, reduce: Reduce) -> Tensor<B, 2> {
+        let output = B::formula(&self.term, self.arguments, reduce);
+        Tensor::from_primitive(TensorPrimitive::Float(output))
+    }
+}
+
+/// What the default body has of a term: numbers meet tensors by the operations for numbers.
+enum Value<B: Backend> {
+    Tensor(Tensor<B, 2>),
+    Number(f32),
+}
+
+fn value<B: Backend>(term: &Term, arguments: &Arguments<B>) -> Value<B> {
+    let tensor = |term| match value(term, arguments) {
+        Value::Tensor(x) => x,
+        Value::Number(_) => unreachable!("a number alone is no formula"),
+    };
+    Value::Tensor(match term {
+        Term::Number(place) => return Value::Number(arguments.numbers[*place]),
+        Term::Tensor(place) => arguments.tensors[*place].clone(),
+        Term::Table(place) => {
+            let (table, rows) = arguments.tables[*place].clone();
+            table.select(0, rows).unsqueeze_dim(1)
+        }
+        Term::Unary(operation, x) => match operation {
+            Unary::Negative => tensor(x).neg(),
+            Unary::Exp => tensor(x).exp(),
+            Unary::Log => tensor(x).log(),
+            Unary::Sqrt => tensor(x).sqrt(),
+            Unary::Square => {
+                let x = tensor(x);
+                x.clone() * x
+            }
+        },
+        Term::Clamp(x, low, high) => {
+            tensor(x).clamp(arguments.numbers[*low], arguments.numbers[*high])
+        }
+        Term::Binary(operation, x, y) => match (value(x, arguments), value(y, arguments)) {
+            (Value::Tensor(x), Value::Tensor(y)) => match operation {
+                Binary::Add => x + y,
+                Binary::Sub => x - y,
+                Binary::Mul => x * y,
+                Binary::Div => x / y,
+            },
+            (Value::Tensor(x), Value::Number(y)) => match operation {
+                Binary::Add => x.add_scalar(y),
+                Binary::Sub => x.sub_scalar(y),
+                Binary::Mul => x.mul_scalar(y),
+                Binary::Div => x.div_scalar(y),
+            },
+            (Value::Number(_), _) => unreachable!("numbers are the right side"),
+        },
+    })
+}
+
+/// The default body of [`RescoreBackend::formula`].
+pub(crate) fn reference<B: Backend>(
+    term: &Term,
+    arguments: &Arguments<B>,
+    reduce: Reduce,
+) -> FloatTensor<B> {
+    let Value::Tensor(x) = value(term, arguments) else {
+        unreachable!("a number alone is no formula")
+    };
+    // A view of the same shape might be summed in another order.
+    let shape = arguments.shape();
+    let x = if x.dims() == shape {
+        x
+    } else {
+        x.expand(shape)
+    };
+    let reduced = match reduce {
+        Reduce::No => x,
+        Reduce::MeanOfLast => x.mean_dim(1),
+        Reduce::Mean => x.mean().unsqueeze_dim(1),
+    };
+    reduced.into_primitive().tensor()
+}
+
+impl<B: Backend> Neg for Formula<B> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self.unary(Unary::Negative)
+    }
+}
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $operation:ident) => {
+        impl<B: Backend> $trait for Formula<B> {
+            type Output = Self;
+
+            fn $method(self, other: Self) -> Self {
+                self.binary(Binary::$operation, other)
+            }
+        }
+
+        impl<B: Backend> $trait<f64> for Formula<B> {
+            type Output = Self;
+
+            fn $method(self, other: f64) -> Self {
+                self.binary(Binary::$operation, Self::number(other))
+            }
+        }
+    };
+}
+operator!(Add, add, Add);
+operator!(Sub, sub, Sub);
+operator!(Mul, mul, Mul);
+operator!(Div, div, Div);
