@@ -29,7 +29,7 @@ struct Selection {
 }
 
 /// Test programs that have tests which compute on a GPU.
-const ON_GPU: [&str; 8] = [
+const ON_GPU: [&str; 10] = [
     "--test",
     "gpu_kernels",
     "--test",
@@ -38,6 +38,8 @@ const ON_GPU: [&str; 8] = [
     "parity",
     "--test",
     "modern",
+    "--test",
+    "launches",
 ];
 
 /// Runs the tests (those that compute on the GPU backends among `backends`, or else those that

@@ -49,6 +49,7 @@ where
         "ndarray" => on_processor::<burn::backend::NdArray, W>(config, work),
         #[cfg(feature = "cuda")]
         "cuda" => {
+            rescore_kernels::devices::keep_kernels();
             let found = choose(config, rescore_kernels::devices::cuda())?;
             Ok(on_device::<burn::backend::Cuda, W>(&found.device, work))
         }

@@ -1,8 +1,8 @@
 //! What a critic's outputs say of the return: its expectation, or its distribution over atoms.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, backend::Backend};
-use rescore_kernels::categorical::{Atoms, expectation};
-use rescore_kernels::{Combine, RescoreBackend, argmax_lowest};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use rescore_kernels::categorical::{self, Atoms, expectation};
+use rescore_kernels::{Combine, RescoreBackend};
 use thiserror::Error;
 
 /// Why critics cannot be as asked for.
@@ -102,7 +102,7 @@ impl Support {
     }
 
     /// Where the atoms are, as kernels take it.
-    fn places(self) -> Atoms {
+    pub fn places(self) -> Atoms {
         Atoms {
             low: self.low,
             spacing: self.spacing(),
@@ -127,26 +127,17 @@ impl Support {
     /// The member whose distribution of each row has the smallest expectation, of equal ones the
     /// first: `[batch]` for `[members, batch, atoms]`.
     pub fn lowest_member<B: Backend>(self, probabilities: Tensor<B, 3>) -> Tensor<B, 1, Int> {
-        argmax_lowest(self.expectation(probabilities).neg().transpose())
+        categorical::lowest_member(self.places(), probabilities)
     }
 
     /// One distribution for each row, `[batch, atoms]`, of those of all members, `[members, batch,
-    /// atoms]`: that with the smallest expectation (`FlashSAC`, XQC), or the mean of all (DIME).
+    /// atoms]`: that with the smallest expectation, or the mean of all.
     pub fn combined<B: Backend>(
         self,
         combine: Combine,
         probabilities: Tensor<B, 3>,
     ) -> Tensor<B, 2> {
-        let combined = match combine {
-            Combine::Min => {
-                let [_, batch, atoms] = probabilities.dims();
-                let member = self.lowest_member(probabilities.clone());
-                let member = member.reshape([1, batch, 1]).expand([1, batch, atoms]);
-                probabilities.gather(0, member)
-            }
-            Combine::Mean => probabilities.mean_dim(0),
-        };
-        combined.squeeze_dim(0)
+        categorical::combined(self.places(), combine, probabilities)
     }
 
     /// Distributions over returns at any place as distributions over the atoms: each probability
@@ -159,24 +150,7 @@ impl Support {
         probabilities: Tensor<B, 2>,
         returns: Tensor<B, 2>,
     ) -> Tensor<B, 2> {
-        let [batch, _] = probabilities.dims();
-        let last = (self.atoms - 1) as i64;
-        let place = returns.clamp(self.low, self.high).sub_scalar(self.low);
-        let place = place.div_scalar(self.spacing()).clamp(0.0, last as f64);
-        let floor = place.clone().floor();
-        let above = (place - floor.clone()) * probabilities.clone();
-        // What is not a number has no place, and its shares below are none either.
-        let lower = floor.clone().mask_fill(floor.is_nan(), 0.0).int();
-        let upper = lower.clone().add_scalar(1).clamp_max(last);
-        let device = probabilities.device();
-        Tensor::zeros([batch, self.atoms], &device)
-            .scatter(
-                1,
-                lower,
-                probabilities - above.clone(),
-                IndexingUpdateOp::Add,
-            )
-            .scatter(1, upper, above, IndexingUpdateOp::Add)
+        categorical::project(self.places(), self.atoms, probabilities, returns)
     }
 }
 

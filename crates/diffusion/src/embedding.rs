@@ -1,6 +1,7 @@
 //! Sinusoidal embedding of times.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use rescore_kernels::constant;
 
 /// Embeddings of `times`, `[times, dim]`: of denoising steps, or of a continuous time.
 ///
@@ -17,7 +18,7 @@ pub fn time_embedding<B: Backend>(times: &[f64], dim: usize, device: &B::Device)
         values.extend(frequencies.iter().map(|f| ((t * f).sin() * scale) as f32));
         values.extend(frequencies.iter().map(|f| ((t * f).cos() * scale) as f32));
     }
-    Tensor::from_data(TensorData::new(values, [times.len(), dim]), device)
+    constant(values, [times.len(), dim], device)
 }
 
 /// As [`time_embedding`] for times that lie on the device, `[batch]` to `[batch, dim]`, in 32 bits.

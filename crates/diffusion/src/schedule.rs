@@ -1,7 +1,7 @@
 //! Noise schedules of the forward process and the coefficients that follow from them.
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use rescore_kernels::{RescoreBackend, StepCoefficients, formula::Formula};
+use burn::tensor::{Int, Tensor, backend::Backend};
+use rescore_kernels::{RescoreBackend, StepCoefficients, constant, formula::Formula};
 use serde::{Deserialize, Serialize};
 
 /// Shape of `beta[t]` over the denoising steps.
@@ -207,7 +207,7 @@ impl NoiseSchedule {
         let table: Vec<f32> = (0..self.num_steps())
             .map(|t| coefficient(self, t) as f32)
             .collect();
-        Tensor::from_data(TensorData::new(table, [self.num_steps()]), device)
+        constant(table, [self.num_steps()], device)
     }
 }
 

@@ -39,6 +39,7 @@ pub mod plain;
 
 pub use backend::activation::Activation;
 pub use backend::chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
+pub use backend::constant::constant;
 pub use backend::dense::Layer;
 pub use backend::noise::{Noise, NoiseKey};
 pub use backend::scoring::{

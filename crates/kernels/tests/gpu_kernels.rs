@@ -9,8 +9,9 @@ use rescore_kernels::{
     Activation, ChainNetwork, ChainNoise, Combine, Layer, Noise, NoiseKey, Precision,
     RescoreBackend, Sampled, StepCoefficients,
     adam::{AdamStep, Optimized},
-    categorical::Atoms,
+    categorical::{Atoms, Returns, target_distribution},
     chain,
+    dense::Wanted,
     formula::Formula,
     join::{join, join_chosen},
     stack::{Stack, StackWanted},
@@ -589,6 +590,7 @@ fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
         let one = Formula::row(tensor::<B, 1>("one", [1], 1.0));
         let formula = -(x() * column.clone() - row / (x().square() + 0.5)).clamp(-0.7, 0.9)
             + (x() * 0.1).exp() * entries
+            + x().above(0.5) * 0.1
             - ((x().square() + 1.0).log().sqrt() + one) / 3.0
             - 0.25;
         vec![
@@ -596,8 +598,12 @@ fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
             values(formula.clone().mean_of_rows()),
             values(formula.mean()),
             values((column.exp() * 2.0).compute_column()),
+            values((x().tanh() - (x() * 30.0).softplus()).sum_of_rows()),
         ]
     }
+    let all_of = all::<Flex>([70_000, 2]);
+    let mean = all_of[0].iter().map(|x| f64::from(*x)).sum::<f64>() / 140_000.0;
+    assert_close(&all_of[2], &[mean as f32], 1e-3, "mean");
     for shape in [[256, 6], [1, 1], [3, 1000], [70_000, 2]] {
         for (i, (device, processor)) in all::<B>(shape).iter().zip(&all::<Flex>(shape)).enumerate()
         {
@@ -660,7 +666,23 @@ fn rows_are_those_of_the_processor<B: RescoreBackend>() {
             spacing: 0.1,
         };
         let norm = B::norm_rows_backward(x.clone(), scale.clone(), grad, 1e-5);
+        let returns = |penalty| Returns {
+            rewards: tensor::<B, 1>("rewards", [rows], 0.5),
+            discounts: tensor::<B, 1>("discounts", [rows], 1.0).abs(),
+            penalty,
+        };
+        let target = |combine, penalty| {
+            let logits = tensor::<B, 3>("x", whole, 1.5);
+            values(target_distribution(
+                logits,
+                atoms,
+                combine,
+                returns(penalty),
+            ))
+        };
         vec![
+            target(Combine::Min, None),
+            target(Combine::Mean, Some(tensor("penalty", [rows], 0.3))),
             float(B::norm_rows(x.clone(), scale, shift, 1e-5)),
             float(norm.x),
             float(norm.scale),
@@ -675,7 +697,7 @@ fn rows_are_those_of_the_processor<B: RescoreBackend>() {
         [2, 256, 101],
         [1, 5, 128],
         [3, 33, 17],
-        [1, 1, 1],
+        [1, 1, 2],
         [2, 70, 512],
     ] {
         for (i, (device, processor)) in all::<B>(shape).iter().zip(&all::<Flex>(shape)).enumerate()
@@ -719,12 +741,35 @@ fn products_are_those_of_the_processor<B: RescoreBackend>() {
             found.push(product(a_turned.clone(), b_turned.clone()));
             found.push(product(a_turned, b.clone()));
             found.push(product(a.clone(), b_turned));
-            found.push(product(a.slice([0..1]), b));
+            found.push(product(a.clone().slice([0..1]), b.clone()));
+            // The derivatives of a layer with this weight.
+            let grad = tensor::<B, 3>("grad", [batch, rows, columns], 1.0);
+            let raw = |x: Tensor<B, 3>| x.into_primitive().tensor();
+            let wanted = Wanted {
+                x: true,
+                weight: true,
+                bias: true,
+            };
+            for x in [a.clone(), a.slice([0..1])] {
+                let derived = B::dense_backward(raw(x), raw(b.clone()), raw(grad.clone()), wanted);
+                for part in [derived.x, derived.weight, derived.bias] {
+                    let part = part.expect("all are wanted");
+                    found.push(values(Tensor::<B, 3>::from_primitive(
+                        TensorPrimitive::Float(part),
+                    )));
+                }
+            }
         }
         found
     }
     for (i, (device, processor)) in all::<B>().iter().zip(&all::<Flex>()).enumerate() {
-        assert_close(device, processor, 5e-5, &format!("product {i}"));
+        let scale = processor.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+        assert_close(
+            device,
+            processor,
+            2e-6 * scale.max(10.0),
+            &format!("product {i}"),
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The squashed Gaussian policy of SAC (Haarnoja et al. 2018).
 
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use rescore_kernels::{RescoreBackend, formula::Formula};
 
 /// An action `tanh(u)`, `u ~ N(mean, std)`, and its log-probability.
 #[derive(Debug, Clone)]
@@ -22,20 +23,19 @@ pub enum LogStd {
 
 /// Mean and log standard deviation, `[batch, action_dim]` each, from a network's output `[batch, 2
 /// action_dim]`.
-pub fn split_mean_log_std<B: Backend>(output: Tensor<B, 2>, log_std: LogStd) -> [Tensor<B, 2>; 2] {
+pub fn split_mean_log_std<B: RescoreBackend>(
+    output: Tensor<B, 2>,
+    log_std: LogStd,
+) -> [Tensor<B, 2>; 2] {
     let [_, twice] = output.dims();
     let dim = twice / 2;
     let mean = output.clone().narrow(1, 0, dim);
-    let output = output.narrow(1, dim, dim);
+    let output = Formula::from(output.narrow(1, dim, dim));
     let log_std = match log_std {
         LogStd::Clipped([low, high]) => output.clamp(low, high),
-        LogStd::Squashed([low, high]) => output
-            .tanh()
-            .add_scalar(1.0)
-            .mul_scalar(0.5 * (high - low))
-            .add_scalar(low),
+        LogStd::Squashed([low, high]) => (output.tanh() + 1.0) * (0.5 * (high - low)) + low,
     };
-    [mean, log_std]
+    [mean, log_std.compute()]
 }
 
 /// The sample that the unit normals `noise` `[batch, action_dim]` select.
@@ -43,31 +43,24 @@ pub fn split_mean_log_std<B: Backend>(output: Tensor<B, 2>, log_std: LogStd) -> 
 /// With `tanh_correction` the log-probability is that of the action, i.e. it contains the
 /// Jacobian of tanh (Haarnoja et al. 2018, appendix C); without it, that of `u`, as the reference
 /// implementation of DPMD computes it for its SAC.
-pub fn squashed_sample<B: Backend>(
+pub fn squashed_sample<B: RescoreBackend>(
     [mean, log_std]: [Tensor<B, 2>; 2],
     noise: Tensor<B, 2>,
     tanh_correction: bool,
 ) -> SquashedSample<B> {
-    let u = mean + log_std.clone().exp() * noise.clone();
+    let (log_std, noise) = (Formula::from(log_std), Formula::from(noise));
+    let u = (Formula::from(mean) + log_std.clone().exp() * noise.clone()).compute();
     let half_log_tau = 0.5 * std::f64::consts::TAU.ln();
-    let mut log_density = (noise.clone() * noise).mul_scalar(-0.5) - log_std;
-    log_density = log_density.sub_scalar(half_log_tau);
+    let mut log_density = noise.square() * -0.5 - log_std - half_log_tau;
     if tanh_correction {
         // log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), without cancellation where tanh is
         // near 1
-        let log_jacobian = (u.clone().neg() - softplus(u.clone().mul_scalar(-2.0)))
-            .add_scalar(std::f64::consts::LN_2)
-            .mul_scalar(2.0);
+        let u = Formula::from(u.clone());
+        let log_jacobian = (-u.clone() - (u * -2.0).softplus() + std::f64::consts::LN_2) * 2.0;
         log_density = log_density - log_jacobian;
     }
     SquashedSample {
         actions: u.tanh(),
-        log_probabilities: log_density.sum_dim(1).squeeze_dim(1),
+        log_probabilities: log_density.sum_of_rows(),
     }
-}
-
-/// `log(1 + e^x)` as `max(x, 0) + log(1 + e^-|x|)`: the exponential of a large argument would be
-/// infinite, and its derivative not a number.
-fn softplus<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    relu(x.clone()) + x.abs().neg().exp().log1p()
 }

@@ -161,11 +161,14 @@ pub fn clipped_denoising_loss<B: RescoreBackend>(
     rows: DenoisingRows<B>,
     limit: f64,
 ) -> Tensor<Autodiff<B>, 1> {
-    let noise = Tensor::from_inner(rows.noise.clone());
-    let weights = Tensor::from_inner(rows.weights.clone()).unsqueeze_dim(1);
-    let error = predict(policy, schedule, rows) - noise;
-    let errors = (error.clone() * error).clamp_max(limit);
-    (errors * weights).mean()
+    let (noise, weights) = (rows.noise.clone(), Formula::column(rows.weights.clone()));
+    let noise_pred = predict(policy, schedule, rows);
+    let errors = Formula::from(noise_pred.clone().inner()) - Formula::from(noise);
+    let squares = errors.clone().square();
+    let loss = (squares.clone().clamp(0.0, limit) * weights.clone()).mean();
+    let counts = -squares.above(limit) + 1.0;
+    let gradient = weights * share(&noise_pred) * counts * errors * 2.0;
+    supplied(noise_pred, loss, gradient)
 }
 
 /// `epsilon(s, x_t, t)` at the noised actions of `rows`, `[batch, action_dim]`.

@@ -2,10 +2,12 @@
 
 use burn::{
     backend::Autodiff,
-    tensor::{Tensor, activation::softmax, backend::Backend},
+    tensor::{Tensor, backend::Backend},
 };
-use rescore_critics::{Critics, Head, Support};
-use rescore_kernels::categorical::cross_entropy;
+use rescore_critics::{Critics, Head};
+use rescore_kernels::categorical::{
+    Returns, cross_entropy, cross_entropy_slope, target_distribution,
+};
 use rescore_kernels::{Combine, RescoreBackend, formula::Formula, supplied, total};
 
 /// `r + gamma (1 - terminated) V(s')`, all `[batch]`. Truncated episodes bootstrap, so
@@ -46,7 +48,7 @@ pub enum Target<B: Backend> {
 /// One target from the outputs `[members, batch, outputs]` of all target critics at the next pairs:
 /// `r + gamma (1 - terminated) (next - penalty)`, where `next` is the combined value, or the
 /// distribution that is moved so and projected onto the atoms (see
-/// [`rescore_critics::Support::project`]).
+/// [`rescore_kernels::categorical::target_distribution`]).
 pub fn target<B: RescoreBackend>(
     head: Head,
     combine: Combine,
@@ -64,27 +66,16 @@ pub fn target<B: RescoreBackend>(
             Target::Values(values)
         }
         Head::Categorical(support) => {
-            let next = support.combined(combine, softmax(outputs, 2));
-            Target::Distributions(target_distribution(support, next, step))
+            let returns = Returns {
+                rewards: step.rewards,
+                discounts: ((-Formula::column(step.terminated) + 1.0) * step.gamma)
+                    .compute_column(),
+                penalty: step.penalty,
+            };
+            let places = support.places();
+            Target::Distributions(target_distribution(outputs, places, combine, returns))
         }
     }
-}
-
-/// The distribution of `r + gamma (1 - terminated) (next - penalty)` over the atoms, where `next` has
-/// the distribution `[batch, atoms]` (Bellemare, Dabney and Munos 2017, algorithm 1).
-pub fn target_distribution<B: Backend>(
-    support: Support,
-    next: Tensor<B, 2>,
-    step: Step<B>,
-) -> Tensor<B, 2> {
-    let atoms = support.locations(&next.device()).unsqueeze_dim::<2>(0);
-    let atoms = match step.penalty {
-        Some(penalty) => atoms - penalty.unsqueeze_dim(1),
-        None => atoms,
-    };
-    let discount = step.terminated.neg().add_scalar(1.0).mul_scalar(step.gamma);
-    let returns = step.rewards.unsqueeze_dim(1) + discount.unsqueeze_dim(1) * atoms;
-    support.project(next, returns)
 }
 
 /// The loss of all members together, `[1]`, and of each, `[members]`, for outputs `[members, batch,
@@ -107,8 +98,13 @@ pub fn loss<B: RescoreBackend>(
             (loss, losses)
         }
         Target::Distributions(probabilities) => {
-            let losses = cross_entropies(outputs, Tensor::from_inner(probabilities));
-            (total(losses.clone()), losses.inner())
+            let logits = outputs.clone().inner();
+            let [members, batch, atoms] = logits.dims();
+            let losses = cross_entropies(logits.clone(), probabilities.clone());
+            let slope = cross_entropy_slope(logits, probabilities, 1.0 / batch as f64);
+            let gradient = Formula::from(slope.reshape([members * batch, atoms]));
+            let loss = supplied(outputs, total(losses.clone()), gradient);
+            (loss, losses)
         }
     }
 }

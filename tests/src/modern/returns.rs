@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use rescore_critics::{Head, Support};
 use rescore_kernels::{Combine, RescoreBackend};
 use rescore_nn::input_gradient;
-use rescore_objectives::td::{Step, Target, loss, target, target_distribution};
+use rescore_objectives::td::{Step, Target, loss, target};
 
 use super::{critic::support, results::Results};
 use crate::parity::{fixture::Fixture, pieces::values};
@@ -33,8 +33,12 @@ pub fn check<B: RescoreBackend>(
         let probabilities: Tensor<B, 2> = fixture.tensor(&format!("{group}.probs"), device)?;
         let support = support_of(fixture, group, probabilities.dims()[1])?;
         let step = step(fixture, group, device)?;
-        let target = target_distribution(support, probabilities, step);
-        results.tensor((group, "target"), target);
+        // Their logarithms are logits of the same distributions.
+        let logits = probabilities.log().unsqueeze_dim(0);
+        let head = Head::Categorical(support);
+        if let Target::Distributions(target) = target(head, Combine::Mean, logits, step) {
+            results.tensor((group, "target"), target);
+        }
     }
     let group = "cat";
     let outputs: Tensor<B, 3> = fixture.tensor("cat.target_logits", device)?;

@@ -74,7 +74,11 @@ impl<B: RescoreBackend> CriticLearner<B> {
 
     /// The rewards that are learned from, `[batch]`.
     pub fn scaled_rewards(&self, batch: &Batch<B>) -> Tensor<B, 1> {
-        batch.rewards.clone().mul_scalar(self.reward_scale)
+        let rewards = batch.rewards.clone();
+        if self.reward_scale == 1.0 {
+            return rewards;
+        }
+        rewards.mul_scalar(self.reward_scale)
     }
 
     /// The target of all critics from the target critics at `next_actions` `[batch, action_dim]`:

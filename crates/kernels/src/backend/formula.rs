@@ -7,7 +7,9 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use burn::tensor::{Int, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+use burn::tensor::{
+    Int, Tensor, TensorPrimitive, activation::relu, backend::Backend, ops::FloatTensor,
+};
 
 use crate::RescoreBackend;
 
@@ -24,6 +26,14 @@ pub enum Unary {
     Sqrt,
     /// `x x`
     Square,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// The absolute value.
+    Abs,
+    /// `max(x, 0)`
+    Relu,
+    /// `log(1 + x)`
+    Log1p,
 }
 
 /// An operation on two numbers.
@@ -51,6 +61,8 @@ pub enum Term {
     Binary(Binary, Box<Self>, Box<Self>),
     /// A term within the two numbers at these places.
     Clamp(Box<Self>, usize, usize),
+    /// 1 where a term is above the number at this place, else 0.
+    Above(Box<Self>, usize),
 }
 
 /// Which elements are added up.
@@ -58,6 +70,8 @@ pub enum Term {
 pub enum Reduce {
     /// None.
     No,
+    /// Those along the last axis.
+    SumOfLast,
     /// Those along the last axis, divided by their number.
     MeanOfLast,
     /// All, divided by their number; the result has one element.
@@ -172,9 +186,32 @@ impl<B: Backend> Formula<B> {
         self.unary(Unary::Square)
     }
 
+    /// The hyperbolic tangent.
+    #[must_use]
+    pub fn tanh(self) -> Self {
+        self.unary(Unary::Tanh)
+    }
+
+    /// `log(1 + e^x)` as `max(x, 0) + log(1 + e^-|x|)`: the exponential of a large argument would be
+    /// infinite, and its derivative not a number.
+    #[must_use]
+    pub fn softplus(self) -> Self {
+        let small = (-self.clone().unary(Unary::Abs)).exp().unary(Unary::Log1p);
+        self.unary(Unary::Relu) + small
+    }
+
     /// The shape of the elements, `[rows, columns]`.
     pub fn shape(&self) -> [usize; 2] {
         self.arguments.shape()
+    }
+
+    /// 1 where it is above `limit`, else 0.
+    #[must_use]
+    pub fn above(mut self, limit: f64) -> Self {
+        let place = self.arguments.numbers.len();
+        self.arguments.numbers.push(limit as f32);
+        self.term = Term::Above(Box::new(self.term), place);
+        self
     }
 
     /// At least `low`, at most `high`; NaN stays NaN.
@@ -203,6 +240,10 @@ impl Term {
                 x.shift(places);
                 *low += places[2];
                 *high += places[2];
+            }
+            Self::Above(x, limit) => {
+                x.shift(places);
+                *limit += places[2];
             }
         }
     }
@@ -236,6 +277,12 @@ impl<B: RescoreBackend> Formula<B> {
     /// The mean of all elements, `[1]`.
     pub fn mean(self) -> Tensor<B, 1> {
         self.reduced(Reduce::Mean).reshape([1])
+    }
+
+    /// The sum of every row, `[rows]`.
+    pub fn sum_of_rows(self) -> Tensor<B, 1> {
+        let rows = self.arguments.shape()[0];
+        self.reduced(Reduce::SumOfLast).reshape([rows])
     }
 
     /// The mean of every row, `[rows]`.
@@ -277,10 +324,15 @@ fn value<B: Backend>(term: &Term, arguments: &Arguments<B>) -> Value<B> {
                 let x = tensor(x);
                 x.clone() * x
             }
+            Unary::Tanh => tensor(x).tanh(),
+            Unary::Abs => tensor(x).abs(),
+            Unary::Relu => relu(tensor(x)),
+            Unary::Log1p => tensor(x).log1p(),
         },
         Term::Clamp(x, low, high) => {
             tensor(x).clamp(arguments.numbers[*low], arguments.numbers[*high])
         }
+        Term::Above(x, limit) => tensor(x).greater_elem(arguments.numbers[*limit]).float(),
         Term::Binary(operation, x, y) => match (value(x, arguments), value(y, arguments)) {
             (Value::Tensor(x), Value::Tensor(y)) => match operation {
                 Binary::Add => x + y,
@@ -317,6 +369,7 @@ pub(crate) fn reference<B: Backend>(
     };
     let reduced = match reduce {
         Reduce::No => x,
+        Reduce::SumOfLast => x.sum_dim(1),
         Reduce::MeanOfLast => x.mean_dim(1),
         Reduce::Mean => x.mean().unsqueeze_dim(1),
     };

@@ -4,6 +4,7 @@ pub(crate) mod activation;
 pub mod adam;
 pub mod categorical;
 pub mod chain;
+pub(crate) mod constant;
 pub mod dense;
 pub mod formula;
 pub mod join;
@@ -29,7 +30,7 @@ use crate::{
     StepCoefficients,
 };
 use adam::{AdamStep, Optimized};
-use categorical::Atoms;
+use categorical::{Atoms, Returns};
 use dense::{DenseGradients, Wanted};
 use formula::{Arguments, Reduce, Term};
 use layer_norm::NormGradients;
@@ -215,6 +216,16 @@ pub trait RescoreBackend: Backend {
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         categorical::cross_entropy_backward::<Self>(logits, targets, grad)
+    }
+
+    /// See [`categorical::target_distribution`].
+    fn target_distribution(
+        logits: FloatTensor<Self>,
+        atoms: Atoms,
+        combine: Combine,
+        returns: Returns<Self>,
+    ) -> FloatTensor<Self> {
+        categorical::target_reference(logits, atoms, combine, returns)
     }
 
     /// Samples `particles` actions for each of the `observations` (`[states, observation_dim]`) by

@@ -15,7 +15,7 @@ use super::{
     noise::Four,
     plan::{Plan, Source, grid_of, multiprocessors},
     primitive,
-    steps::{Randomness, check_shapes, coefficients, finish, posterior, randomness, start, upload},
+    steps::{Randomness, check_shapes, coefficients, finish, posterior, randomness, start},
     tensor, tensor_cores,
 };
 use crate::{
@@ -270,7 +270,7 @@ where
         &device,
         Shape::from([states, particles, action_dim]),
     );
-    let coefficients = upload(&client, &coefficients(steps));
+    let coefficients = coefficients::<R, T>(steps, &device);
     let cubes = grid_of(&client, rows.div_ceil(plan.tile));
     // SAFETY: every index is within its buffer, whose lengths follow from the shapes that were
     // checked above: rows are capped at the last, columns at the width of the layer, and blocks of

@@ -24,6 +24,27 @@ pub struct Missing {
     pub hint: String,
 }
 
+/// Keeps compiled kernels in the user's folder for caches, from where the next process takes them: a
+/// start costs a minute of compiling otherwise. To be called before a device computes; a `cubecl.toml`
+/// that says where to keep them stands.
+///
+/// Kernels for CUDA are kept; the drivers of other devices have caches of their own.
+#[cfg(feature = "cuda")]
+pub fn keep_kernels() {
+    use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig as _, cache::CacheConfig};
+
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+        if let (None, Some(folder)) = (&config.compilation.cache, dirs::cache_dir()) {
+            let folder = folder.join("rescore").join("kernels");
+            config.compilation.cache = Some(CacheConfig::File(folder));
+        }
+        let mut current = CubeClRuntimeConfig::storage().lock();
+        current.get_or_insert(std::sync::Arc::new(config));
+    });
+}
+
 /// The CUDA devices.
 ///
 /// # Errors

@@ -116,48 +116,6 @@ fn activate_backward_kernel(
     }
 }
 
-/// The bias of element `i` of a layer's output `[members, rows, columns]`, of `length` elements.
-#[cube]
-fn bias_of(bias: &Array<f32>, i: usize, length: usize, members: usize) -> f32 {
-    let columns = bias.len() / members;
-    bias[i / (length / members) * columns + i % columns]
-}
-
-#[cube(launch)]
-fn add_bias_kernel(
-    x: &mut Array<f32>,
-    bias: &Array<f32>,
-    members: usize,
-    #[comptime] activation: Option<Activation>,
-) {
-    let i = ABSOLUTE_POS;
-    if i < x.len() {
-        let z = x[i] + bias_of(bias, i, x.len(), members);
-        if comptime!(activation.is_some()) {
-            x[i] = value_of(z, comptime!(activation.unwrap_or(Activation::Mish)));
-        } else {
-            x[i] = z;
-        }
-    }
-}
-
-/// As [`add_bias_kernel`] with an activation, whose result goes elsewhere.
-#[cube(launch)]
-fn add_bias_activated_kernel(
-    x: &mut Array<f32>,
-    bias: &Array<f32>,
-    members: usize,
-    output: &mut Array<f32>,
-    #[comptime] activation: Activation,
-) {
-    let i = ABSOLUTE_POS;
-    if i < x.len() {
-        let z = x[i] + bias_of(bias, i, x.len(), members);
-        x[i] = z;
-        output[i] = value_of(z, activation);
-    }
-}
-
 /// Of `count` arrays laid end to end, each from a cube of its own on: the element of an array whose
 /// first cube is `first`, beyond its end in the cubes of the others.
 #[cube]
@@ -291,50 +249,6 @@ pub(super) fn activate_backward<R: CubeRuntime>(
         activation,
     );
     grad
-}
-
-/// Adds `bias` `[members, 1, columns]` to every row of `x` `[members, rows, columns]`, then takes the `activation` where there is one.
-pub(super) fn add_bias<R: CubeRuntime>(
-    x: CubeTensor<R>,
-    bias: CubeTensor<R>,
-    activation: Option<Activation>,
-) -> CubeTensor<R> {
-    let (x, bias) = (own(x), into_contiguous(bias));
-    let members = bias.shape()[0];
-    let (cubes, units) = grid(&x);
-    add_bias_kernel::launch::<R>(
-        &x.client.clone(),
-        cubes,
-        units,
-        x.clone().into_array_arg(),
-        bias.into_array_arg(),
-        members,
-        activation,
-    );
-    x
-}
-
-/// [`crate::RescoreBackend::dense_activated`] after the product `x`.
-pub(super) fn add_bias_activated<R: CubeRuntime>(
-    x: CubeTensor<R>,
-    bias: CubeTensor<R>,
-    activation: Activation,
-) -> [CubeTensor<R>; 2] {
-    let (x, bias) = (own(x), into_contiguous(bias));
-    let members = bias.shape()[0];
-    let output = empty(&x.client, &x.device, x.shape());
-    let (cubes, units) = grid(&x);
-    add_bias_activated_kernel::launch::<R>(
-        &x.client.clone(),
-        cubes,
-        units,
-        x.clone().into_array_arg(),
-        bias.into_array_arg(),
-        members,
-        output.clone().into_array_arg(),
-        activation,
-    );
-    [x, output]
 }
 
 /// How many items, each of `arrays` arrays, one launch can take: the device limits the arrays that a

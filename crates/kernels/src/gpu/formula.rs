@@ -7,10 +7,10 @@ use burn_cubecl::{
 };
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{UNITS, empty, plan::grid_of, primitive};
+use super::{UNITS, empty, plan::grid_of, primitive, tensor};
 use crate::formula::{Arguments, Binary, Reduce, Term, Unary, reference};
 
-/// Elements of a row, or of all, from which on the tensor library reduces: one cube does it here.
+/// Elements from which on their mean is that of the means of their rows: one cube adds what it is given.
 const LONG: usize = 1 << 16;
 
 #[derive(CubeType, CubeLaunch)]
@@ -42,7 +42,7 @@ impl Compiled {
     fn parts(&self) -> Vec<Self> {
         match &self.term {
             Term::Tensor(_) | Term::Table(_) | Term::Number(_) => Vec::new(),
-            Term::Unary(_, x) | Term::Clamp(x, ..) => vec![self.of(x)],
+            Term::Unary(_, x) | Term::Clamp(x, ..) | Term::Above(x, _) => vec![self.of(x)],
             Term::Binary(_, x, y) => vec![self.of(x), self.of(y)],
         }
     }
@@ -52,6 +52,7 @@ impl Compiled {
         match self.term {
             Term::Tensor(place) | Term::Table(place) | Term::Number(place) => [place; 2],
             Term::Clamp(_, low, high) => [low, high],
+            Term::Above(_, limit) => [limit; 2],
             Term::Unary(..) | Term::Binary(..) => [0; 2],
         }
     }
@@ -105,6 +106,17 @@ fn element(
             f32::sqrt(x)
         } else if comptime!(compiled.is(|term| matches!(term, Term::Unary(Unary::Square, _)))) {
             x * x
+        } else if comptime!(compiled.is(|term| matches!(term, Term::Unary(Unary::Tanh, _)))) {
+            f32::tanh(x)
+        } else if comptime!(compiled.is(|term| matches!(term, Term::Unary(Unary::Abs, _)))) {
+            f32::abs(x)
+        } else if comptime!(compiled.is(|term| matches!(term, Term::Unary(Unary::Relu, _)))) {
+            select(x.is_nan(), x, f32::max(x, 0.0))
+        } else if comptime!(compiled.is(|term| matches!(term, Term::Unary(Unary::Log1p, _)))) {
+            f32::log1p(x)
+        } else if comptime!(compiled.is(|term| matches!(term, Term::Above(..)))) {
+            let limit = *inputs.numbers.index(place);
+            select(x > limit, f32::new(1.0), f32::new(0.0))
         } else if comptime!(compiled.is(|term| matches!(term, Term::Clamp(..)))) {
             let low = *inputs.numbers.index(place);
             let high = *inputs.numbers.index(comptime!(compiled.places()[1]));
@@ -152,6 +164,7 @@ fn means_kernel(
     output: &mut Array<f32>,
     columns: usize,
     count: usize,
+    divisor: f32,
     #[comptime] compiled: Compiled,
 ) {
     let unit = UNIT_POS as usize;
@@ -183,7 +196,7 @@ fn means_kernel(
         sync_cube();
     }
     if unit == 0 {
-        output[mean] = sums[0] / f32::cast_from(count);
+        output[mean] = sums[0] / divisor;
     }
 }
 
@@ -201,19 +214,28 @@ where
     let [rows, columns] = shape;
     let count = match reduce {
         Reduce::No => 1,
-        Reduce::MeanOfLast => columns,
+        Reduce::SumOfLast | Reduce::MeanOfLast => columns,
         Reduce::Mean => rows * columns,
     };
     let some = arguments.tensors.first().map(|x| x.device());
     let device = some.unwrap_or_else(|| arguments.tables[0].0.device());
     let client = R::client(&device);
     let bindings = arguments.tensors.len() + 2 * arguments.tables.len() + 2;
-    if bindings > client.properties().hardware.max_bindings as usize || count == 0 || count > LONG {
+    if bindings > client.properties().hardware.max_bindings as usize || count == 0 {
         return reference(term, &arguments, reduce);
     }
+    if reduce == Reduce::Mean && count > LONG && rows > 1 && columns > 1 {
+        let rows = compute(term, arguments, Reduce::MeanOfLast);
+        let arguments = Arguments {
+            tensors: vec![tensor::<R, T, 2>(rows)],
+            tables: Vec::new(),
+            numbers: Vec::new(),
+        };
+        return compute(&Term::Tensor(0), arguments, Reduce::Mean);
+    }
     let mut spans = Vec::new();
-    for tensor in &arguments.tensors {
-        let fits = |axis: usize| match tensor.dims()[axis] {
+    for x in &arguments.tensors {
+        let fits = |axis: usize| match x.dims()[axis] {
             1 => shape[axis] == 1,
             length => {
                 assert_eq!(length, shape[axis], "an argument of another length");
@@ -244,7 +266,7 @@ where
     );
     let output_shape = match reduce {
         Reduce::No => [rows, columns],
-        Reduce::MeanOfLast => [rows, 1],
+        Reduce::SumOfLast | Reduce::MeanOfLast => [rows, 1],
         Reduce::Mean => [1, 1],
     };
     let output = empty(&client, &device, Shape::from(output_shape));
@@ -268,6 +290,11 @@ where
             output.clone().into_array_arg(),
             columns,
             count,
+            if reduce == Reduce::SumOfLast {
+                1.0
+            } else {
+                count as f32
+            },
             compiled,
         );
     }

@@ -66,8 +66,9 @@ use crate::{
     Activation, ChainNetwork, ChainNoise, Combine, Noise, Precision, RescoreBackend, Sampled,
     Stack, StepCoefficients,
     adam::{AdamStep, Optimized},
-    backend::scoring,
-    categorical::Atoms,
+    backend::{categorical, scoring},
+    categorical::{Atoms, Returns},
+    dense::{self, DenseGradients, Wanted},
     formula::{Arguments, Reduce, Term},
     layer_norm::NormGradients,
     stack::{StackGradients, StackPass, StackWanted},
@@ -143,6 +144,29 @@ where
         [z, output]
     }
 
+    fn dense_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        wanted: Wanted,
+    ) -> DenseGradients<Self> {
+        let by_input = Wanted {
+            weight: false,
+            bias: false,
+            ..wanted
+        };
+        let found = dense::backward::<Self>(x.clone(), weight.clone(), grad.clone(), by_input);
+        if !wanted.weight && !wanted.bias {
+            return found;
+        }
+        let [weight, bias] = stack::layer_gradients::<R, T>(x, weight, grad);
+        DenseGradients {
+            x: found.x,
+            weight: wanted.weight.then_some(weight),
+            bias: wanted.bias.then_some(bias),
+        }
+    }
+
     fn norm_rows(
         x: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -172,6 +196,16 @@ where
         atoms: Atoms,
     ) -> FloatTensor<Self> {
         rows::expectation_backward(logits, grad, atoms)
+    }
+
+    fn target_distribution(
+        logits: FloatTensor<Self>,
+        atoms: Atoms,
+        combine: Combine,
+        returns: Returns<Self>,
+    ) -> FloatTensor<Self> {
+        rows::target_distribution(&logits, atoms, combine, &returns)
+            .unwrap_or_else(|| categorical::target_reference(logits, atoms, combine, returns))
     }
 
     fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -39,10 +39,11 @@ pub(super) struct Plan {
 
 impl Plan {
     /// A tile for `rows` rows: the largest that leaves nearly every one of the device's
-    /// `multiprocessors` a tile, because the rows of a tile share what is read of the weights.
+    /// `multiprocessors` two tiles, because the rows of a tile share what is read of the weights, and one
+    /// tile computes while the other waits for them.
     pub(super) fn tile_for(rows: usize, multiprocessors: usize) -> usize {
         let mut tile = MAX_TILE;
-        while tile > 4 && rows.div_ceil(tile) * 10 < multiprocessors * 9 {
+        while tile > 4 && rows.div_ceil(tile) * 10 < multiprocessors * 18 {
             tile /= 2;
         }
         tile
@@ -114,7 +115,12 @@ impl Plan {
     /// How many weights of a column a thread reads ahead: more where it has few sums to keep it busy
     /// until they arrive.
     pub(super) fn ahead(&self) -> usize {
-        if self.line() == 1 { 8 } else { 4 }
+        match (self.line(), self.vectors()) {
+            (1, 1) => 32,
+            (1, _) => 16,
+            (_, ..=8) => 8,
+            _ => 4,
+        }
     }
 
     /// Into how many slices the sums of the output layer are cut, so that few columns occupy more
@@ -160,10 +166,11 @@ mod tests {
             let fitted = plan(rows).fitted(columns, shared);
             fitted.map(|plan| plan.tile)
         };
-        assert_eq!(tile(5000, 265, 1 << 17), Some(64));
+        assert_eq!(tile(9000, 265, 1 << 17), Some(64));
+        assert_eq!(tile(5000, 265, 1 << 17), Some(32));
         assert_eq!(tile(5000, 265, 1 << 16), Some(32));
         assert_eq!(tile(5000, 265, 16 * 265 * 4 - 1), Some(8));
-        assert_eq!(tile(2000, 265, 1 << 16), Some(32));
+        assert_eq!(tile(2000, 265, 1 << 16), Some(16));
         assert_eq!(tile(100, 265, 4 * 265 * 4), Some(4));
         assert_eq!(tile(100, 265, 4 * 265 * 4 - 1), None);
     }

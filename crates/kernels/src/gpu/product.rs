@@ -1,24 +1,19 @@
 //! Products of matrices in `f32` throughout.
 //!
 //! Burn's own product rounds its factors to the ten bits of TF32 on NVIDIA's tensor cores, also for
-//! tensors that are `f32`; here training is `f32`. Small products have a kernel of their own, because
-//! the library's tiles of 128 by 128 leave most of a device idle: a product of 256 by 256 is four of
-//! them. Large ones are the same library's, by the routine that multiplies without tensor cores.
+//! tensors that are `f32`; here training is `f32`. It also gives a product of 256 by 256 to four
+//! multiprocessors. A cube computes a square tile of the result, its side by how many tiles there are,
+//! from slices of both factors in shared memory; bias and activation are its epilogue.
 
-use burn::tensor::{DType, Shape, TensorMetadata as _};
+use burn::tensor::{Shape, TensorMetadata as _};
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::prelude::*;
-use cubek_matmul::{
-    definition::{MatmulElems, MatmulGlobalElems},
-    launch::{launch_naive, launch_tiling},
-    routines::{BlueprintStrategy, simple_unit::SimpleUnitAlgorithm},
-};
-use cubek_std::InputBinding;
 
 use super::{
     UNITS,
-    elementwise::{add_bias, add_bias_activated, value_of},
+    elementwise::value_of,
     empty,
+    noise::Four,
     plan::{grid_of, multiprocessors},
 };
 use crate::Activation;
@@ -26,39 +21,56 @@ use crate::Activation;
 /// Threads along each side of a tile.
 pub(super) const SIDE: usize = 16;
 /// Summands that lie in shared memory at once.
-pub(super) const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 16;
 
-/// Columns of a tile from which the library's are taken: there are enough of them then.
-const LARGE: usize = 64;
-
-/// Adds `left^T right` of what lies in shared memory, each `[DEPTH, SIDE * micro]`, to the sums of this
-/// thread, `micro` by `micro`.
+/// Adds `left^T right` of what lies in shared memory, each `[DEPTH, 4 * SIDE * quads]` in vectors of four
+/// beside each other, to the sums of this thread: every `SIDE`-th vector of rows and of columns is its.
 #[cube]
 pub(super) fn accumulate(
-    sums: &mut Array<f32>,
-    left: &SharedMemory<f32>,
-    right: &SharedMemory<f32>,
-    #[comptime] micro: usize,
+    sums: &mut Array<Four<f32>>,
+    left: &SharedMemory<Four<f32>>,
+    right: &SharedMemory<Four<f32>>,
+    #[comptime] quads: usize,
 ) {
-    let width = comptime!(SIDE * micro + 1);
-    let row = UNIT_POS as usize / SIDE * micro;
-    let column = UNIT_POS as usize % SIDE * micro;
+    let width = comptime!(SIDE * quads + 1);
+    let row = UNIT_POS as usize / SIDE;
+    let column = UNIT_POS as usize % SIDE;
+    #[unroll]
     for k in 0..DEPTH {
-        let mut a = Array::<f32>::new(micro);
-        let mut b = Array::<f32>::new(micro);
+        let mut b = Array::<Four<f32>>::new(quads);
         #[unroll]
-        for i in 0..micro {
-            a[i] = left[k * width + row + i];
-            b[i] = right[k * width + column + i];
+        for j in 0..quads {
+            b[j] = right[k * width + column + j * SIDE];
         }
         #[unroll]
-        for i in 0..micro {
+        for i in 0..quads {
+            let a = left[k * width + row + i * SIDE];
             #[unroll]
-            for j in 0..micro {
-                sums[i * micro + j] += a[i] * b[j];
+            for r in 0..4usize {
+                let factor = Four::new(a[r]);
+                #[unroll]
+                for j in 0..quads {
+                    sums[(i * 4 + r) * quads + j] += factor * b[j];
+                }
             }
         }
     }
+}
+
+/// Sums of no summand.
+#[cube]
+pub(super) fn no_sums(#[comptime] quads: usize) -> Array<Four<f32>> {
+    let mut sums = Array::<Four<f32>>::new(comptime!(4 * quads * quads));
+    #[unroll]
+    for i in 0..comptime!(4 * quads * quads) {
+        sums[i] = Four::new(0.0);
+    }
+    sums
+}
+
+/// Vectors of a slice in shared memory.
+pub(super) const fn slice_length(quads: usize) -> usize {
+    DEPTH * (SIDE * quads + 1)
 }
 
 /// Sizes and strides of a product; a stride of 0 repeats a matrix for the whole batch.
@@ -85,6 +97,31 @@ struct Epilogue {
 }
 
 /// `biases` has one array or none, `kept` the sums before an activation.
+/// Four elements beside each other along one axis of a factor; zero beyond its end.
+#[cube]
+fn four(
+    x: &Array<f32>,
+    begin: usize,
+    first: usize,
+    k: usize,
+    length: usize,
+    inner: usize,
+    stride: usize,
+    inner_stride: usize,
+) -> Four<f32> {
+    let mut values = Four::<f32>::new(0.0);
+    if k < inner {
+        #[unroll]
+        for i in 0..4usize {
+            if first + i < length {
+                values[i] = x[begin + (first + i) * stride + k * inner_stride];
+            }
+        }
+    }
+    values
+}
+
+/// `biases` has one array or none, `kept` the sums before an activation.
 #[cube(launch_unchecked)]
 fn product_kernel(
     a: &Array<f32>,
@@ -95,10 +132,11 @@ fn product_kernel(
     walk: &Walk,
     batch: usize,
     #[comptime] epilogue: Epilogue,
-    #[comptime] micro: usize,
+    #[comptime] quads: usize,
 ) {
-    let tile = comptime!(SIDE * micro);
-    let width = comptime!(SIDE * micro + 1);
+    let tile = comptime!(4 * SIDE * quads);
+    let vectors = comptime!(SIDE * quads);
+    let width = comptime!(SIDE * quads + 1);
     let unit = UNIT_POS as usize;
     let across = walk.columns.div_ceil(tile);
     let down = walk.rows.div_ceil(tile);
@@ -108,85 +146,91 @@ fn product_kernel(
     let first_row = cube / across % down * tile;
     let first_column = cube % across * tile;
 
-    let mut left = SharedMemory::<f32>::new(comptime!(DEPTH * (SIDE * micro + 1)));
-    let mut right = SharedMemory::<f32>::new(comptime!(DEPTH * (SIDE * micro + 1)));
-    let mut sums = Array::<f32>::new(comptime!(micro * micro));
-    #[unroll]
-    for i in 0..comptime!(micro * micro) {
-        sums[i] = 0.0;
-    }
+    let mut left = SharedMemory::<Four<f32>>::new(comptime!(slice_length(quads)));
+    let mut right = SharedMemory::<Four<f32>>::new(comptime!(slice_length(quads)));
+    let mut sums = no_sums(quads);
 
     let mut begin = 0usize;
     while begin < walk.inner {
         #[unroll]
-        for turn in 0..comptime!(DEPTH * SIDE * micro / UNITS as usize) {
+        for turn in 0..comptime!(DEPTH * SIDE * quads / UNITS as usize) {
             let item = unit + turn * comptime!(UNITS as usize);
             // Threads beside each other read beside each other, whichever axis that is.
-            let mut k = item / tile;
-            let mut place = item % tile;
+            let mut k = item / vectors;
+            let mut place = item % vectors;
             if walk.a_inner == 1 {
                 k = item % DEPTH;
                 place = item / DEPTH;
             }
-            let mut value = 0.0f32;
-            if begin + k < walk.inner && first_row + place < walk.rows {
-                value = a[member * walk.a_batch
-                    + (first_row + place) * walk.a_row
-                    + (begin + k) * walk.a_inner];
-            }
-            left[k * width + place] = value;
-            let mut k = item / tile;
-            let mut place = item % tile;
+            left[k * width + place] = four(
+                a,
+                member * walk.a_batch,
+                first_row + place * 4,
+                begin + k,
+                walk.rows,
+                walk.inner,
+                walk.a_row,
+                walk.a_inner,
+            );
+            let mut k = item / vectors;
+            let mut place = item % vectors;
             if walk.b_inner == 1 {
                 k = item % DEPTH;
                 place = item / DEPTH;
             }
-            let mut value = 0.0f32;
-            if begin + k < walk.inner && first_column + place < walk.columns {
-                value = b[member * walk.b_batch
-                    + (begin + k) * walk.b_inner
-                    + (first_column + place) * walk.b_column];
-            }
-            right[k * width + place] = value;
+            right[k * width + place] = four(
+                b,
+                member * walk.b_batch,
+                first_column + place * 4,
+                begin + k,
+                walk.columns,
+                walk.inner,
+                walk.b_column,
+                walk.b_inner,
+            );
         }
         sync_cube();
-        accumulate(&mut sums, &left, &right, micro);
+        accumulate(&mut sums, &left, &right, quads);
         sync_cube();
         begin += DEPTH;
     }
 
-    let row = first_row + unit / SIDE * micro;
-    let column = first_column + unit % SIDE * micro;
     #[unroll]
-    for i in 0..micro {
+    for i in 0..comptime!(4 * quads) {
+        let row = first_row + (unit / SIDE + comptime!(i / 4 * SIDE)) * 4 + comptime!(i % 4);
         #[unroll]
-        for j in 0..micro {
-            if row + i < walk.rows && column + j < walk.columns {
-                let place = (member * walk.rows + row + i) * walk.columns + column + j;
-                let mut value = sums[i * micro + j];
-                if comptime!(epilogue.bias) {
-                    value += biases[0][member * walk.columns + column + j];
+        for j in 0..quads {
+            let sum = sums[i * quads + j];
+            let column = first_column + (unit % SIDE + j * SIDE) * 4;
+            #[unroll]
+            for c in 0..4usize {
+                if row < walk.rows && column + c < walk.columns {
+                    let place = (member * walk.rows + row) * walk.columns + column + c;
+                    let mut value = sum[c];
+                    if comptime!(epilogue.bias) {
+                        value += biases[0][member * walk.columns + column + c];
+                    }
+                    if comptime!(epilogue.keep) {
+                        kept.index_mut(0usize)[place] = value;
+                    }
+                    if comptime!(epilogue.activation.is_some()) {
+                        let activation = comptime!(epilogue.activation.unwrap_or(Activation::Mish));
+                        value = value_of(value, activation);
+                    }
+                    output[place] = value;
                 }
-                if comptime!(epilogue.keep) {
-                    kept.index_mut(0usize)[place] = value;
-                }
-                if comptime!(epilogue.activation.is_some()) {
-                    let activation = comptime!(epilogue.activation.unwrap_or(Activation::Mish));
-                    value = value_of(value, activation);
-                }
-                output[place] = value;
             }
         }
     }
 }
 
-/// How many sums along each side a thread computes so that `multiprocessors` have work: four where
-/// that makes enough tiles of `tiles` (by their side), else two.
-pub(super) fn micro_for(tiles: impl Fn(usize) -> usize, multiprocessors: usize) -> usize {
-    if tiles(4 * SIDE) * 2 >= multiprocessors {
-        4
-    } else {
+/// How many vectors of four along each side a thread computes: two where that makes enough `tiles` (by
+/// their side) for the device, else one.
+fn quads_for(tiles: impl Fn(usize) -> usize, multiprocessors: usize) -> usize {
+    if tiles(8 * SIDE) >= multiprocessors {
         2
+    } else {
+        1
     }
 }
 
@@ -259,21 +303,7 @@ fn multiply<R: CubeRuntime>(
     }
     let processors = multiprocessors(&client);
     let tiles = |side: usize| batch * rows.div_ceil(side) * columns.div_ceil(side);
-    if tiles(2 * LARGE) >= 2 * processors {
-        let output = library(a, b, output);
-        return match (bias, epilogue.activation) {
-            (Some(bias), Some(activation)) if epilogue.keep => {
-                let [z, output] = add_bias_activated(output, bias, activation);
-                [output, z]
-            }
-            (Some(bias), activation) => {
-                let output = add_bias(output, bias, activation);
-                [output.clone(), output]
-            }
-            (None, _) => [output.clone(), output],
-        };
-    }
-    let micro = micro_for(tiles, processors);
+    let quads = quads_for(tiles, processors);
     let stride = |x: &CubeTensor<R>, axis: usize| x.meta.strides()[axis];
     let of_batch = |x: &CubeTensor<R>, matrices: usize| match (last, matrices) {
         (2, 2..) => stride(x, 0),
@@ -302,7 +332,7 @@ fn multiply<R: CubeRuntime>(
     unsafe {
         product_kernel::launch_unchecked::<R>(
             &client,
-            grid_of(&client, tiles(micro * SIDE)),
+            grid_of(&client, tiles(4 * SIDE * quads)),
             CubeDim::new_1d(UNITS),
             a.into_array_arg(),
             b.into_array_arg(),
@@ -312,47 +342,8 @@ fn multiply<R: CubeRuntime>(
             walk,
             batch,
             epilogue,
-            micro,
+            quads,
         );
     }
     [output, kept]
-}
-
-/// The library's product, into `output`.
-fn library<R: CubeRuntime>(
-    a: CubeTensor<R>,
-    b: CubeTensor<R>,
-    output: CubeTensor<R>,
-) -> CubeTensor<R> {
-    let client = a.client.clone();
-    let dtype = DType::F32.into();
-    let dtypes = || {
-        MatmulElems::from_globals(&MatmulGlobalElems {
-            lhs: dtype,
-            rhs: dtype,
-            out: dtype,
-        })
-    };
-    let input = |x: &CubeTensor<R>| InputBinding::new(x.clone().binding(), dtype);
-    let tiled = launch_tiling::launch_ref::<R, SimpleUnitAlgorithm>(
-        &client,
-        input(&a),
-        input(&b),
-        output.clone().binding(),
-        &BlueprintStrategy::default(),
-        &mut dtypes(),
-    );
-    if tiled.is_err() {
-        // A device that the tiles do not fit.
-        let (a, b) = (into_contiguous(a), into_contiguous(b));
-        launch_naive::launch_ref(
-            &client,
-            input(&a),
-            input(&b),
-            output.clone().binding(),
-            &dtypes(),
-        )
-        .expect("the naive product takes every size on every device");
-    }
-    output
 }

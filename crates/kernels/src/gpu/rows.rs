@@ -2,12 +2,17 @@
 //!
 //! A group of threads takes a row and adds its parts in an order that the width alone decides.
 
-use burn::tensor::{Shape, TensorMetadata as _};
-use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
+use burn::tensor::{Shape, Tensor, TensorMetadata as _};
+use burn_cubecl::{
+    BoolElement, CubeBackend, CubeRuntime, kernel::into_contiguous, tensor::CubeTensor,
+};
 use cubecl::{client::ComputeClient, prelude::*};
 
-use super::{UNITS, empty, plan::grid_of};
-use crate::categorical::Atoms;
+use super::{UNITS, empty, plan::grid_of, primitive};
+use crate::{
+    Combine,
+    categorical::{Atoms, Returns},
+};
 
 /// Threads of a row.
 const LANES: usize = 32;
@@ -351,6 +356,98 @@ fn cross_entropy_backward_kernel(
     }
 }
 
+/// The distribution over the atoms of what the members say of the next step, moved by its return: see
+/// [`crate::categorical::target_distribution`]. `penalties` has one array or none.
+#[cube(launch)]
+fn target_kernel(
+    logits: &Array<f32>,
+    rewards: &Array<f32>,
+    discounts: &Array<f32>,
+    penalties: &Sequence<Array<f32>>,
+    output: &mut Array<f32>,
+    low: f32,
+    spacing: f32,
+    members: usize,
+    each: usize,
+    #[comptime] width: usize,
+    #[comptime] penalised: bool,
+    #[comptime] combine: Combine,
+) {
+    let mut parts = SharedMemory::<f32>::new(comptime!(UNITS as usize));
+    let mut masses = SharedMemory::<f32>::new(comptime!(ROWS * width));
+    let mut places = SharedMemory::<f32>::new(comptime!(ROWS * width));
+    let lane = UNIT_POS as usize % LANES;
+    let of_row = UNIT_POS as usize / LANES * width;
+    let row = row_of(each);
+
+    // The smallest expectation, and how its member's probabilities are made of its logits.
+    let mut smallest = 0.0f32;
+    let mut unknown = false;
+    for member in 0..members {
+        let begin = (member * each + row) * width;
+        let (most, all) = partition(&mut parts, logits, begin, width);
+        let mean = mean_atom(&mut parts, logits, begin, width, most, all, low, spacing);
+        unknown = unknown || mean.is_nan();
+        let mut takes = member == 0 || mean < smallest;
+        if comptime!(combine == Combine::Mean) {
+            takes = true;
+        } else if unknown {
+            // The last member stands for those with one that is no number.
+            takes = member + 1 == members;
+        }
+        if takes {
+            smallest = mean;
+        }
+        let mut i = lane;
+        while i < width {
+            let probability = f32::exp(logits[begin + i] - most) / all;
+            if comptime!(combine == Combine::Mean) {
+                let before = select(member == 0, 0.0, masses[of_row + i]);
+                masses[of_row + i] = before + probability / f32::cast_from(members);
+            } else if takes {
+                masses[of_row + i] = probability;
+            }
+            i += LANES;
+        }
+    }
+    let last = comptime!((width - 1) as f32);
+    let mut i = lane;
+    while i < width {
+        let mut atom = low + f32::cast_from(i) * spacing;
+        if comptime!(penalised) {
+            atom -= penalties[0][row];
+        }
+        let value = rewards[row] + discounts[row] * atom;
+        let place = (value - low) / spacing;
+        // What a device makes of a NaN between bounds differs.
+        places[of_row + i] = select(place.is_nan(), place, clamp(place, 0.0, last));
+        i += LANES;
+    }
+    sync_cube();
+    let mut atom = lane;
+    while atom < width {
+        let mut sum = 0.0f32;
+        for i in 0..width {
+            let place = places[of_row + i];
+            let mass = masses[of_row + i];
+            let floor = f32::floor(place);
+            let above = (place - floor) * mass;
+            // What is not a number has no place: its shares go to the first two atoms.
+            let lower = select(place.is_nan(), 0.0, floor);
+            let upper = f32::min(lower + 1.0, last);
+            let this = f32::cast_from(atom);
+            if this == lower {
+                sum += mass - above;
+            }
+            if this == upper {
+                sum += above;
+            }
+        }
+        output[row * width + atom] = sum;
+        atom += LANES;
+    }
+}
+
 /// Rows of all networks, rows of each, and their width, of `[members, rows, width]`.
 fn sizes<R: CubeRuntime>(x: &CubeTensor<R>) -> [usize; 3] {
     let shape = x.shape();
@@ -529,4 +626,48 @@ pub(super) fn cross_entropy_backward<R: CubeRuntime>(
         width,
     );
     output
+}
+
+/// [`crate::RescoreBackend::target_distribution`]; none where a row is too long for shared memory.
+pub(super) fn target_distribution<R, T>(
+    logits: &CubeTensor<R>,
+    atoms: Atoms,
+    combine: Combine,
+    returns: &Returns<CubeBackend<R, f32, i32, T>>,
+) -> Option<CubeTensor<R>>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let logits = into_contiguous(logits.clone());
+    let [rows, each, width] = sizes(&logits);
+    let client = logits.client.clone();
+    let shared = (UNITS as usize + 2 * ROWS * width) * size_of::<f32>();
+    if shared > client.properties().hardware.max_shared_memory_size {
+        return None;
+    }
+    let output = empty(&client, &logits.device, Shape::from([each, width]));
+    let (cubes, units) = grid(&client, each);
+    let of_row = |x: &Tensor<CubeBackend<R, f32, i32, T>, 1>| {
+        assert_eq!(x.dims(), [each], "a number for each row");
+        primitive(x.clone()).into_array_arg()
+    };
+    target_kernel::launch::<R>(
+        &client,
+        cubes,
+        units,
+        logits.into_array_arg(),
+        of_row(&returns.rewards),
+        of_row(&returns.discounts),
+        returns.penalty.iter().map(of_row).collect(),
+        output.clone().into_array_arg(),
+        atoms.low as f32,
+        atoms.spacing as f32,
+        rows / each,
+        each,
+        width,
+        returns.penalty.is_some(),
+        combine,
+    );
+    Some(output)
 }

@@ -7,7 +7,7 @@
 //! of them, of all layers and networks, are the tiles of one launch, and biases are the weights of an
 //! input that is always 1.
 
-use burn::tensor::{Shape, Tensor, ops::FloatTensor};
+use burn::tensor::{Shape, Tensor, TensorMetadata as _, ops::FloatTensor};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, tensor::CubeTensor};
 use cubecl::{client::ComputeClient, prelude::*};
 
@@ -19,11 +19,11 @@ use super::{
     noise::Four,
     plan::{Plan, Source, grid_of, multiprocessors},
     primitive,
-    product::{DEPTH, SIDE, accumulate, micro_for},
+    product::{DEPTH, SIDE, accumulate, no_sums, slice_length},
     tensor,
 };
 use crate::{
-    Activation, Stack,
+    Activation, Layer, Stack,
     backend::stack,
     stack::{StackGradients, StackPass, StackWanted},
 };
@@ -216,6 +216,29 @@ fn forward_kernel<N: Size>(
     }
 }
 
+/// Weights that a thread of the backward pass reads ahead.
+const AHEAD: usize = 8;
+
+/// Adds what outputs beside each other contribute.
+#[cube]
+fn add_backward<N: Size>(
+    sums: &mut Array<Four<f32>>,
+    d: &SharedMemory<Four<f32>>,
+    weights: Vector<f32, N>,
+    place: usize,
+    #[comptime] line: usize,
+    #[comptime] share: usize,
+    #[comptime] all: usize,
+) {
+    #[unroll]
+    for i in 0..line {
+        #[unroll]
+        for v in 0..share {
+            sums[v] += d[place + i * all + v] * Four::new(weights[i]);
+        }
+    }
+}
+
 /// What the loss says of input `k` of a layer, for the rows of this thread from vector `first` on:
 /// `sum_j d_j W[k, j]` with what it says of the outputs in `d`.
 #[cube]
@@ -234,15 +257,37 @@ fn backward_sums<N: Size>(
     for v in 0..share {
         sums[v] = Four::new(0.0);
     }
-    for block in 0..comptime!(outputs / line) {
-        let weights = weight[begin + block];
+    for block in 0..comptime!(outputs / line / AHEAD) {
+        let mut weights = Array::<Vector<f32, N>>::new(AHEAD);
         #[unroll]
-        for i in 0..line {
-            #[unroll]
-            for v in 0..share {
-                sums[v] += d[(block * line + i) * all + first + v] * Four::new(weights[i]);
-            }
+        for step in 0..AHEAD {
+            weights[step] = weight[begin + block * AHEAD + step];
         }
+        #[unroll]
+        for step in 0..AHEAD {
+            let at = (block * AHEAD + step) * line;
+            add_backward::<N>(
+                &mut sums,
+                d,
+                weights[step],
+                at * all + first,
+                line,
+                share,
+                all,
+            );
+        }
+    }
+    for place in comptime!(outputs / line / AHEAD * AHEAD)..comptime!(outputs / line) {
+        let weights = weight[begin + place];
+        add_backward::<N>(
+            &mut sums,
+            d,
+            weights,
+            place * line * all + first,
+            line,
+            share,
+            all,
+        );
     }
     sums
 }
@@ -379,13 +424,15 @@ fn backward_groups(plan: &Plan, width: usize) -> usize {
     (UNITS as usize / backward_lanes(width)).min(plan.vectors())
 }
 
+/// Side of a tile of gradients.
+const GRADIENT_TILE: usize = 4 * SIDE;
+
 /// Tiles of the gradients of the layers before `layer`, of one network.
-fn tiles_before(plan: &Plan, inputs: usize, layer: usize, micro: usize) -> usize {
-    let side = SIDE * micro;
+fn tiles_before(plan: &Plan, inputs: usize, layer: usize) -> usize {
     let layers = (0..layer).map(|layer| {
         let [inputs, outputs] = layer_dims(plan, inputs, layer);
         // One input more, of the bias.
-        (inputs + 1).div_ceil(side) * outputs.div_ceil(side)
+        (inputs + 1).div_ceil(GRADIENT_TILE) * outputs.div_ceil(GRADIENT_TILE)
     });
     layers.sum()
 }
@@ -410,29 +457,27 @@ fn gradients_kernel(
     members: usize,
     shared: usize,
     #[comptime] inputs: usize,
-    #[comptime] micro: usize,
     #[comptime] plan: Plan,
 ) {
-    let side = comptime!(SIDE * micro);
     let layers = comptime!(plan.hidden.len() + 1);
-    let each = comptime!(tiles_before(&plan, inputs, plan.hidden.len() + 1, micro));
+    let each = comptime!(tiles_before(&plan, inputs, plan.hidden.len() + 1));
     let cube = usize::min(CUBE_POS, members * each - 1);
     let member = cube / each;
     let tile = cube % each;
     let unit = UNIT_POS as usize;
 
-    let mut left = SharedMemory::<f32>::new(comptime!(DEPTH * (SIDE * micro + 1)));
-    let mut right = SharedMemory::<f32>::new(comptime!(DEPTH * (SIDE * micro + 1)));
+    let mut left = SharedMemory::<Four<f32>>::new(comptime!(slice_length(1)));
+    let mut right = SharedMemory::<Four<f32>>::new(comptime!(slice_length(1)));
     #[unroll]
     for layer in 0..layers {
-        let first = comptime!(tiles_before(&plan, inputs, layer, micro));
-        let end = comptime!(tiles_before(&plan, inputs, layer + 1, micro));
+        let first = comptime!(tiles_before(&plan, inputs, layer));
+        let end = comptime!(tiles_before(&plan, inputs, layer + 1));
         if tile >= first && tile < end {
             let depth = comptime!(layer_dims(&plan, inputs, layer)[0]);
             let columns = comptime!(layer_dims(&plan, inputs, layer)[1]);
-            let across = comptime!(layer_dims(&plan, inputs, layer)[1].div_ceil(SIDE * micro));
-            let first_input = (tile - first) / across * side;
-            let first_column = (tile - first) % across * side;
+            let across = comptime!(layer_dims(&plan, inputs, layer)[1].div_ceil(GRADIENT_TILE));
+            let first_input = (tile - first) / across * GRADIENT_TILE;
+            let first_column = (tile - first) % across * GRADIENT_TILE;
             let all = members * rows;
             // Where the layer's input and what the loss says of its output begin.
             let mut input_at = select(shared == 1, 0, member * rows * depth);
@@ -447,63 +492,58 @@ fn gradients_kernel(
                 said_at += kept_at(all, about, comptime!(plan.clone())) / 2;
             }
 
-            let mut sums = Array::<f32>::new(comptime!(micro * micro));
-            #[unroll]
-            for i in 0..comptime!(micro * micro) {
-                sums[i] = 0.0;
-            }
+            let mut sums = no_sums(1usize);
             let mut begin = 0usize;
             while begin < rows {
-                #[unroll]
-                for turn in 0..comptime!(DEPTH * SIDE * micro / UNITS as usize) {
-                    let item = unit + turn * comptime!(UNITS as usize);
-                    let row = begin + item / side;
-                    let input = first_input + item % side;
-                    let column = first_column + item % side;
-                    let mut value = 0.0f32;
-                    let mut about = 0.0f32;
-                    if row < rows {
-                        if input < depth {
+                let row = begin + unit / SIDE;
+                let input = first_input + unit % SIDE * 4;
+                let column = first_column + unit % SIDE * 4;
+                let mut values = Four::<f32>::new(0.0);
+                let mut about = Four::<f32>::new(0.0);
+                if row < rows {
+                    #[unroll]
+                    for i in 0..4usize {
+                        if input + i < depth {
                             if comptime!(layer == 0) {
-                                value = x[input_at + row * depth + input];
+                                values[i] = x[input_at + row * depth + input + i];
                             } else {
-                                value = kept[input_at + row * depth + input];
+                                values[i] = kept[input_at + row * depth + input + i];
                             }
-                        } else if input == depth {
-                            value = 1.0;
+                        } else if input + i == depth {
+                            values[i] = 1.0f32;
                         }
-                        if column < columns {
+                        if column + i < columns {
                             if comptime!(layer + 1 == layers) {
-                                about = grad[said_at + row * columns + column];
+                                about[i] = grad[said_at + row * columns + column + i];
                             } else {
-                                about = said[said_at + row * columns + column];
+                                about[i] = said[said_at + row * columns + column + i];
                             }
                         }
                     }
-                    let place = item / side * comptime!(SIDE * micro + 1) + item % side;
-                    left[place] = value;
-                    right[place] = about;
                 }
+                let place = unit / SIDE * comptime!(SIDE + 1) + unit % SIDE;
+                left[place] = values;
+                right[place] = about;
                 sync_cube();
-                accumulate(&mut sums, &left, &right, micro);
+                accumulate(&mut sums, &left, &right, 1usize);
                 sync_cube();
                 begin += DEPTH;
             }
 
-            let input = first_input + unit / SIDE * micro;
-            let column = first_column + unit % SIDE * micro;
+            let input = first_input + unit / SIDE * 4;
+            let column = first_column + unit % SIDE * 4;
             let weight = weights.index_mut(layer);
             let bias = biases.index_mut(layer);
             #[unroll]
-            for i in 0..micro {
+            for i in 0..4usize {
+                let sum = sums[i];
                 #[unroll]
-                for j in 0..micro {
+                for j in 0..4usize {
                     if column + j < columns {
                         if input + i < depth {
-                            weight[(member * depth + input + i) * columns + column + j] =
-                                sums[i * micro + j];
+                            weight[(member * depth + input + i) * columns + column + j] = sum[j];
                         } else if input + i == depth {
-                            bias[member * columns + column + j] = sums[i * micro + j];
+                            bias[member * columns + column + j] = sum[j];
                         }
                     }
                 }
@@ -549,8 +589,7 @@ where
     let widest = plan.widest().max(inputs);
     let columns = widest + plan.output * (1 + plan.slices());
     let shared = hardware.max_shared_memory_size;
-    let tiles = 2 * DEPTH * (4 * SIDE + 1) * size_of::<f32>() <= shared;
-    plan.fitted(columns, shared).filter(|_| fits && tiles)
+    plan.fitted(columns, shared).filter(|_| fits)
 }
 
 fn argument<R, T>(x: &Tensor<Gpu<R, T>, 3>) -> ArrayArg<R>
@@ -697,27 +736,49 @@ where
         let x = by_input;
         return StackGradients { x, layers };
     }
+    let gradients = gradients(x, stack, grad, (kept.clone(), said), plan);
+    let layers = gradients.into_iter().zip(&wanted.layers);
+    StackGradients {
+        x: by_input,
+        layers: layers
+            .map(|([weight, bias], wanted)| {
+                [wanted[0].then_some(weight), wanted[1].then_some(bias)]
+            })
+            .collect(),
+    }
+}
+
+/// Derivatives by weight and bias of every layer, for what the loss says of the outputs (`grad`) and of
+/// the hidden layers (`said`), whose values were `kept`.
+fn gradients<R, T>(
+    x: &Tensor<Gpu<R, T>, 3>,
+    stack: &Stack<Gpu<R, T>>,
+    grad: CubeTensor<R>,
+    (kept, said): (CubeTensor<R>, CubeTensor<R>),
+    plan: Plan,
+) -> Vec<[CubeTensor<R>; 2]>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let device = x.device();
+    let client = R::client(&device);
+    let ([networks, rows, inputs], members) = (x.dims(), stack.members());
     let like = |x: &Tensor<Gpu<R, T>, 3>| empty(&client, &device, Shape::from(x.dims()));
     let gradients: Vec<[CubeTensor<R>; 2]> = (stack.layers.iter())
         .map(|layer| [like(&layer.weight), like(&layer.bias)])
         .collect();
-    let layers = stack.layers.len();
-    let micro = micro_for(
-        |side| members * tiles_before(&plan, inputs, layers, side / SIDE),
-        multiprocessors(&client),
-    );
-    // SAFETY: as above; the gradients have the shapes of the weights.
+    let tiles = members * tiles_before(&plan, inputs, stack.layers.len());
+    // SAFETY: rows, inputs and columns are kept within the shapes, which the caller has checked; the
+    // gradients have the shapes of the weights.
     unsafe {
         gradients_kernel::launch_unchecked::<R>(
             &client,
-            grid_of(
-                &client,
-                members * tiles_before(&plan, inputs, layers, micro),
-            ),
+            grid_of(&client, tiles),
             CubeDim::new_1d(UNITS),
             argument(x),
             grad.into_array_arg(),
-            kept.clone().into_array_arg(),
+            kept.into_array_arg(),
             said.into_array_arg(),
             gradients
                 .iter()
@@ -731,17 +792,45 @@ where
             members,
             usize::from(networks == 1),
             inputs,
-            micro,
             plan,
         );
     }
-    let layers = gradients.into_iter().zip(&wanted.layers);
-    StackGradients {
-        x: by_input,
-        layers: layers
-            .map(|([weight, bias], wanted)| {
-                [wanted[0].then_some(weight), wanted[1].then_some(bias)]
-            })
-            .collect(),
-    }
+    gradients
+}
+
+/// The derivatives of one layer by its weight and bias: a stack without hidden layers.
+pub(super) fn layer_gradients<R, T>(
+    x: CubeTensor<R>,
+    weight: CubeTensor<R>,
+    grad: CubeTensor<R>,
+) -> [CubeTensor<R>; 2]
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let (x, weight): (Tensor<Gpu<R, T>, 3>, Tensor<Gpu<R, T>, 3>) = (tensor(x), tensor(weight));
+    let [members, _, columns] = weight.dims();
+    let (client, device) = (R::client(&x.device()), x.device());
+    // Its shape is all that matters of the bias.
+    let bias = tensor(empty(&client, &device, Shape::from([members, 1, columns])));
+    let stack = Stack {
+        layers: vec![Layer { weight, bias }],
+        activation: Activation::Relu,
+    };
+    stack.check();
+    let [_, rows, _] = x.dims();
+    let grad = burn_cubecl::kernel::into_contiguous(grad);
+    let expected = Shape::from([members, rows, columns]);
+    assert_eq!(grad.shape(), expected, "a gradient of the outputs");
+    let nothing = empty(&client, &device, Shape::from([1]));
+    let plan = Plan {
+        tile: 4,
+        particles: 1,
+        output: columns,
+        hidden: Vec::new(),
+        source: Source::Counter,
+    };
+    let all = gradients(&x, &stack, grad, (nothing.clone(), nothing), plan);
+    let [gradients] = <[_; 1]>::try_from(all).expect("one layer has one pair of gradients");
+    gradients
 }

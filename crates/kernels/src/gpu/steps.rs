@@ -13,7 +13,7 @@ use super::{
     plan::{Plan, Source},
     primitive,
 };
-use crate::{ChainNetwork, ChainNoise, NoiseKey, StepCoefficients};
+use crate::{ChainNetwork, ChainNoise, NoiseKey, StepCoefficients, constant};
 
 /// Numbers of one denoising step on the device.
 const COEFFICIENTS: usize = 5;
@@ -228,8 +228,12 @@ pub(super) fn check_shapes<R, T>(
     }
 }
 
-/// The coefficients in the order of their use; no noise at step 0.
-pub(super) fn coefficients(steps: &[StepCoefficients]) -> Vec<f32> {
+/// The coefficients in the order of their use on a device; no noise at step 0.
+pub(super) fn coefficients<R, T>(steps: &[StepCoefficients], device: &R::Device) -> ArrayArg<R>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
     let mut values = Vec::with_capacity(steps.len() * COEFFICIENTS);
     for (t, step) in steps.iter().enumerate() {
         values.extend([
@@ -240,13 +244,12 @@ pub(super) fn coefficients(steps: &[StepCoefficients]) -> Vec<f32> {
             if t > 0 { step.sigma } else { 0.0 },
         ]);
     }
-    values
+    let length = values.len();
+    let values = constant::<CubeBackend<R, f32, i32, T>, 1>(values, [length], device);
+    primitive(values).into_array_arg()
 }
 
-pub(super) fn upload<R: CubeRuntime, E: CubeElement>(
-    client: &ComputeClient<R>,
-    values: &[E],
-) -> ArrayArg<R> {
+fn upload<R: CubeRuntime, E: CubeElement>(client: &ComputeClient<R>, values: &[E]) -> ArrayArg<R> {
     let handle = client.create_from_slice(E::as_bytes(values));
     // SAFETY: the buffer was made for these values and has their number.
     unsafe { ArrayArg::from_raw_parts(handle, values.len()) }

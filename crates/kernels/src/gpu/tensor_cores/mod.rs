@@ -38,7 +38,7 @@ use super::{
     UNITS, empty,
     plan::{Plan, Source, grid_of},
     primitive,
-    steps::{coefficients, randomness, upload},
+    steps::{coefficients, randomness},
     tensor,
 };
 use crate::{ChainNetwork, ChainNoise, StepCoefficients, dense::matmul};
@@ -158,7 +158,7 @@ where
             primitive(per_state).into_array_arg(),
             primitive(network.step_bias.clone()).into_array_arg(),
             biases,
-            upload(&client, &coefficients(steps)),
+            coefficients::<R, T>(steps, &device),
             randomness(&client, noise),
             actions.clone().into_array_arg(),
             rows,
