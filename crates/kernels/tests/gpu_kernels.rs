@@ -703,12 +703,9 @@ fn rows_are_those_of_the_processor<B: RescoreBackend>() {
         for (i, (device, processor)) in all::<B>(shape).iter().zip(&all::<Flex>(shape)).enumerate()
         {
             let scale = processor.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
-            assert_close(
-                device,
-                processor,
-                3e-6 * scale.max(5.0),
-                &format!("{shape:?}: {i}"),
-            );
+            // A place among many atoms has fewer digits behind the point.
+            let scale = scale.max(5.0) * (shape[2] as f32 / 50.0).max(1.0);
+            assert_close(device, processor, 3e-6 * scale, &format!("{shape:?}: {i}"));
         }
     }
 }

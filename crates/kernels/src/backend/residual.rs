@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::categorical::{Atoms, expectation};
 use crate::{
-    Activation, Combine, Layer, RescoreBackend, dense::dense, flatten_particles,
+    Activation, Combine, Layer, RescoreBackend, dense::dense, flatten_particles, join::join,
     layer_norm::layer_norm, unflatten_particles,
 };
 
@@ -84,10 +84,16 @@ pub(crate) fn score<B: RescoreBackend>(
 }
 
 /// `concat(observation, action)` of every particle, `[states * particles, width]`.
-pub(crate) fn pairs<B: Backend>(observations: Tensor<B, 2>, actions: Tensor<B, 3>) -> Tensor<B, 2> {
+pub(crate) fn pairs<B: RescoreBackend>(
+    observations: Tensor<B, 2>,
+    actions: Tensor<B, 3>,
+) -> Tensor<B, 2> {
     let [states, particles, _] = actions.dims();
     let [_, width] = observations.dims();
+    if particles == 1 {
+        return join(observations, flatten_particles(actions));
+    }
     let observations = observations.unsqueeze_dim::<3>(1);
     let observations = flatten_particles(observations.expand([states, particles, width]));
-    Tensor::cat(vec![observations, flatten_particles(actions)], 1)
+    join(observations, flatten_particles(actions))
 }

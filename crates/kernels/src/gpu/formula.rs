@@ -11,7 +11,7 @@ use super::{UNITS, empty, plan::grid_of, primitive, tensor};
 use crate::formula::{Arguments, Binary, Reduce, Term, Unary, reference};
 
 /// Elements from which on their mean is that of the means of their rows: one cube adds what it is given.
-const LONG: usize = 1 << 16;
+const LONG: usize = 1 << 13;
 
 #[derive(CubeType, CubeLaunch)]
 struct Inputs {

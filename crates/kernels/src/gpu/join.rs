@@ -4,7 +4,7 @@ use burn::tensor::{Shape, TensorMetadata as _};
 use burn_cubecl::{CubeRuntime, kernel::into_contiguous, tensor::CubeTensor};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
 
-use super::{UNITS, empty};
+use super::{UNITS, empty, plan::grid_of};
 
 #[cube(launch)]
 fn join_kernel(
@@ -72,7 +72,12 @@ pub(super) fn join<R: CubeRuntime>(
     output
 }
 
-/// The sum, for every element of a table, over the rows that chose its entry, in their order.
+/// Threads of a row of a table.
+const LANES: usize = 32;
+
+/// The sum, for every element of a table, over the rows that chose its entry. A cube takes an entry, its
+/// threads beside each other the columns; the groups of threads share the rows, and their sums are added
+/// in order.
 #[cube(launch)]
 fn chosen_kernel(
     grad: &Array<f32>,
@@ -82,17 +87,33 @@ fn chosen_kernel(
     first: usize,
     #[comptime] width: usize,
 ) {
-    let i = ABSOLUTE_POS;
-    if i < output.len() {
-        let entry = i / width;
-        let column = i % width;
+    let groups = comptime!(UNITS as usize / LANES);
+    let mut sums = SharedMemory::<f32>::new(comptime!(UNITS as usize));
+    let unit = UNIT_POS as usize;
+    let entry = usize::min(CUBE_POS, output.len() / width - 1);
+    let mut begin = 0usize;
+    while begin < width {
+        let column = begin + unit % LANES;
         let mut sum = 0.0f32;
-        for row in 0..indices.len() {
-            if indices[row] as usize == entry {
+        let mut row = unit / LANES;
+        while row < indices.len() {
+            if indices[row] as usize == entry && column < width {
                 sum += grad[row * all + first + column];
             }
+            row += groups;
         }
-        output[i] = sum;
+        sums[unit] = sum;
+        sync_cube();
+        if unit < LANES && column < width {
+            let mut sum = 0.0f32;
+            #[unroll]
+            for group in 0..groups {
+                sum += sums[group * LANES + unit];
+            }
+            output[entry * width + column] = sum;
+        }
+        sync_cube();
+        begin += LANES;
     }
 }
 
@@ -110,7 +131,7 @@ pub(super) fn backward<R: CubeRuntime>(
     let cube_dim = CubeDim::new_1d(UNITS);
     chosen_kernel::launch::<R>(
         &client,
-        calculate_cube_count_elemwise(&client, entries * width, cube_dim),
+        grid_of(&client, entries),
         cube_dim,
         into_contiguous(grad).into_array_arg(),
         into_contiguous(indices).into_array_arg(),

@@ -20,10 +20,12 @@ use crate::Activation;
 
 /// Threads along each side of a tile.
 pub(super) const SIDE: usize = 16;
-/// Summands that lie in shared memory at once.
-pub(super) const DEPTH: usize = 16;
+/// Summands that lie in shared memory at once: fewer where a thread has more sums to make of each.
+pub(super) const fn depth(quads: usize) -> usize {
+    32 / quads
+}
 
-/// Adds `left^T right` of what lies in shared memory, each `[DEPTH, 4 * SIDE * quads]` in vectors of four
+/// Adds `left^T right` of what lies in shared memory, each `[depth, 4 * SIDE * quads]` in vectors of four
 /// beside each other, to the sums of this thread: every `SIDE`-th vector of rows and of columns is its.
 #[cube]
 pub(super) fn accumulate(
@@ -36,7 +38,7 @@ pub(super) fn accumulate(
     let row = UNIT_POS as usize / SIDE;
     let column = UNIT_POS as usize % SIDE;
     #[unroll]
-    for k in 0..DEPTH {
+    for k in 0..comptime!(depth(quads)) {
         let mut b = Array::<Four<f32>>::new(quads);
         #[unroll]
         for j in 0..quads {
@@ -70,7 +72,7 @@ pub(super) fn no_sums(#[comptime] quads: usize) -> Array<Four<f32>> {
 
 /// Vectors of a slice in shared memory.
 pub(super) const fn slice_length(quads: usize) -> usize {
-    DEPTH * (SIDE * quads + 1)
+    depth(quads) * (SIDE * quads + 1)
 }
 
 /// Sizes and strides of a product; a stride of 0 repeats a matrix for the whole batch.
@@ -96,7 +98,6 @@ struct Epilogue {
     keep: bool,
 }
 
-/// `biases` has one array or none, `kept` the sums before an activation.
 /// Four elements beside each other along one axis of a factor; zero beyond its end.
 #[cube]
 fn four(
@@ -121,6 +122,63 @@ fn four(
     values
 }
 
+/// The summand and the vector of the slice that this thread moves in turn `turn`: threads beside each
+/// other read beside each other, whichever axis that is.
+#[cube]
+fn moved(turn: usize, inner_stride: usize, #[comptime] quads: usize) -> (usize, usize) {
+    let vectors = comptime!(SIDE * quads);
+    let item = UNIT_POS as usize + turn * comptime!(UNITS as usize);
+    let along = inner_stride == 1;
+    let k = select(along, item % comptime!(depth(quads)), item / vectors);
+    let place = select(along, item / comptime!(depth(quads)), item % vectors);
+    (k, place)
+}
+
+/// This thread's part of the slice of a factor from summand `begin` on, into registers.
+#[cube]
+fn fetch(
+    into: &mut Array<Four<f32>>,
+    x: &Array<f32>,
+    at: usize,
+    first: usize,
+    begin: usize,
+    length: usize,
+    inner: usize,
+    stride: usize,
+    inner_stride: usize,
+    #[comptime] quads: usize,
+) {
+    #[unroll]
+    for turn in 0..comptime!(depth(quads) * SIDE * quads / UNITS as usize) {
+        let (k, place) = moved(turn, inner_stride, quads);
+        into[turn] = four(
+            x,
+            at,
+            first + place * 4,
+            begin + k,
+            length,
+            inner,
+            stride,
+            inner_stride,
+        );
+    }
+}
+
+/// What this thread fetched, into shared memory.
+#[cube]
+fn put(
+    slice: &mut SharedMemory<Four<f32>>,
+    fetched: &Array<Four<f32>>,
+    inner_stride: usize,
+    #[comptime] quads: usize,
+) {
+    #[unroll]
+    for turn in 0..comptime!(depth(quads) * SIDE * quads / UNITS as usize) {
+        let (k, place) = moved(turn, inner_stride, quads);
+        slice[k * comptime!(SIDE * quads + 1) + place] = fetched[turn];
+    }
+}
+
 /// `biases` has one array or none, `kept` the sums before an activation.
 #[cube(launch_unchecked)]
 fn product_kernel(
@@ -135,8 +193,6 @@ fn product_kernel(
     #[comptime] quads: usize,
 ) {
     let tile = comptime!(4 * SIDE * quads);
-    let vectors = comptime!(SIDE * quads);
-    let width = comptime!(SIDE * quads + 1);
     let unit = UNIT_POS as usize;
     let across = walk.columns.div_ceil(tile);
     let down = walk.rows.div_ceil(tile);
@@ -150,49 +206,66 @@ fn product_kernel(
     let mut right = SharedMemory::<Four<f32>>::new(comptime!(slice_length(quads)));
     let mut sums = no_sums(quads);
 
+    // The next slice is on its way while this one is multiplied.
+    let turns = comptime!(depth(quads) * SIDE * quads / UNITS as usize);
+    let mut next_left = Array::<Four<f32>>::new(turns);
+    let mut next_right = Array::<Four<f32>>::new(turns);
+    fetch(
+        &mut next_left,
+        a,
+        member * walk.a_batch,
+        first_row,
+        0usize,
+        walk.rows,
+        walk.inner,
+        walk.a_row,
+        walk.a_inner,
+        quads,
+    );
+    fetch(
+        &mut next_right,
+        b,
+        member * walk.b_batch,
+        first_column,
+        0usize,
+        walk.columns,
+        walk.inner,
+        walk.b_column,
+        walk.b_inner,
+        quads,
+    );
     let mut begin = 0usize;
     while begin < walk.inner {
-        #[unroll]
-        for turn in 0..comptime!(DEPTH * SIDE * quads / UNITS as usize) {
-            let item = unit + turn * comptime!(UNITS as usize);
-            // Threads beside each other read beside each other, whichever axis that is.
-            let mut k = item / vectors;
-            let mut place = item % vectors;
-            if walk.a_inner == 1 {
-                k = item % DEPTH;
-                place = item / DEPTH;
-            }
-            left[k * width + place] = four(
-                a,
-                member * walk.a_batch,
-                first_row + place * 4,
-                begin + k,
-                walk.rows,
-                walk.inner,
-                walk.a_row,
-                walk.a_inner,
-            );
-            let mut k = item / vectors;
-            let mut place = item % vectors;
-            if walk.b_inner == 1 {
-                k = item % DEPTH;
-                place = item / DEPTH;
-            }
-            right[k * width + place] = four(
-                b,
-                member * walk.b_batch,
-                first_column + place * 4,
-                begin + k,
-                walk.columns,
-                walk.inner,
-                walk.b_column,
-                walk.b_inner,
-            );
-        }
+        put(&mut left, &next_left, walk.a_inner, quads);
+        put(&mut right, &next_right, walk.b_inner, quads);
         sync_cube();
+        begin += comptime!(depth(quads));
+        fetch(
+            &mut next_left,
+            a,
+            member * walk.a_batch,
+            first_row,
+            begin,
+            walk.rows,
+            walk.inner,
+            walk.a_row,
+            walk.a_inner,
+            quads,
+        );
+        fetch(
+            &mut next_right,
+            b,
+            member * walk.b_batch,
+            first_column,
+            begin,
+            walk.columns,
+            walk.inner,
+            walk.b_column,
+            walk.b_inner,
+            quads,
+        );
         accumulate(&mut sums, &left, &right, quads);
         sync_cube();
-        begin += DEPTH;
     }
 
     #[unroll]

@@ -14,9 +14,9 @@ use super::{
     layers::{hidden_layer, output_layer},
     noise::Four,
     plan::{Plan, Source, grid_of, multiprocessors},
-    primitive, tensor,
+    primitive, stack, tensor,
 };
-use crate::{Activation, Combine, Sampled, Stack};
+use crate::{Activation, Combine, Sampled, Stack, backend::residual::pairs};
 
 /// Observations and actions of the tile's rows.
 #[cube]
@@ -49,6 +49,18 @@ fn load(
         }
         a[column * comptime!(plan.vectors()) + vector] = values;
         item += UNITS as usize;
+    }
+}
+
+/// A member's value with those before it: the smaller, or the sum.
+#[cube]
+fn combined(score: f32, value: f32, #[comptime] combine: Combine) -> f32 {
+    if comptime!(combine == Combine::Mean) {
+        score + value
+    } else {
+        // A NaN of either stays one, whatever the device's own minimum makes of it.
+        let keep = score <= value || score.is_nan();
+        select(keep, score, value)
     }
 }
 
@@ -122,14 +134,10 @@ fn score_kernel<N: Size>(
         sync_cube();
         if unit < tile {
             let value = q[unit] + biases[layers][member];
-            if comptime!(combine == Combine::Mean) {
-                score += value;
-            } else if member == 0 {
+            if member == 0 {
                 score = value;
             } else {
-                // A NaN of either stays one, whatever the device's own minimum makes of it.
-                let keep = score <= value || score.is_nan();
-                score = select(keep, score, value);
+                score = combined(score, value, combine);
             }
         }
     }
@@ -139,6 +147,56 @@ fn score_kernel<N: Size>(
         }
         scores[first_row + unit] = score;
     }
+}
+
+/// One value of those of all members, `[members, rows]`.
+#[cube(launch)]
+fn combine_kernel(
+    values: &Array<f32>,
+    scores: &mut Array<f32>,
+    members: usize,
+    #[comptime] combine: Combine,
+) {
+    let row = ABSOLUTE_POS;
+    if row < scores.len() {
+        let mut score = values[row];
+        for member in 1..members {
+            score = combined(score, values[member * scores.len() + row], combine);
+        }
+        if comptime!(combine == Combine::Mean) {
+            score /= f32::cast_from(members);
+        }
+        scores[row] = score;
+    }
+}
+
+/// The scores of few rows: all members at once, a cube for a tile of each.
+fn score_few<R, T>(
+    critics: &Stack<CubeBackend<R, f32, i32, T>>,
+    combine: Combine,
+    observations: &Tensor<CubeBackend<R, f32, i32, T>, 2>,
+    actions: &Tensor<CubeBackend<R, f32, i32, T>, 3>,
+) -> Tensor<CubeBackend<R, f32, i32, T>, 2>
+where
+    R: CubeRuntime,
+    T: BoolElement,
+{
+    let [states, particles, _] = actions.dims();
+    let rows = pairs(observations.clone(), actions.clone()).unsqueeze_dim(0);
+    let values = stack::forward(rows, critics, false).output;
+    let client = R::client(&values.device());
+    let scores = empty(&client, &values.device(), Shape::from([states, particles]));
+    let cube_dim = CubeDim::new_1d(UNITS);
+    combine_kernel::launch::<R>(
+        &client,
+        calculate_cube_count_elemwise(&client, states * particles, cube_dim),
+        cube_dim,
+        primitive(values).into_array_arg(),
+        scores.clone().into_array_arg(),
+        critics.members(),
+        combine,
+    );
+    tensor(scores)
 }
 
 /// [`crate::RescoreBackend::score`]; none where the kernel cannot take these critics.
@@ -193,6 +251,9 @@ where
     let plan = plan
         .fitted(columns, hardware.max_shared_memory_size)
         .filter(|_| fits)?;
+    if members > 1 && rows.div_ceil(plan.tile) < 2 * multiprocessors(&client) {
+        return Some(score_few(critics, combine, observations, actions));
+    }
     let cubes = grid_of(&client, rows.div_ceil(plan.tile));
     let of = |x: &Tensor<_, 3>| primitive(x.clone()).into_array_arg();
     let (last, hidden) = (critics.layers.split_last()).expect("critics have an output layer");

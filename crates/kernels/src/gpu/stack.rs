@@ -19,7 +19,7 @@ use super::{
     noise::Four,
     plan::{Plan, Source, grid_of, multiprocessors},
     primitive,
-    product::{DEPTH, SIDE, accumulate, no_sums, slice_length},
+    product::{SIDE, accumulate, depth, no_sums, slice_length},
     tensor,
 };
 use crate::{
@@ -444,6 +444,61 @@ fn layer_dims(plan: &Plan, inputs: usize, layer: usize) -> [usize; 2] {
     [inputs, width(layer)]
 }
 
+/// This thread's part of the slice from row `begin` on: of a layer's input (and the 1 behind it), and of
+/// what the loss says of its output.
+#[cube]
+fn fetch(
+    found: &mut Array<Four<f32>>,
+    x: &Array<f32>,
+    grad: &Array<f32>,
+    kept: &Array<f32>,
+    said: &Array<f32>,
+    input_at: usize,
+    said_at: usize,
+    first_input: usize,
+    first_column: usize,
+    begin: usize,
+    rows: usize,
+    #[comptime] inputs: usize,
+    #[comptime] layer: usize,
+    #[comptime] plan: Plan,
+) {
+    let width = comptime!(layer_dims(&plan, inputs, layer)[0]);
+    let columns = comptime!(layer_dims(&plan, inputs, layer)[1]);
+    #[unroll]
+    for turn in 0..comptime!(depth(1) * SIDE / UNITS as usize) {
+        let item = UNIT_POS as usize + turn * comptime!(UNITS as usize);
+        let row = begin + item / SIDE;
+        let input = first_input + item % SIDE * 4;
+        let column = first_column + item % SIDE * 4;
+        let mut values = Four::<f32>::new(0.0);
+        let mut about = Four::<f32>::new(0.0);
+        if row < rows {
+            #[unroll]
+            for i in 0..4usize {
+                if input + i < width {
+                    if comptime!(layer == 0) {
+                        values[i] = x[input_at + row * width + input + i];
+                    } else {
+                        values[i] = kept[input_at + row * width + input + i];
+                    }
+                } else if input + i == width {
+                    values[i] = 1.0f32;
+                }
+                if column + i < columns {
+                    if comptime!(layer == plan.hidden.len()) {
+                        about[i] = grad[said_at + row * columns + column + i];
+                    } else {
+                        about[i] = said[said_at + row * columns + column + i];
+                    }
+                }
+            }
+        }
+        found[2 * turn] = values;
+        found[2 * turn + 1] = about;
+    }
+}
+
 /// Gradients of weights and biases: `kept` and `said` are those of the other kernels.
 #[cube(launch_unchecked)]
 fn gradients_kernel(
@@ -473,19 +528,19 @@ fn gradients_kernel(
         let first = comptime!(tiles_before(&plan, inputs, layer));
         let end = comptime!(tiles_before(&plan, inputs, layer + 1));
         if tile >= first && tile < end {
-            let depth = comptime!(layer_dims(&plan, inputs, layer)[0]);
+            let width = comptime!(layer_dims(&plan, inputs, layer)[0]);
             let columns = comptime!(layer_dims(&plan, inputs, layer)[1]);
             let across = comptime!(layer_dims(&plan, inputs, layer)[1].div_ceil(GRADIENT_TILE));
             let first_input = (tile - first) / across * GRADIENT_TILE;
             let first_column = (tile - first) % across * GRADIENT_TILE;
             let all = members * rows;
             // Where the layer's input and what the loss says of its output begin.
-            let mut input_at = select(shared == 1, 0, member * rows * depth);
+            let mut input_at = select(shared == 1, 0, member * rows * width);
             let mut said_at = member * rows * columns;
             if comptime!(layer > 0) {
                 let about = comptime!(usize::max(layer, 1) - 1);
                 let at = kept_at(all, about, comptime!(plan.clone()));
-                input_at = at + all * depth + member * rows * depth;
+                input_at = at + all * width + member * rows * width;
             }
             if comptime!(layer + 1 < layers) {
                 let about = comptime!(if layer + 1 < layers { layer } else { 0 });
@@ -493,41 +548,53 @@ fn gradients_kernel(
             }
 
             let mut sums = no_sums(1usize);
+            // The next slice is on its way while this one is multiplied.
+            let mut next = Array::<Four<f32>>::new(comptime!(2 * depth(1) * SIDE / UNITS as usize));
+            fetch(
+                &mut next,
+                x,
+                grad,
+                kept,
+                said,
+                input_at,
+                said_at,
+                first_input,
+                first_column,
+                0usize,
+                rows,
+                inputs,
+                layer,
+                comptime!(plan.clone()),
+            );
             let mut begin = 0usize;
             while begin < rows {
-                let row = begin + unit / SIDE;
-                let input = first_input + unit % SIDE * 4;
-                let column = first_column + unit % SIDE * 4;
-                let mut values = Four::<f32>::new(0.0);
-                let mut about = Four::<f32>::new(0.0);
-                if row < rows {
-                    #[unroll]
-                    for i in 0..4usize {
-                        if input + i < depth {
-                            if comptime!(layer == 0) {
-                                values[i] = x[input_at + row * depth + input + i];
-                            } else {
-                                values[i] = kept[input_at + row * depth + input + i];
-                            }
-                        } else if input + i == depth {
-                            values[i] = 1.0f32;
-                        }
-                        if column + i < columns {
-                            if comptime!(layer + 1 == layers) {
-                                about[i] = grad[said_at + row * columns + column + i];
-                            } else {
-                                about[i] = said[said_at + row * columns + column + i];
-                            }
-                        }
-                    }
+                #[unroll]
+                for turn in 0..comptime!(depth(1) * SIDE / UNITS as usize) {
+                    let item = unit + turn * comptime!(UNITS as usize);
+                    let place = item / SIDE * comptime!(SIDE + 1) + item % SIDE;
+                    left[place] = next[2 * turn];
+                    right[place] = next[2 * turn + 1];
                 }
-                let place = unit / SIDE * comptime!(SIDE + 1) + unit % SIDE;
-                left[place] = values;
-                right[place] = about;
                 sync_cube();
+                begin += comptime!(depth(1));
+                fetch(
+                    &mut next,
+                    x,
+                    grad,
+                    kept,
+                    said,
+                    input_at,
+                    said_at,
+                    first_input,
+                    first_column,
+                    begin,
+                    rows,
+                    inputs,
+                    layer,
+                    comptime!(plan.clone()),
+                );
                 accumulate(&mut sums, &left, &right, 1usize);
                 sync_cube();
-                begin += DEPTH;
             }
 
             let input = first_input + unit / SIDE * 4;
@@ -540,9 +607,9 @@ fn gradients_kernel(
                 #[unroll]
                 for j in 0..4usize {
                     if column + j < columns {
-                        if input + i < depth {
-                            weight[(member * depth + input + i) * columns + column + j] = sum[j];
-                        } else if input + i == depth {
+                        if input + i < width {
+                            weight[(member * width + input + i) * columns + column + j] = sum[j];
+                        } else if input + i == width {
                             bias[member * columns + column + j] = sum[j];
                         }
                     }
