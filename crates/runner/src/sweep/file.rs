@@ -314,7 +314,7 @@ mod tests {
             (
                 PLAIN.replace("[0, 1]", "[]"),
                 "sweep.toml:3:1: `seeds` is an empty list",
-                "no",
+                "name at least one",
             ),
             (
                 PLAIN.replace("[0, 1]", "[-1]"),
