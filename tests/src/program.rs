@@ -127,6 +127,23 @@ const TINY: &[&str] = &[
     "log_every=10",
 ];
 
+/// The settings of [`tiny`] as the table `[set]` of a sweep, without its head.
+pub fn tiny_table() -> String {
+    let settings = TINY.iter().skip(1).step_by(2);
+    let line = |setting: &&str| {
+        let (key, value) = setting.split_once('=').unwrap_or_default();
+        let is_word = value.starts_with(char::is_alphabetic) && !["true", "false"].contains(&value);
+        let value = if is_word {
+            format!("{value:?}")
+        } else {
+            value.to_owned()
+        };
+        // A list of one value, which may be a list itself.
+        format!("{key:?} = [{value}]\n")
+    };
+    settings.map(line).collect()
+}
+
 /// A run of 100 steps on Pendulum-v1 with tiny settings and `more`, which may choose otherwise.
 pub fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = [&["train"], TINY, more].concat();

@@ -7,6 +7,10 @@
 pub const COMMANDS: &[(&str, &str)] = &[
     ("train", "Train a policy; prints the run folder"),
     (
+        "sweep",
+        "Plan many runs, make them here or on a cluster, and collect their returns",
+    ),
+    (
         "config",
         "Print the complete configuration of an algorithm, every key with what it is for",
     ),

@@ -43,6 +43,7 @@ use run::Run;
 pub use seeds::Group;
 use statistics::Bootstrap;
 use table::Row;
+pub use table::csv_line;
 
 /// The files of a report in its folder.
 pub const REPORT_FILES: [&str; 3] = ["index.html", "report.md", "returns.csv"];

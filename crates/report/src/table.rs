@@ -64,8 +64,8 @@ pub fn counts([fewest, most]: [usize; 2]) -> String {
     format!("{fewest} to {most}")
 }
 
-/// Names between commas, with quotes where one holds a comma.
-fn csv_line(cells: &[String]) -> String {
+/// A line of CSV: cells between commas, with quotes where one holds a comma, a quote or a line end.
+pub fn csv_line(cells: &[String]) -> String {
     let quoted = cells.iter().map(|cell| {
         let special = cell.contains([',', '"', '\n']);
         if special {

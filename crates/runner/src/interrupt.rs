@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// What a shell reports for a program that SIGINT ended.
-const KILLED_BY_SIGINT: i32 = 130;
+/// What a shell reports for a program that SIGINT ended: the exit code after a second signal.
+pub const KILLED_BY_SIGINT: i32 = 130;
 
 /// Whether the process has been asked to stop.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +47,11 @@ impl Interrupt {
             flag::register(SIGXFSZ, Arc::default())?;
         }
         Ok(interrupt)
+    }
+
+    /// Asks this process to stop, as a signal does.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether a signal has arrived.

@@ -47,6 +47,7 @@ pub mod replay;
 mod resume;
 pub mod run;
 pub mod schedule;
+pub mod sweep;
 pub mod train;
 
 pub use config::{Config, Request, resolve};

@@ -1,7 +1,7 @@
 //! The lock of a run folder.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +9,10 @@ use crate::fault::{self, Refused};
 use crate::lacking::tolerate_lock;
 use crate::names::LOCK;
 use crate::{StoreError, machine};
+
+/// How often the lock is asked for, and how long after each refusal: [`held_by`] has it for an instant.
+const ATTEMPTS: u32 = 4;
+const INSTANT: Duration = Duration::from_millis(5);
 
 /// The lock of a run folder, held by this process.
 ///
@@ -34,9 +38,16 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
-        let locked = fault::refusal(Refused::Lock)
+        let mut locked = fault::refusal(Refused::Lock)
             .map_err(TryLockError::Error)
             .and_then(|()| file.try_lock());
+        for _ in 1..ATTEMPTS {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(INSTANT);
+            locked = file.try_lock();
+        }
         match tolerate_lock(&path, locked) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -70,6 +81,28 @@ impl Drop for Lock {
     }
 }
 
+/// Who holds the lock of the folder `run`; nothing where nobody does, or where the file system has no
+/// locks. Nothing is created.
+///
+/// # Errors
+/// When what has the name of the lock is no regular file or cannot be read.
+pub fn held_by(run: &Path) -> Result<Option<String>, StoreError> {
+    let path = run.join(LOCK);
+    crate::durable::refuse_special(&path)?;
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", &path)(error)),
+    };
+    // A holder writes its name at once and removes it at the end. Where there is none, the lock is
+    // not touched; where a dead process left it, asking is the only way to know.
+    let named = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    match named.then(|| file.try_lock_shared()) {
+        Some(Err(TryLockError::WouldBlock)) => Ok(Some(holder(&mut file))),
+        _ => Ok(None),
+    }
+}
+
 /// Who says to hold the lock.
 fn holder(file: &mut File) -> String {
     // Between taking the lock and writing these words the holder is nameless.
@@ -99,5 +132,23 @@ mod tests {
         assert!(error.contains(&me), "{error}");
         drop(first);
         assert!(Lock::take(folder.path()).is_ok(), "it was left");
+    }
+
+    #[test]
+    fn whoever_asks_is_told_the_holder_and_takes_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let run = folder.path();
+        assert_eq!(held_by(run).expect("readable"), None);
+        assert!(!run.join(LOCK).exists(), "it was created");
+        let lock = Lock::take(run).expect("free");
+        let me = format!("process {}", std::process::id());
+        let holder = held_by(run).expect("readable").unwrap_or_default();
+        assert!(holder.starts_with(&me), "{holder}");
+        drop(lock);
+        assert_eq!(held_by(run).expect("readable"), None);
+        // What a process leaves that was killed.
+        std::fs::write(run.join(LOCK), "process 1 on nowhere\n").expect("writable");
+        assert_eq!(held_by(run).expect("readable"), None);
+        assert!(Lock::take(run).is_ok());
     }
 }

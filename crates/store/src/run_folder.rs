@@ -28,6 +28,7 @@ use crate::durable::{
     write_whole,
 };
 use crate::lock::Lock;
+pub use crate::lock::held_by;
 use crate::names::{CHECKPOINTS, CONFIG, DONE, LOCK, MANIFEST, REPLAY};
 use crate::{StoreError, machine};
 
@@ -251,6 +252,15 @@ pub struct Manifest {
     start: Start,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     resumed: Vec<Resumption>,
+}
+
+/// The version of the program that began the run in the folder `run`; nothing where its manifest is
+/// missing or cannot be understood, on which no run depends.
+pub fn begun_by_version(run: &Path) -> Option<String> {
+    let path = run.join(MANIFEST);
+    let bytes = read_limited(&path, MANIFEST_LIMIT).ok()?;
+    let manifest: Manifest = parse_json(&path, &bytes).ok()?;
+    Some(manifest.start.version)
 }
 
 /// One start of a process that trained.

@@ -7,6 +7,7 @@ mod policy;
 mod prune;
 mod render;
 mod report;
+mod sweep;
 mod train;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -34,6 +35,7 @@ use export::ExportArgs;
 use prune::PruneArgs;
 use render::RenderArgs;
 use report::ReportArgs;
+use sweep::SweepArgs;
 use train::TrainArgs;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -57,6 +59,11 @@ enum Command {
     /// Train a policy; prints the run folder
     #[command(after_help = EXIT_CODES)]
     Train(TrainArgs),
+    /// Plan many runs, make them here or on a cluster, and collect their returns
+    ///
+    /// A sweep has a folder: its plan, which does not change, and a run folder for each run.
+    #[command(after_help = EXIT_CODES)]
+    Sweep(SweepArgs),
     /// Print the complete configuration of an algorithm, every key with what it is for
     #[command(after_help = EXIT_CODES)]
     Config {
@@ -187,6 +194,7 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Train(args) => args.run(),
+        Command::Sweep(args) => args.run(),
         Command::Config { algo, preset, set } => {
             let text = document(&Request {
                 algo: Some(algo),

@@ -1,5 +1,6 @@
 //! `train`: a new run, or going on with one.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use rescore_runner::RunError;
@@ -20,7 +21,7 @@ use super::{again, print};
 use crate::run::train_here;
 use crate::{Error, backend, start};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct TrainArgs {
     /// Algorithm, see `config --help` [default: dpmd]
     #[arg(long, value_name = "NAME")]
@@ -34,6 +35,10 @@ pub(super) struct TrainArgs {
     /// Seed of all random streams [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Train N seeds one after the other, --seed and those that follow it, each in a run folder of its
+    /// own: s0, s1, ... below --out, or fresh ones below runs/
+    #[arg(long, value_name = "N")]
+    seeds: Option<NonZeroU64>,
     /// Environment steps, those of warm-up included where `training.count_warmup` is true [default: the
     /// task's, else the preset's, else 1000000]
     #[arg(long, value_name = "N", value_parser = parse_steps)]
@@ -59,7 +64,7 @@ pub(super) struct TrainArgs {
     out: Option<PathBuf>,
     /// Go on with a run from its last checkpoint; with --steps to a later end, with --set under
     /// another learning rate or with evaluations, checkpoints or logs at other intervals
-    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "preset", "env", "seed", "config", "out"])]
+    #[arg(long, value_name = "RUN_DIR", group = "going_on", conflicts_with_all = ["algo", "preset", "env", "seed", "seeds", "config", "out"])]
     resume: Option<PathBuf>,
     /// Begin the run in --out, go on with it if it has begun, or say that it is done: one command
     /// for jobs that are requeued
@@ -93,9 +98,87 @@ impl TrainArgs {
             "handle signals in",
             Path::new("this process"),
         ))?;
-        if let Some(run) = &self.resume {
-            return self.resume(run, &interrupt);
+        match (&self.resume, self.seeds) {
+            (Some(run), _) => self.resume(run, &interrupt),
+            (None, Some(count)) => self.train_seeds(count, &interrupt),
+            (None, None) => self.train(&interrupt),
         }
+    }
+
+    /// The command that begins the run of the configuration file `config` in the folder `out`, goes on
+    /// with it, or says that it is done.
+    pub(super) fn of_sweep(config: PathBuf, out: PathBuf) -> Self {
+        Self {
+            config: Some(config),
+            out: Some(out),
+            go_on: true,
+            ..Self::default()
+        }
+    }
+
+    /// Makes a run for each of `count` seeds. In this process and one after the other: each is the run
+    /// that it would be alone, and a full disk or a signal ends all of them at one place.
+    fn train_seeds(&self, count: NonZeroU64, interrupt: &Interrupt) -> Result<(), Error> {
+        let first = resolve(&self.request(backend::request()))?.seed;
+        let last = first.checked_add(count.get() - 1);
+        let last = last
+            .filter(|last| i64::try_from(*last).is_ok())
+            .ok_or_else(|| {
+                RunError::usage(
+                    format!("--seeds {count}: there are not so many seeds from {first} on"),
+                    "a seed is below 2^63",
+                )
+            })?;
+        let of = |seed: u64| Self {
+            seeds: None,
+            out: self.out.as_ref().map(|out| out.join(format!("s{seed}"))),
+            // The highest layer of all.
+            set: [&self.set[..], &[format!("seed={seed}")]].concat(),
+            ..self.clone()
+        };
+        if let Some(out) = &self.out {
+            if out.join(CONFIG).exists() {
+                return Err(RunError::usage(
+                    format!("{} is the folder of a run", out.display()),
+                    "with --seeds, --out is a folder of run folders",
+                )
+                .into());
+            }
+            // Before the first has taken its hours.
+            let taken = (first..=last).filter_map(|seed| of(seed).out);
+            let taken = taken.filter(|_| !self.go_on);
+            if let Some(taken) = taken.into_iter().find(|run| run.join(CONFIG).exists()) {
+                return Err(StoreError::FolderNotEmpty(taken).into());
+            }
+        }
+        let mut diverged = None;
+        for seed in first..=last {
+            match of(seed).train(interrupt) {
+                Ok(()) => {}
+                // The other seeds need not.
+                Err(Error::Stopped { error, command })
+                    if matches!(error, RunError::NotFinite { .. }) =>
+                {
+                    tracing::error!("seed {seed}: {error}");
+                    diverged.get_or_insert(Error::Stopped { error, command });
+                }
+                Err(error) => {
+                    if seed < last {
+                        tracing::warn!(
+                            "seeds {} to {last} have not begun; the same command with --out and \
+                             --continue goes on with all",
+                            seed + 1
+                        );
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        diverged.map_or(Ok(()), Err)
+    }
+
+    /// Begins a run or, with `--continue`, goes on with it; prints its folder.
+    pub(super) fn train(&self, interrupt: &Interrupt) -> Result<(), Error> {
         let begun = self
             .out
             .as_deref()
@@ -120,17 +203,17 @@ impl TrainArgs {
                 let (folder, begun) = folder::enter(out, &config, start(&config))?;
                 if let (false, Some(envs)) = (begun, fresh) {
                     say();
-                    return begin(&config, envs, &folder, Begin::Fresh, &interrupt);
+                    return begin(&config, envs, &folder, Begin::Fresh, interrupt);
                 }
                 let before = resolve(&Request::of_run(out))?;
-                self.go_on_in(&folder, &before, &config, &interrupt)
+                self.go_on_in(&folder, &before, &config, interrupt)
             }
             out => {
                 // Before anything is written: a task that cannot be made leaves nothing behind.
                 let envs = Environments::new(&config)?;
                 let folder = folder::create(out.as_deref(), &config, start(&config))?;
                 say();
-                begin(&config, envs, &folder, Begin::Fresh, &interrupt)
+                begin(&config, envs, &folder, Begin::Fresh, interrupt)
             }
         }
     }

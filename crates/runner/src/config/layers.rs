@@ -191,7 +191,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(setting: &Setting, message: impl Into<String>) -> Self {
+    pub(crate) fn new(setting: &Setting, message: impl Into<String>) -> Self {
         Self {
             origin: setting.origin.clone(),
             message: message.into(),
@@ -199,7 +199,7 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -31,10 +31,12 @@ pub use changes::{
 };
 pub use document::document;
 pub use embedded::TASK_FILES;
+pub(crate) use layers::parse_toml;
 pub use layers::{ConfigError, Origin, Setting};
 pub use preset::OnProcessor;
 pub use resolve::{Request, resolve, resolve_with_reason};
 pub use schema::nearest_name;
+pub(crate) use schema::unknown_name;
 pub use training::{EvaluationConfig, MAX_STEPS, ReplayConfig, TrainingConfig};
 
 /// Everything that determines the results of a run.

@@ -321,7 +321,7 @@ fn nearest_by<'a>(
 }
 
 /// The error "unknown NOUN `name`" with the valid names and the nearest.
-pub(super) fn unknown_name(
+pub(crate) fn unknown_name(
     setting: &Setting,
     noun: &str,
     name: &str,
