@@ -41,7 +41,7 @@ fn last_table(log: &str) -> Vec<(&str, u64)> {
     let (_, table) = log.rsplit_once("Num Computed").expect("a table");
     fn row(line: &str) -> Option<(&str, u64)> {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [.., count, share, ""] = cells[..] else {
+        let [_, name, .., count, share, ""] = cells[..] else {
             return None;
         };
         share.ends_with('%').then_some(())?;

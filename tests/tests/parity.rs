@@ -58,8 +58,7 @@ mod wgpu {
     }
 }
 
-// One GPU backend a build: each is minutes to compile.
-#[cfg(all(feature = "cuda", not(feature = "wgpu")))]
+#[cfg(feature = "cuda")]
 mod cuda {
     #[test]
     #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
