@@ -2,8 +2,7 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use rescore_kernels::{
-    Activation, ChainNetwork, Layer, NoiseKey, Precision, RescoreBackend, dense::dense,
-    join::join_chosen,
+    Activation, ChainNetwork, NoiseKey, Precision, RescoreBackend, dense::matmul, join::join_chosen,
 };
 use rescore_nn::{Initializer, Leaf, Mlp, Network, Shape, Tree};
 
@@ -135,19 +134,11 @@ impl<B: RescoreBackend> Denoiser<B> {
         let rows = |from: usize, to: usize| weight.clone().slice([from..to]);
         let joint_dim = observation_dim + action_dim;
         let features = self.time_features(times, &first.weight.device());
-        let time = rows(joint_dim, self.trunk.input_dim());
+        let time = matmul(features, rows(joint_dim, self.trunk.input_dim()));
         Some(ChainNetwork {
             observation_weight: rows(0, observation_dim),
             action_weight: rows(observation_dim, joint_dim),
-            step_bias: dense(
-                features.unsqueeze_dim(0),
-                &Layer {
-                    weight: time.unsqueeze_dim(0),
-                    bias: first.bias.clone(),
-                },
-                None,
-            )
-            .squeeze_dim(0),
+            step_bias: time + first.bias.clone().squeeze_dim(0),
             rest: stack.layers[1..].to_vec(),
             activation: stack.activation,
             precision,

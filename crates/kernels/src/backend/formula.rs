@@ -371,7 +371,7 @@ pub(crate) fn reference<B: Backend>(
         Reduce::No => x,
         Reduce::SumOfLast => x.sum_dim(1),
         Reduce::MeanOfLast => x.mean_dim(1),
-        Reduce::Mean => x.mean().unsqueeze_dim(1),
+        Reduce::Mean => x.reshape([shape[0] * shape[1]]).mean().unsqueeze_dim(1),
     };
     reduced.into_primitive().tensor()
 }
