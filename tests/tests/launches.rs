@@ -36,19 +36,21 @@ fn log(folder: &Path, algorithm: &str, preset: &str) -> String {
     std::fs::read_to_string(&log).expect("the log of the tensor library")
 }
 
+/// A row of a table of launches: a kernel, and how many of it there were.
+fn row(line: &str) -> Option<(&str, u64)> {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    let [_, name, .., count, share, ""] = cells[..] else {
+        return None;
+    };
+    // The last row adds the others up.
+    let is_kernel = share.ends_with('%') && name != "Total";
+    is_kernel.then_some(())?;
+    Some((name, count.parse().ok()?))
+}
+
 /// Launches by kernel in the last table of `log`: rows of a name, a duration, a count and a share.
 fn last_table(log: &str) -> Vec<(&str, u64)> {
     let (_, table) = log.rsplit_once("Num Computed").expect("a table");
-    fn row(line: &str) -> Option<(&str, u64)> {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [_, name, .., count, share, ""] = cells[..] else {
-            return None;
-        };
-        // The last row adds the others up.
-        let is_kernel = share.ends_with('%') && name != "Total";
-        is_kernel.then_some(())?;
-        Some((name, count.parse().ok()?))
-    }
     table.lines().filter_map(row).collect()
 }
 

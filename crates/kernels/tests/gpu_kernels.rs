@@ -612,7 +612,8 @@ fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
     }
     let nan = Tensor::<B, 2>::from_data([[f32::NAN, 2.0]], &B::Device::default());
     let clamped = values(Formula::from(nan).clamp(-1.0, 1.0).compute());
-    assert!(clamped[0].is_nan() && clamped[1] == 1.0, "{clamped:?}");
+    assert!(clamped[0].is_nan(), "{clamped:?}");
+    assert_close(&clamped[1..], &[1.0], 0.0, "a bound");
 }
 
 /// Columns beside each other, and the derivative by a table that some were chosen from.

@@ -75,10 +75,11 @@ impl<B: RescoreBackend> CriticLearner<B> {
     /// The rewards that are learned from, `[batch]`.
     pub fn scaled_rewards(&self, batch: &Batch<B>) -> Tensor<B, 1> {
         let rewards = batch.rewards.clone();
-        if self.reward_scale == 1.0 {
-            return rewards;
+        if (self.reward_scale - 1.0).abs() > 0.0 {
+            rewards.mul_scalar(self.reward_scale)
+        } else {
+            rewards
         }
-        rewards.mul_scalar(self.reward_scale)
     }
 
     /// The target of all critics from the target critics at `next_actions` `[batch, action_dim]`:

@@ -17,6 +17,9 @@ use burn::{
 
 use crate::RescoreBackend;
 
+/// A table `[entries, ..]`, and the entry of each row, `[rows]`.
+pub type Chosen<B> = (FloatTensor<B>, IntTensor<B>);
+
 /// The columns of `left` and `right`, both `[rows, ..]`, beside each other.
 pub fn join<B: RescoreBackend>(left: Tensor<B, 2>, right: Tensor<B, 2>) -> Tensor<B, 2> {
     let raw = |x: Tensor<B, 2>| x.into_primitive().tensor();
@@ -40,7 +43,7 @@ pub fn join_chosen<B: RescoreBackend>(
 /// The default body of [`RescoreBackend::join`].
 pub(crate) fn forward<B: Backend>(
     mut parts: Vec<FloatTensor<B>>,
-    chosen: Option<(FloatTensor<B>, IntTensor<B>)>,
+    chosen: Option<Chosen<B>>,
 ) -> FloatTensor<B> {
     if let Some((table, indices)) = chosen {
         parts.push(B::float_select(table, 0, indices));
@@ -52,11 +55,11 @@ pub(crate) fn forward<B: Backend>(
 pub(crate) fn backward<B: Backend>(
     grad: FloatTensor<B>,
     first: usize,
-    table: FloatTensor<B>,
+    table: &FloatTensor<B>,
     indices: IntTensor<B>,
 ) -> FloatTensor<B> {
     let grad = columns::<B>(grad, first, table.shape()[1]);
-    let (shape, device) = (table.shape(), B::float_device(&table));
+    let (shape, device) = (table.shape(), B::float_device(table));
     let zeros = B::float_zeros(shape, &device, table.dtype().into());
     B::float_select_add(zeros, 0, indices, grad)
 }
@@ -78,7 +81,7 @@ struct JoinBackward;
 #[derive(Debug, Clone)]
 struct Kept<B: Backend> {
     widths: [usize; 2],
-    chosen: Option<(FloatTensor<B>, IntTensor<B>)>,
+    chosen: Option<Chosen<B>>,
 }
 
 impl<B: RescoreBackend, const N: usize> Backward<B, N> for JoinBackward {
@@ -105,7 +108,7 @@ impl<B: RescoreBackend, const N: usize> Backward<B, N> for JoinBackward {
 /// Differentiable parts.
 pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
     parts: Vec<FloatTensor<Autodiff<B, C>>>,
-    chosen: Option<(FloatTensor<Autodiff<B, C>>, IntTensor<Autodiff<B, C>>)>,
+    chosen: Option<Chosen<Autodiff<B, C>>>,
 ) -> FloatTensor<Autodiff<B, C>> {
     match chosen {
         Some((table, indices)) => as_node::<B, C, 3>(parts, Some((table, indices))),
@@ -115,7 +118,7 @@ pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
 
 fn as_node<B: RescoreBackend, C: CheckpointStrategy, const N: usize>(
     parts: Vec<FloatTensor<Autodiff<B, C>>>,
-    chosen: Option<(FloatTensor<Autodiff<B, C>>, IntTensor<Autodiff<B, C>>)>,
+    chosen: Option<Chosen<Autodiff<B, C>>>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let width = |x: &FloatTensor<Autodiff<B, C>>| x.primitive.shape()[1];
     let widths = [width(&parts[0]), width(&parts[1])];

@@ -33,6 +33,7 @@ use adam::{AdamStep, Optimized};
 use categorical::{Atoms, Returns};
 use dense::{DenseGradients, Wanted};
 use formula::{Arguments, Reduce, Term};
+use join::Chosen;
 use layer_norm::NormGradients;
 use residual::ResidualView;
 use stack::{StackGradients, StackPass, StackWanted};
@@ -128,7 +129,7 @@ pub trait RescoreBackend: Backend {
 
     /// As [`RescoreBackend::stack`], with what [`RescoreBackend::stack_backward`] needs.
     fn stack_kept(x: Tensor<Self, 3>, stack: &Stack<Self>) -> StackPass<Self> {
-        stack::forward_kept(x, stack)
+        stack::forward_kept(&x, stack)
     }
 
     /// Derivatives of [`RescoreBackend::stack`] for `grad` `[members, rows, out]`; `kept` is what the
@@ -140,15 +141,12 @@ pub trait RescoreBackend: Backend {
         grad: Tensor<Self, 3>,
         wanted: &StackWanted,
     ) -> StackGradients<Self> {
-        stack::backward(x, stack, kept, grad, wanted)
+        stack::backward(x, stack, kept, &grad, wanted)
     }
 
     /// The columns of two `parts`, `[rows, ..]` each, and of the rows of a table at indices `[rows]`,
     /// where there is one, beside each other.
-    fn join(
-        parts: Vec<FloatTensor<Self>>,
-        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
-    ) -> FloatTensor<Self> {
+    fn join(parts: Vec<FloatTensor<Self>>, chosen: Option<Chosen<Self>>) -> FloatTensor<Self> {
         join::forward::<Self>(parts, chosen)
     }
 
@@ -160,7 +158,7 @@ pub trait RescoreBackend: Backend {
         table: FloatTensor<Self>,
         indices: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        join::backward::<Self>(grad, first, table, indices)
+        join::backward::<Self>(grad, first, &table, indices)
     }
 
     /// A formula of `arguments`, reduced or not; see [`formula::Formula`].
@@ -343,10 +341,7 @@ impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C>
         stack::differentiable::<B, C>(x, stack)
     }
 
-    fn join(
-        parts: Vec<FloatTensor<Self>>,
-        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
-    ) -> FloatTensor<Self> {
+    fn join(parts: Vec<FloatTensor<Self>>, chosen: Option<Chosen<Self>>) -> FloatTensor<Self> {
         join::differentiable::<B, C>(parts, chosen)
     }
 

@@ -126,9 +126,9 @@ pub(crate) fn forward<B: RescoreBackend>(x: Tensor<B, 3>, stack: &Stack<B>) -> T
 
 /// The default body of [`RescoreBackend::stack_kept`]: keeps what every hidden layer gives before and
 /// after its activation.
-pub(crate) fn forward_kept<B: RescoreBackend>(x: Tensor<B, 3>, stack: &Stack<B>) -> StackPass<B> {
+pub(crate) fn forward_kept<B: RescoreBackend>(x: &Tensor<B, 3>, stack: &Stack<B>) -> StackPass<B> {
     let mut kept = Vec::new();
-    let mut x = raw(&x);
+    let mut x = raw(x);
     let (last, hidden) = (stack.layers.split_last()).expect("a stack has a layer");
     for layer in hidden {
         let (weight, bias) = (raw(&layer.weight), raw(&layer.bias));
@@ -145,10 +145,10 @@ pub(crate) fn backward<B: RescoreBackend>(
     x: &Tensor<B, 3>,
     stack: &Stack<B>,
     kept: &[FloatTensor<B>],
-    grad: Tensor<B, 3>,
+    grad: &Tensor<B, 3>,
     wanted: &StackWanted,
 ) -> StackGradients<B> {
-    let mut grad = raw(&grad);
+    let mut grad = raw(grad);
     let mut layers = Vec::new();
     let mut by_input = None;
     for (i, layer) in stack.layers.iter().enumerate().rev() {
@@ -187,7 +187,7 @@ struct StackBackward;
 struct Kept<B: Backend> {
     x: Tensor<B, 3>,
     stack: Stack<B>,
-    kept: Vec<FloatTensor<B>>,
+    by_pass: Vec<FloatTensor<B>>,
 }
 
 impl<B: RescoreBackend, const N: usize> Backward<B, N> for StackBackward {
@@ -195,7 +195,7 @@ impl<B: RescoreBackend, const N: usize> Backward<B, N> for StackBackward {
 
     fn backward(self, ops: Ops<Kept<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = tensor(grads.consume::<B>(&ops.node));
-        let Kept { x, stack, kept } = ops.state;
+        let Kept { x, stack, by_pass } = ops.state;
         let (input, parameters) = (ops.parents.split_first()).expect("an input and layers");
         let (layers, _) = parameters.as_chunks::<2>();
         let wanted = StackWanted {
@@ -204,7 +204,7 @@ impl<B: RescoreBackend, const N: usize> Backward<B, N> for StackBackward {
                 .map(|layer| layer.each_ref().map(Option::is_some))
                 .collect(),
         };
-        let found = B::stack_backward(&x, &stack, &kept, grad, &wanted);
+        let found = B::stack_backward(&x, &stack, &by_pass, grad, &wanted);
         let nodes = std::iter::once(input).chain(layers.as_flattened());
         let gradients = std::iter::once(found.x).chain(found.layers.into_iter().flatten());
         for (node, gradient) in nodes.zip(gradients) {
@@ -221,25 +221,25 @@ pub(crate) fn differentiable<B: RescoreBackend, C: CheckpointStrategy>(
     stack: &Stack<Autodiff<B, C>>,
 ) -> Tensor<Autodiff<B, C>, 3> {
     match stack.layers.len() {
-        1 => as_node::<B, C, 3>(x, stack),
-        2 => as_node::<B, C, 5>(x, stack),
-        3 => as_node::<B, C, 7>(x, stack),
-        4 => as_node::<B, C, 9>(x, stack),
-        5 => as_node::<B, C, 11>(x, stack),
-        6 => as_node::<B, C, 13>(x, stack),
+        1 => as_node::<B, C, 3>(&x, stack),
+        2 => as_node::<B, C, 5>(&x, stack),
+        3 => as_node::<B, C, 7>(&x, stack),
+        4 => as_node::<B, C, 9>(&x, stack),
+        5 => as_node::<B, C, 11>(&x, stack),
+        6 => as_node::<B, C, 13>(&x, stack),
         _ => forward(x, stack),
     }
 }
 
 /// A stack as a node with `N` parents, two a layer and the input.
 fn as_node<B: RescoreBackend, C: CheckpointStrategy, const N: usize>(
-    x: Tensor<Autodiff<B, C>, 3>,
+    x: &Tensor<Autodiff<B, C>, 3>,
     stack: &Stack<Autodiff<B, C>>,
 ) -> Tensor<Autodiff<B, C>, 3> {
     let raw = |x: &Tensor<Autodiff<B, C>, 3>| x.clone().into_primitive().tensor();
     let layers = stack.layers.iter();
     let parameters = layers.flat_map(|layer| [raw(&layer.weight), raw(&layer.bias)]);
-    let parents: Vec<_> = std::iter::once(raw(&x)).chain(parameters).collect();
+    let parents: Vec<_> = std::iter::once(raw(x)).chain(parameters).collect();
     let inner: Vec<Tensor<B, 3>> = parents
         .iter()
         .map(|x| tensor(x.primitive.clone()))
@@ -261,7 +261,14 @@ fn as_node<B: RescoreBackend, C: CheckpointStrategy, const N: usize>(
     let output = match StackBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let StackPass { output, kept } = B::stack_kept(x.clone(), &stack);
-            prep.finish(Kept { x, stack, kept }, output.into_primitive().tensor())
+            prep.finish(
+                Kept {
+                    x,
+                    stack,
+                    by_pass: kept,
+                },
+                output.into_primitive().tensor(),
+            )
         }
         OpsKind::UnTracked(prep) => prep.finish(B::stack(x, &stack).into_primitive().tensor()),
     };

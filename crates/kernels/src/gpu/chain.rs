@@ -51,7 +51,10 @@ fn first_layer<N: Size>(
     let share = comptime!(plan.share(plan.hidden[0]));
     let row = comptime!(plan.hidden[0] / plan.line());
     // The rows of a thread are one state's where the particles of a state fill its share.
-    let one_state = comptime!(plan.particles % (4 * plan.share(plan.hidden[0])) == 0);
+    let one_state = comptime!(
+        plan.particles
+            .is_multiple_of(4 * plan.share(plan.hidden[0]))
+    );
     let group = usize::min(
         UNIT_POS as usize / comptime!(plan.lanes(plan.hidden[0])),
         comptime!(plan.groups(plan.hidden[0]) - 1),

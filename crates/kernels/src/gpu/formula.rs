@@ -1,7 +1,7 @@
 //! Formulas, compiled as kernels: what they compute is known when a kernel is made, the numbers in them
 //! are its arguments.
 
-use burn::tensor::Shape;
+use burn::tensor::{Shape, Tensor};
 use burn_cubecl::{
     BoolElement, CubeBackend, CubeRuntime, kernel::into_contiguous, tensor::CubeTensor,
 };
@@ -217,7 +217,7 @@ where
         Reduce::SumOfLast | Reduce::MeanOfLast => columns,
         Reduce::Mean => rows * columns,
     };
-    let some = arguments.tensors.first().map(|x| x.device());
+    let some = arguments.tensors.first().map(Tensor::device);
     let device = some.unwrap_or_else(|| arguments.tables[0].0.device());
     let client = R::client(&device);
     let bindings = arguments.tensors.len() + 2 * arguments.tables.len() + 2;

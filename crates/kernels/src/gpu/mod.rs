@@ -5,50 +5,47 @@
 //! a training step does to every element in one pass over memory, for all parameters at once.
 
 #[expect(
-    clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
-    reason = "a kernel takes what it is compiled for by value, and shared memory is no value"
+    reason = "shared memory is no value"
 )]
 mod chain;
 pub mod devices;
 mod elementwise;
-#[expect(clippy::needless_pass_by_value, reason = "as above")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a kernel takes what it is compiled for by value"
+)]
 mod formula;
 #[expect(clippy::needless_pass_by_value, reason = "as above")]
 mod join;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
-    reason = "as above"
+    reason = "as above both"
 )]
 mod layers;
 mod noise;
 mod plan;
 #[expect(
-    clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
-    reason = "as above"
+    reason = "shared memory is no value"
 )]
 mod product;
 mod rows;
 #[expect(clippy::needless_pass_by_value, reason = "as above")]
 mod scores;
-#[expect(
-    clippy::needless_pass_by_value,
-    clippy::trivially_copy_pass_by_ref,
-    reason = "as above"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "as above")]
 mod stack;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
-    reason = "as above"
+    reason = "as above both"
 )]
 mod steps;
 #[expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,
-    reason = "as above"
+    reason = "as above both"
 )]
 mod tensor_cores;
 
@@ -70,6 +67,7 @@ use crate::{
     categorical::{Atoms, Returns},
     dense::{self, DenseGradients, Wanted},
     formula::{Arguments, Reduce, Term},
+    join::Chosen,
     layer_norm::NormGradients,
     stack::{StackGradients, StackPass, StackWanted},
 };
@@ -173,7 +171,7 @@ where
         shift: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        rows::norm(x, scale, shift, epsilon)
+        rows::norm::norm(x, scale, shift, epsilon)
     }
 
     fn norm_rows_backward(
@@ -182,12 +180,12 @@ where
         grad: FloatTensor<Self>,
         epsilon: f64,
     ) -> NormGradients<Self> {
-        let [x, scale, shift] = rows::norm_backward(x, scale, grad, epsilon);
+        let [x, scale, shift] = rows::norm::norm_backward(x, scale, grad, epsilon);
         NormGradients { x, scale, shift }
     }
 
     fn expectation(logits: FloatTensor<Self>, atoms: Atoms) -> FloatTensor<Self> {
-        rows::expectation(logits, atoms)
+        rows::distribution::expectation(logits, atoms)
     }
 
     fn expectation_backward(
@@ -195,7 +193,7 @@ where
         grad: FloatTensor<Self>,
         atoms: Atoms,
     ) -> FloatTensor<Self> {
-        rows::expectation_backward(logits, grad, atoms)
+        rows::distribution::expectation_backward(logits, grad, atoms)
     }
 
     fn target_distribution(
@@ -204,12 +202,12 @@ where
         combine: Combine,
         returns: Returns<Self>,
     ) -> FloatTensor<Self> {
-        rows::target_distribution(&logits, atoms, combine, &returns)
+        rows::distribution::target_distribution(&logits, atoms, combine, &returns)
             .unwrap_or_else(|| categorical::target_reference(logits, atoms, combine, returns))
     }
 
     fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
-        rows::cross_entropy(logits, targets)
+        rows::distribution::cross_entropy(logits, targets)
     }
 
     fn cross_entropy_backward(
@@ -217,13 +215,10 @@ where
         targets: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        rows::cross_entropy_backward(logits, targets, grad)
+        rows::distribution::cross_entropy_backward(logits, targets, grad)
     }
 
-    fn join(
-        parts: Vec<FloatTensor<Self>>,
-        chosen: Option<(FloatTensor<Self>, IntTensor<Self>)>,
-    ) -> FloatTensor<Self> {
+    fn join(parts: Vec<FloatTensor<Self>>, chosen: Option<Chosen<Self>>) -> FloatTensor<Self> {
         join::join(parts, chosen)
     }
 
