@@ -58,7 +58,7 @@ mod wgpu {
     use super::*;
 
     #[test]
-    #[ignore = "needs a graphics driver: cargo xtask test --backend wgpu"]
+    #[ignore = "needs a graphics driver: cargo xtask test launches"]
     fn updates_launch_few_kernels() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (algorithm, preset, bound) in BOUNDS {

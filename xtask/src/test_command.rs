@@ -28,6 +28,9 @@ struct Selection {
     filters: Vec<String>,
 }
 
+/// The test that counts the launches of an update.
+const LAUNCHES: &str = "launches";
+
 /// Test programs that have tests which compute on a GPU.
 const ON_GPU: [&str; 10] = [
     "--test",
@@ -56,6 +59,14 @@ pub fn run(root: &Path, names: &[String], backends: &[String]) -> Result<u8> {
         Physics::Wanted
     };
     let mujoco = program::prepare(root, physics)?;
+    // Launches are counted on the GPU backend that every machine has a driver for.
+    let counted = names.iter().any(|name| name == LAUNCHES);
+    let software = ["wgpu".to_owned()];
+    let backends = if counted && backends.is_empty() {
+        &software
+    } else {
+        backends
+    };
     let gpu: Vec<&str> = backends
         .iter()
         .filter_map(|name| gpu_feature(name))
@@ -73,6 +84,10 @@ pub fn run(root: &Path, names: &[String], backends: &[String]) -> Result<u8> {
         let name = |gpu: &str| if gpu == "cuda" { "cuda::" } else { "wgpu::" };
         let mut arguments = vec!["--include-ignored", "--test-threads", "1"];
         arguments.extend(gpu.into_iter().map(name));
+        if counted {
+            arguments.push("--nocapture");
+            return tests.run(Some(&program), &["--test", LAUNCHES], &arguments);
+        }
         return tests.run(Some(&program), &ON_GPU, &arguments);
     }
     if names.is_empty() {
