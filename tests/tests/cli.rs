@@ -475,6 +475,18 @@ fn report_writes_tables_and_a_page() {
             "the same runs give the same bytes"
         );
     }
+    // Copies for a repository are reported as the runs are.
+    trains(folder, &["report", "--out", "a", "--archive", "kept"]);
+    assert!(!folder.join("kept/one/checkpoints").exists());
+    trains(folder, &["report", "kept", "--out", "of-copies"]);
+    let words = |out: &str| read(&folder.join(out).join("report.md"));
+    assert_eq!(words("of-copies"), words("a"));
+    fails(
+        folder,
+        &["report", "--out", "a", "--archive", "runs"],
+        2,
+        &["runs/one is a run with checkpoints"],
+    );
     fails(folder, &["report", "none", "--out", "d"], 74, &["none"]);
     fails(
         folder,

@@ -15,6 +15,7 @@
 //! ```
 
 mod aggregate;
+mod archive;
 mod curve;
 mod diagnosis;
 mod draw;
@@ -34,6 +35,7 @@ use rescore_store::durable::{create_folder, write_whole};
 use rescore_store::output;
 
 use aggregate::Aggregates;
+pub use archive::archive;
 pub use curve::{Curve, Point};
 pub use error::ReportError;
 use experiment::{Experiment, experiments};

@@ -12,6 +12,9 @@ use crate::{Curve, ReportError};
 /// A longer log of metrics is not read.
 const METRICS_LIMIT: u64 = 1 << 30;
 
+/// Seconds since the run began.
+pub const WALL_TIME: &str = "wall_time_s";
+
 /// Points of a curve of a metric at most; between them are means.
 const MOST_POINTS: usize = 200;
 
@@ -92,7 +95,7 @@ impl Run {
         table.remove("algo");
         let mut settings = BTreeMap::new();
         flatten("", &table, &mut settings);
-        let (metrics, not_finite) = metrics(path)?;
+        let (log, not_finite) = log(path)?;
         Ok(Some(Self {
             path: path.to_owned(),
             algorithm,
@@ -101,7 +104,7 @@ impl Run {
             planned: planned as f64,
             settings,
             curve,
-            metrics,
+            metrics: metrics(log),
             not_finite,
         }))
     }
@@ -122,7 +125,7 @@ impl Run {
     /// Seconds since the run began at a step, on the line between lines of the log; none without a log.
     /// A resumption begins the clock of the log anew; its times are added up.
     pub fn seconds_at(&self, step: f64) -> Option<f64> {
-        let times = self.metrics.get("wall_time_s")?;
+        let times = self.metrics.get(WALL_TIME)?;
         let after = times.partition_point(|[at, _]| *at < step);
         let Some([next_step, next]) = times.get(after) else {
             // Evaluations come after the last line of the log.
@@ -147,15 +150,27 @@ fn flatten(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String
     }
 }
 
-/// The metrics of the run in the folder `path`, and how many numbers in them were none; a run need not
-/// have kept its log.
-fn metrics(path: &Path) -> Result<(Metrics, usize), ReportError> {
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Environment steps.
+    pub step: f64,
+    /// Every finite number by its name, `step` included; `wall_time_s` over all resumptions.
+    pub numbers: BTreeMap<String, f64>,
+}
+
+/// The log of the run in the folder `path`, and how many numbers in it were none; a run need not have
+/// kept it.
+///
+/// # Errors
+/// When it cannot be read or a line is damaged.
+pub fn log(path: &Path) -> Result<(Vec<Line>, usize), ReportError> {
     let file = path.join(METRICS);
     if !file.exists() {
-        return Ok((BTreeMap::new(), 0));
+        return Ok((Vec::new(), 0));
     }
     let text = read_text(&file, METRICS_LIMIT)?;
-    let mut all = Metrics::new();
+    let mut log = Vec::new();
     let (mut bad, mut offset, mut last_time) = (0, 0.0, 0.0);
     let lines: Vec<&str> = text.lines().collect();
     for (number, line) in lines.iter().enumerate() {
@@ -173,26 +188,39 @@ fn metrics(path: &Path) -> Result<(Metrics, usize), ReportError> {
         let Some(step) = entries.get("step").and_then(serde_json::Value::as_f64) else {
             continue;
         };
-        for (name, value) in &entries {
-            let Some(mut value) = value.as_f64().filter(|value| value.is_finite()) else {
+        let mut numbers = BTreeMap::new();
+        for (name, value) in entries {
+            let Some(mut number) = value.as_f64().filter(|value| value.is_finite()) else {
                 // JSON has no NaN: it is written as null or as text.
                 bad += usize::from(!value.is_array() && !value.is_object());
                 continue;
             };
-            if name == "wall_time_s" {
-                if value < last_time {
+            if name == WALL_TIME {
+                if number < last_time {
                     offset += last_time;
                 }
-                last_time = value;
-                value += offset;
+                last_time = number;
+                number += offset;
             }
-            all.entry(name.clone()).or_default().push([step, value]);
+            numbers.insert(name, number);
+        }
+        log.push(Line { step, numbers });
+    }
+    Ok((log, bad))
+}
+
+/// Of each metric its values by step, thinned.
+fn metrics(log: Vec<Line>) -> Metrics {
+    let mut all = Metrics::new();
+    for Line { step, numbers } in log {
+        for (name, number) in numbers {
+            all.entry(name).or_default().push([step, number]);
         }
     }
     for points in all.values_mut() {
         thin(points);
     }
-    Ok((all, bad))
+    all
 }
 
 /// Means of so many neighbours that few points remain.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rescore_report::statistics::Bootstrap;
-use rescore_report::{ReportError, ReportOptions, report};
+use rescore_report::{ReportError, ReportOptions, archive, report};
 use rescore_store::StoreError;
 use rescore_store::names::CONFIG;
 
@@ -25,6 +25,10 @@ pub(super) struct ReportArgs {
     /// several times
     #[arg(long, value_name = "FILE.csv")]
     reference: Vec<PathBuf>,
+    /// Also copy the runs into this folder, in a size that a repository can hold: settings, evaluations
+    /// and of their logs what the page draws, in at most 50 lines each
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Seed of the bootstrap: the same runs and the same seed give the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -51,6 +55,9 @@ impl ReportArgs {
         };
         for note in report(&runs, &self.out, &options)? {
             tracing::warn!("{note}");
+        }
+        if let Some(folder) = &self.archive {
+            archive(&runs, folder)?;
         }
         Ok(print(&self.out.join("index.html").display().to_string())?)
     }

@@ -11,9 +11,19 @@ const STEPS: &str = "steps";
 const PRESET: &str = "preset";
 /// Before the keys of the table `[set]`.
 const SET: &str = "set.";
+/// Before the name of an algorithm and the keys of its own table.
+const ALGORITHM: &str = "algorithm.";
 
 /// Keys of the file, as an error lists them.
-const KEYS: [&str; 6] = [ALGORITHMS, TASKS, SEEDS, STEPS, PRESET, "[set]"];
+const KEYS: [&str; 7] = [
+    ALGORITHMS,
+    TASKS,
+    SEEDS,
+    STEPS,
+    PRESET,
+    "[set]",
+    "[algorithm.NAME]",
+];
 
 /// Keys of a configuration that have a key of their own in the file of a sweep.
 const OWN_KEYS: [(&str, &str); 6] = [
@@ -42,7 +52,7 @@ pub struct SweepFile {
     /// Preset of all algorithms, where it is not the default.
     pub preset: Option<String>,
     /// Values of keys of the configuration, in the order of the file.
-    pub set: Vec<Choice>,
+    set: Vec<Choice>,
     /// Name of the file.
     name: String,
     /// Where each key stands.
@@ -52,6 +62,8 @@ pub struct SweepFile {
 /// A key of the configuration with its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
+    /// The only algorithm that it is for.
+    algorithm: Option<String>,
     /// Its path, or the end of it where that is unique.
     pub key: String,
     /// At least one.
@@ -98,10 +110,17 @@ impl SweepFile {
                     let preset = text_of(&setting.value);
                     file.preset = Some(preset.ok_or_else(|| wrong(&setting, "a name"))?);
                 }
-                key => match key.strip_prefix(SET) {
-                    Some(key) => file.set.push(choice(key, &setting)?),
-                    None => return Err(unknown_name(&setting, "key", key, &KEYS)),
-                },
+                key => {
+                    let own = key
+                        .strip_prefix(ALGORITHM)
+                        .and_then(|key| key.split_once('.'));
+                    let (algorithm, key) = match (key.strip_prefix(SET), own) {
+                        (Some(key), _) => (None, key),
+                        (None, Some((algorithm, key))) => (Some(algorithm), key),
+                        (None, None) => return Err(unknown_name(&setting, "key", key, &KEYS)),
+                    };
+                    file.set.push(choice(algorithm, key, &setting)?);
+                }
             }
             file.origins.insert(setting.key, setting.origin);
         }
@@ -113,6 +132,17 @@ impl SweepFile {
                 ));
             }
         }
+        for choice in &file.set {
+            let Some(algorithm) = &choice.algorithm else {
+                continue;
+            };
+            if !file.algorithms.contains(algorithm) {
+                let key = format!("{ALGORITHM}{algorithm}.{}", choice.key);
+                let message = format!("`{algorithm}` is none of the algorithms of this sweep");
+                let hint = format!("they are {}", file.algorithms.join(", "));
+                return Err(file.error(Some(&key), message).with_hint(hint));
+            }
+        }
         match file.number_of_runs() {
             Some(1..=MOST_RUNS) => Ok(file),
             _ => Err(file.error(None, format!("it stands for more than {MOST_RUNS} runs"))),
@@ -121,16 +151,37 @@ impl SweepFile {
 
     /// The number of all combinations, where a number can hold it.
     fn number_of_runs(&self) -> Option<usize> {
-        let lengths = self.set.iter().map(|choice| choice.values.len());
-        lengths
-            .chain([self.algorithms.len(), self.tasks.len(), self.seeds.len()])
-            .try_fold(1_usize, usize::checked_mul)
+        let of_algorithm = |algorithm: &String| {
+            let lengths = self.choices(algorithm).into_iter();
+            lengths
+                .map(|choice| choice.values.len())
+                .chain([self.tasks.len(), self.seeds.len()])
+                .try_fold(1_usize, usize::checked_mul)
+        };
+        let mut algorithms = self.algorithms.iter().map(of_algorithm);
+        algorithms.try_fold(0_usize, |sum, runs| sum.checked_add(runs?))
     }
 
-    /// Every combination of the values of `[set]`, of which the last key changes fastest.
-    pub fn combinations(&self) -> Vec<Vec<(&str, &toml::Value)>> {
+    /// The settings of `algorithm` in the order of the file: those of its own table, and those of
+    /// `[set]` that it does not set itself.
+    pub fn choices(&self, algorithm: &str) -> Vec<&Choice> {
+        let is_own = |choice: &Choice| choice.algorithm.as_deref() == Some(algorithm);
+        let is_set_itself = |key: &str| {
+            let mut choices = self.set.iter();
+            choices.any(|choice| is_own(choice) && choice.key == key)
+        };
+        let choices = self.set.iter().filter(|choice| match choice.algorithm {
+            Some(_) => is_own(choice),
+            None => !is_set_itself(&choice.key),
+        });
+        choices.collect()
+    }
+
+    /// Every combination of the values of the settings of `algorithm`, of which the last key changes
+    /// fastest.
+    pub fn combinations(&self, algorithm: &str) -> Vec<Vec<(&str, &toml::Value)>> {
         let mut all = vec![Vec::new()];
-        for choice in &self.set {
+        for choice in self.choices(algorithm) {
             let with_each = |before: Vec<(_, _)>| {
                 let values = choice.values.iter();
                 values
@@ -141,13 +192,14 @@ impl SweepFile {
         all
     }
 
-    /// Those settings of a combination that other combinations have otherwise.
+    /// Those settings of a combination that other combinations of `algorithm` have otherwise.
     pub fn varied<'a>(
         &self,
+        algorithm: &str,
         settings: &[(&'a str, &'a toml::Value)],
     ) -> Vec<(&'a str, &'a toml::Value)> {
         let varies = |key: &str| {
-            let mut choices = self.set.iter();
+            let mut choices = self.choices(algorithm).into_iter();
             choices.any(|choice| choice.key == key && choice.values.len() > 1)
         };
         let settings = settings.iter().copied();
@@ -168,8 +220,8 @@ impl SweepFile {
         }
     }
 
-    /// The key of this file from which a setting of a run comes that has this origin.
-    pub fn key_of(origin: &Origin) -> Option<String> {
+    /// The key of this file from which a setting of a run of `algorithm` comes that has this origin.
+    pub fn key_of(&self, algorithm: &str, origin: &Origin) -> Option<String> {
         let Origin::Option(option) = origin else {
             return None;
         };
@@ -180,7 +232,12 @@ impl SweepFile {
             "--seed" => SEEDS,
             "--steps" => STEPS,
             "--preset" => PRESET,
-            "--set" => return Some(format!("{SET}{}", value.split_once('=')?.0)),
+            "--set" => {
+                let key = value.split_once('=')?.0;
+                let own = format!("{ALGORITHM}{algorithm}.{key}");
+                let is_own = self.origins.contains_key(&own);
+                return Some(if is_own { own } else { format!("{SET}{key}") });
+            }
             _ => return None,
         };
         Some(key.to_owned())
@@ -223,11 +280,11 @@ fn empty(setting: &Setting) -> ConfigError {
     ConfigError::new(setting, message).with_hint("name at least one, or leave a key of [set] away")
 }
 
-/// What the setting of `key` in `[set]` may be.
-fn choice(key: &str, setting: &Setting) -> Result<Choice, ConfigError> {
+/// The values of `key`, for one algorithm or for all.
+fn choice(algorithm: Option<&str>, key: &str, setting: &Setting) -> Result<Choice, ConfigError> {
     if let Some((_, own)) = OWN_KEYS.iter().find(|(known, _)| *known == key) {
-        let message = format!("`{key}` cannot be set in [set]");
-        let hint = format!("a sweep has it as `{own}`, above the table");
+        let message = format!("`{key}` cannot be set in a table of settings");
+        let hint = format!("a sweep has it as `{own}`, above the tables");
         return Err(ConfigError::new(setting, message).with_hint(hint));
     }
     let (values, is_list) = match &setting.value {
@@ -236,6 +293,7 @@ fn choice(key: &str, setting: &Setting) -> Result<Choice, ConfigError> {
         value => (vec![value.clone()], false),
     };
     Ok(Choice {
+        algorithm: algorithm.map(str::to_owned),
         key: key.to_owned(),
         values,
         is_list,
@@ -261,7 +319,7 @@ mod tests {
         let file = file.expect("valid");
         assert_eq!((file.seeds.as_slice(), file.steps), (&[0, 1][..], 5000));
         let combinations: Vec<String> = file
-            .combinations()
+            .combinations("sac")
             .iter()
             .map(|settings| {
                 let words = settings.iter().map(|(key, value)| format!("{key}={value}"));
@@ -277,7 +335,38 @@ mod tests {
                 "lr=0.0001 batch_size=64 critic.members=5",
             ]
         );
-        assert_eq!(parse(PLAIN).expect("valid").combinations(), [vec![]]);
+        let plain = parse(PLAIN).expect("valid");
+        assert_eq!(plain.combinations("sac"), [vec![]]);
+    }
+
+    #[test]
+    fn settings_of_one_algorithm_leave_the_others_alone() {
+        let file = parse(&format!(
+            "{PLAIN}[set]\nlr = 1e-3\ngamma = [0.9, 0.99]\n[algorithm.dpmd]\nlr = [1e-4, 1e-5, 1e-6]\n\
+             denoising_steps = 5\n"
+        ));
+        let file = file.expect("valid");
+        let all = |algorithm: &str| {
+            let combinations = file.combinations(algorithm).into_iter();
+            let words = combinations.map(|settings| {
+                let words = settings.iter().map(|(key, value)| format!("{key}={value}"));
+                words.collect::<Vec<_>>().join(" ")
+            });
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(all("sac"), ["lr=0.001 gamma=0.9", "lr=0.001 gamma=0.99"]);
+        let dpmd = all("dpmd");
+        assert_eq!(dpmd.len(), 6);
+        assert_eq!(dpmd[0], "gamma=0.9 lr=0.0001 denoising_steps=5");
+        assert_eq!(dpmd[5], "gamma=0.99 lr=0.000001 denoising_steps=5");
+        let settings = &file.combinations("dpmd")[0];
+        let varied = file.varied("dpmd", settings).into_iter();
+        assert_eq!(
+            varied.map(|(key, _)| key).collect::<Vec<_>>(),
+            ["gamma", "lr"]
+        );
+        // Two seeds of one task: two and six combinations.
+        assert_eq!(file.number_of_runs(), Some(16));
     }
 
     #[test]
@@ -300,6 +389,21 @@ mod tests {
                 "at least one",
             ),
             (with("[set]\nseed = [1]"), "`seed` cannot be set", "`seeds`"),
+            (
+                with("[algorithm.td3]\nlr = 1"),
+                "sweep.toml:6:1: `td3` is none of the algorithms of this sweep",
+                "sac, dpmd",
+            ),
+            (
+                with("[algorithm.sac]\nlr = []"),
+                "is an empty list",
+                "at least one",
+            ),
+            (
+                with("[algorithm]\nsac = 1"),
+                "unknown key `algorithm.sac`",
+                "[algorithm.NAME]",
+            ),
             (
                 with("[set]\nagent.preset = \"x\""),
                 "cannot be set",
@@ -352,10 +456,12 @@ mod tests {
 
     #[test]
     fn a_setting_of_a_run_is_found_in_the_file() {
-        let key = |option: &str| SweepFile::key_of(&Origin::Option(option.to_owned()));
+        let file = parse(&format!("{PLAIN}[algorithm.dpmd]\nlr = 1e-4\n")).expect("valid");
+        let key = |option: &str| file.key_of("dpmd", &Origin::Option(option.to_owned()));
         assert_eq!(key("--algo sac").as_deref(), Some("algorithms"));
-        assert_eq!(key("--set lr=\"a b=c\"").as_deref(), Some("set.lr"));
+        assert_eq!(key("--set gamma=\"a b=c\"").as_deref(), Some("set.gamma"));
+        assert_eq!(key("--set lr=1").as_deref(), Some("algorithm.dpmd.lr"));
         assert_eq!(key("--backend flex"), None);
-        assert_eq!(SweepFile::key_of(&Origin::Default), None);
+        assert_eq!(file.key_of("dpmd", &Origin::Default), None);
     }
 }

@@ -93,10 +93,10 @@ pub fn plan(
     below: &Request,
 ) -> Result<Vec<(PlannedRun, Config)>, RunError> {
     let file = SweepFile::parse(name, text)?;
-    let combinations = file.combinations();
     let mut runs: Vec<(PlannedRun, Config)> = Vec::new();
     let mut indices: BTreeMap<String, usize> = BTreeMap::new();
     for algorithm in &file.algorithms {
+        let combinations = file.combinations(algorithm);
         for task in &file.tasks {
             for settings in &combinations {
                 let config = resolved(&file, algorithm, task, settings, below)?;
@@ -105,7 +105,7 @@ pub fn plan(
                         seed,
                         ..config.clone()
                     };
-                    let run = planned(runs.len(), &config, &file.varied(settings));
+                    let run = planned(runs.len(), &config, &file.varied(algorithm, settings));
                     if let Some(same) = indices.insert(run.hash.clone(), run.index) {
                         return Err(twice(&file, &runs[same].0, &run).into());
                     }
@@ -175,8 +175,8 @@ fn resolved(
         Err(RunError::Config(error)) => error,
         Err(other) => return Err(other),
     };
-    let key = SweepFile::key_of(&error.origin);
-    let varied = file.varied(settings);
+    let key = file.key_of(algorithm, &error.origin);
+    let varied = file.varied(algorithm, settings);
     let words = varied.iter().map(|(key, value)| format!(", {key}={value}"));
     let words: Vec<_> = words.collect();
     let message = format!(
@@ -187,7 +187,7 @@ fn resolved(
     let mut placed = file.error(key.as_deref(), message);
     placed.hint = error.hint;
     // A key whose value is a list itself: each element of the list was taken for a value.
-    for choice in &file.set {
+    for choice in file.choices(algorithm) {
         let Some(list) = choice.as_one_value() else {
             continue;
         };
@@ -197,7 +197,7 @@ fn resolved(
         });
         if resolve(&request(&whole.collect::<Vec<_>>())).is_ok() {
             placed.hint = Some(format!(
-                "`{}` is a list itself, and [set] takes a list of values: write [{list}]",
+                "`{}` is a list itself, and a sweep takes a list of values: write [{list}]",
                 choice.key
             ));
         }

@@ -17,7 +17,7 @@ use crate::lacking::tolerate_sync;
 pub use evaluations::{EvalPoint, Evaluations};
 
 /// Evaluations of a long run with many episodes are shorter.
-const EVAL_LIMIT: u64 = 256 << 20;
+pub const EVAL_LIMIT: u64 = 256 << 20;
 
 /// A row of `eval.csv`: the evaluation made at a step.
 #[derive(Debug, Clone, Copy)]
