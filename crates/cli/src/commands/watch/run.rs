@@ -206,7 +206,7 @@ mod tests {
             run.refresh(None);
             run.row().clone()
         };
-        assert_eq!(row().state, State::NotStarted);
+        assert_eq!(row().state, State::Failed, "there is no such run");
         write(CONFIG, TEXT);
         let begun = row();
         assert_eq!((begun.state, begun.seed), (State::Stopped, Some(3)));
