@@ -39,6 +39,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "report",
         "Write tables, statistics and a page with all curves of runs",
     ),
+    ("watch", "Show runs in the terminal while they go on"),
 ];
 
 /// Those among them that only programs for developers have, with the cargo feature of this name.

@@ -37,5 +37,6 @@ pub mod output;
 pub mod prune;
 pub mod run_folder;
 pub mod segments;
+pub mod state;
 
 pub use error::{StoreError, exit_code};

@@ -9,6 +9,7 @@ mod render;
 mod report;
 mod sweep;
 mod train;
+mod watch;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,11 +18,13 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
 use rescore_agents::Algorithm;
+use rescore_report::ReportError;
 use rescore_runner::RunError;
 use rescore_runner::config::{Request, document};
 use rescore_runner::progress::LogWriter;
 use rescore_store::StoreError;
 use rescore_store::checkpoint::Which;
+use rescore_store::state::runs_in;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +40,7 @@ use render::RenderArgs;
 use report::ReportArgs;
 use sweep::SweepArgs;
 use train::TrainArgs;
+use watch::WatchArgs;
 
 const EXIT_CODES: &str = "Exit codes:
   0   done
@@ -134,6 +138,38 @@ enum Command {
     /// Write tables, statistics and a page with all curves of runs
     #[command(after_help = EXIT_CODES)]
     Report(ReportArgs),
+    /// Show runs in the terminal while they go on
+    ///
+    /// Only reads their files, and may be started and left at any time.
+    #[command(after_help = EXIT_CODES)]
+    Watch(WatchArgs),
+}
+
+/// Whether the user has not asked for output without colours.
+fn wants_colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Where runs are that nobody has named.
+const RUNS: &str = "runs";
+
+/// The run in `folder`, or the runs in its folders, by name.
+///
+/// # Errors
+/// When there is none.
+fn runs_of(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let runs = runs_in(folder)?;
+    if runs.is_empty() {
+        return Err(no_run(folder));
+    }
+    Ok(runs)
+}
+
+fn no_run(folder: &Path) -> ReportError {
+    ReportError::Unfit {
+        message: format!("{} holds no run", folder.display()),
+        hint: "a run folder has a config.toml; `train` prints where it is".to_owned(),
+    }
 }
 
 /// The names of all algorithms, each with a line on it.
@@ -158,8 +194,7 @@ fn parse_which(text: &str) -> Result<Which, String> {
 /// line and says how the process should end.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let colors = std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colors = std::io::stderr().is_terminal() && wants_colors();
     // What the simulator and the graphics driver have to say about themselves is of interest only
     // when they warn.
     let filter =
@@ -229,6 +264,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let summaries = rescore_report::plot_over_seeds(&runs, &out)?;
             Ok(summaries.iter().try_for_each(|line| print(line))?)
         }
+        Command::Watch(args) => args.run(),
     }
 }
 

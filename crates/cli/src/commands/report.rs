@@ -1,17 +1,12 @@
 //! `report`: tables, statistics and a page of runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rescore_report::statistics::Bootstrap;
-use rescore_report::{ReportError, ReportOptions, archive, report};
-use rescore_store::StoreError;
-use rescore_store::names::CONFIG;
+use rescore_report::{ReportOptions, archive, report};
 
-use super::print;
+use super::{RUNS, print, runs_of};
 use crate::Error;
-
-/// Where runs are that nobody has named.
-const RUNS: &str = "runs";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
@@ -61,24 +56,4 @@ impl ReportArgs {
         }
         Ok(print(&self.out.join("index.html").display().to_string())?)
     }
-}
-
-/// The run in `folder`, or the runs in its folders, by name.
-fn runs_of(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    if folder.join(CONFIG).exists() {
-        return Ok(vec![folder.to_owned()]);
-    }
-    let entries = std::fs::read_dir(folder).map_err(StoreError::io("read", folder))?;
-    let mut runs: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join(CONFIG).exists())
-        .collect();
-    runs.sort();
-    if runs.is_empty() {
-        return Err(ReportError::Unfit {
-            message: format!("{} holds no run", folder.display()),
-            hint: "a run folder has a config.toml; `train` prints where it is".to_owned(),
-        });
-    }
-    Ok(runs)
 }

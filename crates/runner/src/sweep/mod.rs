@@ -20,4 +20,5 @@ mod state;
 
 pub use file::SweepFile;
 pub use plan::{Plan, PlannedRun, plan};
-pub use state::{Failure, State, Status};
+pub use rescore_store::state::State;
+pub use state::{Failure, Status};

@@ -266,12 +266,22 @@ impl Plan {
     /// # Errors
     /// When there is none, it is of another format, or it was changed after it was written.
     pub fn read(folder: &Path) -> Result<Self, RunError> {
-        let path = folder.join(PLAN).join(LIST);
-        if fs::symlink_metadata(&path).is_err() {
-            return Err(RunError::usage(
+        Self::find(folder)?.ok_or_else(|| {
+            RunError::usage(
                 format!("{} holds no sweep", folder.display()),
                 "`sweep plan SWEEP.toml --out DIR` plans one",
-            ));
+            )
+        })
+    }
+
+    /// Reads the plan in `folder`; nothing where there is none.
+    ///
+    /// # Errors
+    /// When it is of another format, or it was changed after it was written.
+    pub fn find(folder: &Path) -> Result<Option<Self>, RunError> {
+        let path = folder.join(PLAN).join(LIST);
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
         }
         let corrupt = |message: String| StoreError::corrupt(&path, message);
         let bytes = read_limited(&path, LIST_LIMIT)?;
@@ -294,10 +304,10 @@ impl Plan {
         if !in_order || !plan.runs.iter().all(plain) || plan.hash != hash(&plan.runs) {
             return Err(corrupt("it was changed after it was written".to_owned()).into());
         }
-        Ok(Self {
+        Ok(Some(Self {
             folder: folder.to_owned(),
             ..plan
-        })
+        }))
     }
 
     /// The folder of the sweep.

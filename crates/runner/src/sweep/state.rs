@@ -1,6 +1,5 @@
 //! How far each run of a sweep has come, as its folder says.
 
-use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,8 +7,9 @@ use rescore_store::checkpoint::Checkpoints;
 use rescore_store::durable::{
     create_folder, parse_json, read_limited, read_text, remove, sha256_hex, write_json,
 };
-use rescore_store::names::{CONFIG, CRASH, DONE};
-use rescore_store::run_folder::{CONFIG_LIMIT, begun_by_version, held_by};
+use rescore_store::names::CONFIG;
+use rescore_store::run_folder::{CONFIG_LIMIT, begun_by_version};
+use rescore_store::state::{State, state_of};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, PlannedRun};
@@ -20,45 +20,6 @@ use crate::config::{Request, differences, resolve};
 const FAILURES: &str = "failures";
 /// A reason is far shorter.
 const FAILURE_LIMIT: u64 = 1 << 20;
-
-/// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It has reached its last step.
-    Done,
-    /// A process is at it.
-    Running,
-    /// It has begun, and goes on when it is run again.
-    Stopped,
-    /// It ended with an error, or something else is in its place.
-    Failed,
-    /// It has no folder yet.
-    NotStarted,
-}
-
-impl State {
-    /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 5] = [
-        Self::Done,
-        Self::Running,
-        Self::Stopped,
-        Self::Failed,
-        Self::NotStarted,
-    ];
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Done => "done",
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::NotStarted => "not started",
-        })
-    }
-}
 
 /// The state of a run, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,8 +51,6 @@ impl Plan {
     /// When its folder cannot be read.
     pub fn status(&self, run: &PlannedRun) -> Result<Status, RunError> {
         let folder = self.path(run);
-        let there = |name: &str| fs::symlink_metadata(folder.join(name)).is_ok();
-        let has_begun = there(CONFIG);
         if let Err(error) = self.require_own(run) {
             return Ok(Status {
                 state: State::Failed,
@@ -100,21 +59,8 @@ impl Plan {
                 is_own: false,
             });
         }
-        let failure = self.failure(run);
-        let (state, detail) = if has_begun && there(DONE) {
-            (State::Done, None)
-        } else if let Some(holder) = held_by(&folder)? {
-            (State::Running, Some(holder))
-        } else if let Some(failure) = failure {
-            (State::Failed, Some(failure.error))
-        } else if there(CRASH) {
-            let detail = format!("{} says why", folder.join(CRASH).display());
-            (State::Failed, Some(detail))
-        } else if has_begun {
-            (State::Stopped, None)
-        } else {
-            (State::NotStarted, None)
-        };
+        let failure = || self.failure(run).map(|failure| failure.error);
+        let (state, detail) = state_of(&folder, failure)?;
         let step = match state {
             State::Done => Some(run.steps),
             _ => Checkpoints::of(&folder).steps()?.last().copied(),
@@ -123,7 +69,7 @@ impl Plan {
             state,
             step,
             detail,
-            is_own: has_begun,
+            is_own: fs::symlink_metadata(folder.join(CONFIG)).is_ok(),
         })
     }
 
@@ -211,6 +157,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use rescore_store::names::CRASH;
     use rescore_store::run_folder::{NewRun, RunFolder, Start};
 
     use super::super::plan::plan;

@@ -40,7 +40,7 @@ impl Evaluations {
             Err(_) if !exists(&path) && exists(&run.join(CONFIG)) => Vec::new(),
             Err(error) => return Err(error),
         };
-        parse(&path, &bytes)
+        parse(&path, &bytes, 0)
     }
 }
 
@@ -49,8 +49,9 @@ fn exists(path: &Path) -> bool {
 }
 
 /// The rows of the table. A process that dies while it writes leaves a row without a line end; a
-/// copy made at that moment may get one behind too few columns.
-fn parse(path: &Path, bytes: &[u8]) -> Result<Evaluations, StoreError> {
+/// copy made at that moment may get one behind too few columns. `before` rows stand above those in
+/// `bytes`, for the numbers of lines in messages.
+pub(super) fn parse(path: &Path, bytes: &[u8], before: usize) -> Result<Evaluations, StoreError> {
     let corrupt = |message: String| StoreError::corrupt(path, message);
     let whole = bytes
         .iter()
@@ -87,7 +88,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Evaluations, StoreError> {
     }
     let mut points: Vec<EvalPoint> = Vec::with_capacity(records.len());
     for (row, record) in records.iter().enumerate() {
-        let line = row + 2;
+        let line = before + row + 2;
         if record.len() != header.len() {
             let (found, expected) = (record.len(), header.len());
             return Err(corrupt(format!(
@@ -124,7 +125,7 @@ mod tests {
     const HEADER: &str = "step,episodes,mean_return,std_return,return_0\n";
 
     fn steps(text: &str) -> (Vec<f64>, bool) {
-        let read = parse(Path::new(EVALUATIONS), text.as_bytes()).expect("readable");
+        let read = parse(Path::new(EVALUATIONS), text.as_bytes(), 0).expect("readable");
         let steps = read.points.iter().map(|point| point.step);
         (steps.collect(), read.half_written)
     }
@@ -154,7 +155,7 @@ mod tests {
                 "line 3: step 1",
             ),
         ] {
-            let error = parse(Path::new("eval.csv"), text.as_bytes()).expect_err(complaint);
+            let error = parse(Path::new("eval.csv"), text.as_bytes(), 0).expect_err(complaint);
             let error = error.to_string();
             assert!(
                 error.contains("eval.csv") && error.contains(complaint),

@@ -3,6 +3,7 @@
 //! A run that is resumed cuts what was written after its checkpoint, so that no row is doubled.
 
 mod evaluations;
+mod follow;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,6 +16,7 @@ use crate::durable::{open_regular, read_text, write_whole};
 use crate::lacking::tolerate_sync;
 
 pub use evaluations::{EvalPoint, Evaluations};
+pub use follow::{Appended, Follow, FollowEvaluations};
 
 /// Evaluations of a long run with many episodes are shorter.
 pub const EVAL_LIMIT: u64 = 256 << 20;

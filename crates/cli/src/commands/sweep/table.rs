@@ -57,11 +57,7 @@ pub(super) fn status(plan: &Plan, json: bool) -> Result<(), RunError> {
             detail.collect::<String>()
         ))?;
     }
-    let counts = State::ALL.map(|state| {
-        let count = rows.iter().filter(|row| row.status.state == state).count();
-        format!("{count} {state}")
-    });
-    print(&format!("{} runs: {}", rows.len(), counts.join(", ")))
+    print(&State::count(rows.iter().map(|row| row.status.state)))
 }
 
 /// Prints a CSV with a row for each run of `plan`: its last and its best mean return of evaluations.
