@@ -1,8 +1,10 @@
-//! The two files of results: `eval.csv` and `metrics.jsonl`.
+//! The two files of results, `eval.csv` and `metrics.jsonl`, and event files of the same numbers for
+//! TensorBoard.
 //!
 //! A run that is resumed cuts what was written after its checkpoint, so that no row is doubled.
 
 mod evaluations;
+mod tensorboard;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,6 +17,7 @@ use crate::durable::{open_regular, read_text, write_whole};
 use crate::lacking::tolerate_sync;
 
 pub use evaluations::{EvalPoint, Evaluations};
+pub use tensorboard::EventLog;
 
 /// Evaluations of a long run with many episodes are shorter.
 const EVAL_LIMIT: u64 = 256 << 20;
