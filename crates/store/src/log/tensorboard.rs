@@ -152,10 +152,9 @@ impl EventLog {
     /// # Errors
     /// When the file cannot be written.
     pub fn metrics(&mut self, line: &MetricsLine) -> Result<(), StoreError> {
-        let entries = match serde_json::to_value(line) {
-            Ok(Value::Object(entries)) => entries,
+        let Ok(Value::Object(entries)) = serde_json::to_value(line) else {
             // A line is a struct of numbers.
-            _ => return Ok(()),
+            return Ok(());
         };
         self.scalars(line.step, of_metrics(&entries))
     }
@@ -470,7 +469,10 @@ mod tests {
         let expected = [
             (0, FILE_VERSION.to_owned()),
             (10, numbers("0.1")),
-            (1 << 40, "eval/mean_return=-1.5 eval/std_return=0".to_owned()),
+            (
+                1 << 40,
+                "eval/mean_return=-1.5 eval/std_return=0".to_owned(),
+            ),
             (20, numbers("NaN")),
         ];
         let sorted = |(step, what): &(u64, String)| {
