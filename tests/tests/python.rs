@@ -12,8 +12,8 @@ use rescore_tests::python::python;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-const UPLOAD: &str = "crates/cli/examples/python/wandb_upload.py";
-const SEARCH: &str = "crates/cli/examples/python/optuna_search.py";
+const UPLOAD: &str = "docs/examples/wandb_upload.py";
+const SEARCH: &str = "docs/examples/optuna_search.py";
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -121,22 +121,21 @@ fn a_search_that_was_killed_goes_on() {
             .current_dir(folder);
         Some(search)
     };
-    let Some(mut first) = search("2", "600") else {
+    let Some(mut first) = search("2", "300") else {
         return;
     };
-    // Killed in its first trial, after a checkpoint.
+    // Killed in its first trial, whose run goes on for a while.
     let mut child = first.stderr(Stdio::null()).spawn().expect("it starts");
     let started = Instant::now();
     while !folder.join("search/0000/eval.csv").exists() {
         assert!(started.elapsed() < Duration::from_mins(1), "no progress");
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(100));
     assert!(signal(&child.id().to_string(), &["-KILL"]));
     child.wait().expect("our own child");
-    succeeds(&mut search("2", "600").expect("it was there before"));
+    succeeds(&mut search("2", "300").expect("it was there before"));
     // More trials; those before are not made again.
-    let best = succeeds(&mut search("3", "600").expect("it was there before"));
+    let best = succeeds(&mut search("3", "300").expect("it was there before"));
     let best: Value = serde_json::from_str(best.trim()).expect("one line of JSON");
 
     let mut reader = python("optuna", "tests/python/read_study.py").expect("it was there before");
