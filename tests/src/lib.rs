@@ -7,5 +7,6 @@ pub mod golden;
 pub mod modern;
 pub mod parity;
 pub mod program;
+pub mod python;
 pub mod runs;
 pub mod sources;

@@ -22,9 +22,10 @@ const MOST_POINTS: usize = 200;
 /// computed and how far they were meant to go.
 const NOT_COMPARED: [&str; 4] = ["seed", "steps", "backend", "device"];
 /// The same in tables: what is written and how often, which decides nothing.
-const NOT_COMPARED_IN: [(&str, &str); 3] = [
+const NOT_COMPARED_IN: [(&str, &str); 4] = [
     ("training", "checkpoint_every"),
     ("training", "log_every"),
+    ("training", "tensorboard"),
     ("replay", "store"),
 ];
 
@@ -247,7 +248,7 @@ mod tests {
         write(
             CONFIG,
             "algo = \"dpmd\"\nenv = \"Ant-v4\"\nseed = 3\nsteps = 40\n[agent.critic]\nmembers = 2\n\
-             [training]\nlog_every = 5\n",
+             [training]\nlog_every = 5\ntensorboard = true\n",
         );
         write(
             "eval.csv",

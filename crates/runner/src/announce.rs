@@ -69,11 +69,16 @@ fn writes(config: &Config, folder: &Path, checkpoint: u64) -> [String; 3] {
     [
         format!(
             "writing to {}: config.toml and manifest.json; metrics.jsonl every {} steps; eval.csv, {} \
-             episodes every {} steps",
+             episodes every {} steps{}",
             folder.display(),
             training.log_every,
             config.evaluation.episodes,
-            config.evaluation.every
+            config.evaluation.every,
+            if training.tensorboard {
+                "; tensorboard/ with the same"
+            } else {
+                ""
+            }
         ),
         format!(
             "checkpoints/ every {} steps, of which the last two and the best are kept, {} each",

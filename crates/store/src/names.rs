@@ -18,5 +18,7 @@ pub const DONE: &str = "DONE";
 pub const PRUNED: &str = "PRUNED";
 /// The folder of the checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// The folder of TensorBoard's event files.
+pub const TENSORBOARD: &str = "tensorboard";
 /// The folder of the segments of the replay buffer.
 pub const REPLAY: &str = "replay";

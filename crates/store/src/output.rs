@@ -17,8 +17,8 @@ pub const FILMS: &[&str] = &["gif", "mp4"];
 
 /// As much of a file as its kind is told by. (An SVG file may begin with a comment.)
 const BEGINNING: u64 = 4096;
-/// Folders of a run, which the run empties by itself.
-const RUN_FOLDERS: [&str; 2] = [names::CHECKPOINTS, names::REPLAY];
+/// Folders that the run alone writes to.
+const RUN_FOLDERS: [&str; 3] = [names::CHECKPOINTS, names::REPLAY, names::TENSORBOARD];
 /// Files of a run that hold JSON or may be created later, so that their content does not tell.
 const RUN_FILES: [&str; 8] = [
     names::CONFIG,
@@ -237,6 +237,7 @@ mod tests {
         let run = folder.path().join("run");
         let inner = run.join("checkpoints/100");
         std::fs::create_dir_all(&inner).expect("writable");
+        std::fs::create_dir(run.join(names::TENSORBOARD)).expect("writable");
         // No run yet: anybody's folders.
         assert!(picture(&inner.join("x.png"), PICTURES).is_ok());
         assert!(json_array(&run.join("crash.json")).is_ok());
@@ -245,6 +246,7 @@ mod tests {
             "checkpoints/100/x.png",
             "checkpoints/x.svg",
             "checkpoints/../checkpoints/x.svg",
+            "tensorboard/x.svg",
         ] {
             let error = picture(&run.join(name), PICTURES).expect_err(name);
             assert!(error.to_string().contains("among the files"), "{error}");

@@ -30,6 +30,7 @@ pub const CHANGEABLE: &[&str] = &[
     "evaluation.best_of",
     "training.checkpoint_every",
     "training.log_every",
+    "training.tensorboard",
 ];
 
 /// May change as well, where the user accepts that the bits of the results do.
@@ -228,6 +229,7 @@ mod tests {
             "best_of=7",
             "checkpoint_every=7",
             "log_every=7",
+            "tensorboard=true",
         ] {
             let after = config("dpmd-reference", &[set]);
             let changes = differences(&before, &after);

@@ -189,6 +189,20 @@ fn a_run_without_the_key_does_not_count_its_warm_up() {
     assert!(counted.contains("training.count_warmup = true"));
 }
 
+/// Runs that were begun before there were event files go on without them, or with them from then on.
+#[test]
+fn a_run_without_the_key_writes_no_event_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = with_set(&[]).expect("valid");
+    let text = config.to_toml().replace("tensorboard = false\n", "");
+    assert!(!text.contains("tensorboard ="), "{text}");
+    std::fs::write(folder.path().join("config.toml"), text).expect("writable");
+    let read = resolve(&Request::of_run(folder.path())).expect("valid");
+    assert_eq!(read, config);
+    let with = with_set(&["tensorboard=true"]).expect("valid");
+    assert_eq!(super::fixed_text(&read), super::fixed_text(&with));
+}
+
 #[test]
 fn the_option_for_a_preset_is_the_setting() {
     let config = |preset: &str, set: &[&str]| {

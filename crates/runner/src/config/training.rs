@@ -41,6 +41,9 @@ pub struct TrainingConfig {
     pub checkpoint_every: u64,
     /// Steps between two lines of `metrics.jsonl`, at least 1.
     pub log_every: u64,
+    /// Whether the numbers of `metrics.jsonl` and `eval.csv` are written as event files for TensorBoard
+    /// as well, into the folder `tensorboard`.
+    pub tensorboard: bool,
     /// Whether the environments step while the updates that this step makes due are computed.
     /// These then do not see its transitions yet. The result does not depend on which of the two
     /// is done first; it is another than without, where an update waits for the step.
@@ -67,6 +70,7 @@ impl Default for TrainingConfig {
             count_warmup: true,
             checkpoint_every: 10_000,
             log_every: 1_000,
+            tensorboard: false,
             overlap: false,
             normalize_observation: false,
             observation_clip: 10.0,

@@ -14,7 +14,7 @@ use rescore_kernels::RescoreBackend;
 use rescore_store::checkpoint::{
     self, Best, Checkpoints, Due, EndedEpisodes, InfoMeans, SimulatorWarnings,
 };
-use rescore_store::log::{EvalLog, MetricsLog};
+use rescore_store::log::{EvalLog, EventLog, MetricsLog};
 use rescore_store::names::{EVALUATIONS, METRICS, REPLAY};
 use rescore_store::run_folder::RunFolder;
 use rescore_store::segments::{Layout, Segments};
@@ -52,6 +52,8 @@ pub struct Run<'a, B: RescoreBackend> {
     latest: Vec<(String, f32)>,
     eval_log: EvalLog,
     metrics_log: MetricsLog,
+    /// The same for TensorBoard, if that is asked for.
+    event_log: Option<EventLog>,
     checkpoints: Checkpoints,
     best: Option<Best>,
     episodes: EndedEpisodes,
@@ -137,6 +139,9 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
         let episodes = config.evaluation.episodes;
         let eval_log = EvalLog::open(&folder.file(EVALUATIONS), episodes, progress.eval_rows)?;
         let metrics_log = MetricsLog::open(&folder.file(METRICS), progress.metrics_lines)?;
+        let event_log = (config.training.tensorboard)
+            .then(|| EventLog::open(folder.path(), moment.step))
+            .transpose()?;
         let latest = progress.metrics.into_iter();
         Ok(Self {
             config,
@@ -155,6 +160,7 @@ impl<'a, B: RescoreBackend> Run<'a, B> {
             latest: latest.map(|m| (m.name, m.value as f32)).collect(),
             eval_log,
             metrics_log,
+            event_log,
             checkpoints: Checkpoints::of(folder.path()),
             best: progress.best,
             episodes: progress.episodes,

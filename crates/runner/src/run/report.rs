@@ -37,7 +37,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         Ok(())
     }
 
-    /// Writes a line of `metrics.jsonl`.
+    /// Writes a line of `metrics.jsonl`, and its numbers for TensorBoard.
     fn log(&mut self) -> Result<(), RunError> {
         self.read_details()?;
         let episodes = std::mem::take(&mut self.episodes.since_log);
@@ -46,7 +46,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         let (time, step) = std::mem::replace(&mut self.logged, (Instant::now(), self.step));
         let seconds = time.elapsed().as_secs_f64();
         let wall_time_s = self.metrics_log.wall_time_s() + self.started.elapsed().as_secs_f64();
-        Ok(self.metrics_log.append(&MetricsLine {
+        let line = MetricsLine {
             step: self.step,
             update: self.agent.updates(),
             wall_time_s,
@@ -57,7 +57,12 @@ impl<B: RescoreBackend> Run<'_, B> {
             simulator_warnings,
             info: info.means().collect(),
             metrics: self.latest.clone(),
-        })?)
+        };
+        self.metrics_log.append(&line)?;
+        if let Some(events) = &mut self.event_log {
+            events.metrics(&line)?;
+        }
+        Ok(())
     }
 
     /// Plays the evaluation episodes and writes their row. If the result is the best so far, a
@@ -74,12 +79,16 @@ impl<B: RescoreBackend> Run<'_, B> {
         // Nothing could be better than a best evaluation that is not a number.
         let mean = ("mean evaluation return", mean_return as f32);
         self.require(guard::check_metrics([mean]))?;
-        self.eval_log.append(EvalRow {
+        let row = EvalRow {
             step: self.step,
             mean: mean_return,
             std: evaluation.std(),
             returns: &evaluation.returns,
-        })?;
+        };
+        self.eval_log.append(row)?;
+        if let Some(events) = &mut self.event_log {
+            events.evaluation(row)?;
+        }
         tracing::info!(
             step = self.step,
             mean_return,
@@ -128,6 +137,9 @@ impl<B: RescoreBackend> Run<'_, B> {
         self.require(guard::check_state(&agent))?;
         self.read_details()?;
         self.metrics_log.sync()?;
+        if let Some(events) = &self.event_log {
+            events.sync()?;
+        }
         let replay = match &mut self.segments {
             Some(segments) => segments.save(&self.replay)?,
             None => self.replay.not_stored(),

@@ -92,7 +92,11 @@ impl Plan {
                 "version {version} of the program began it, and {} planned the sweep",
                 self.version
             ),
-            None => self.how_it_differs(run),
+            None => match self.how_it_differs(run) {
+                Some(reason) => reason,
+                // Laid out otherwise by a program that knows more keys.
+                None => return Ok(()),
+            },
         };
         let (index, folder) = (run.index, folder.display());
         Err(RunError::usage(
@@ -101,8 +105,8 @@ impl Plan {
         ))
     }
 
-    /// In what the run in the folder of `run` differs from it.
-    fn how_it_differs(&self, run: &PlannedRun) -> String {
+    /// In what the run in the folder of `run` differs from it, if in anything.
+    fn how_it_differs(&self, run: &PlannedRun) -> Option<String> {
         let found = resolve(&Request::of_run(&self.path(run)));
         match (self.config(run), found) {
             (Ok(planned), Ok(found)) => {
@@ -116,12 +120,9 @@ impl Plan {
                     format!("`{}` is {found}, but {planned} in the plan", change.key)
                 });
                 let words: Vec<_> = words.collect();
-                if words.is_empty() {
-                    return "its config.toml is laid out otherwise".to_owned();
-                }
-                words.join("; ")
+                (!words.is_empty()).then(|| words.join("; "))
             }
-            (Err(error), _) | (_, Err(error)) => error.to_string(),
+            (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
         }
     }
 
@@ -243,6 +244,13 @@ mod tests {
             other,
             &plan.config(other).expect("planned").to_toml(),
         ));
+        plan.require_own(other).expect("the run");
+        // As a program that did not know a key would have planned it.
+        let config = plan.path(other).join(CONFIG);
+        let text = fs::read_to_string(&config).expect("written");
+        let without = text.replace("tensorboard = false\n", "");
+        assert_ne!(without, text);
+        fs::write(&config, without).expect("writable");
         plan.require_own(other).expect("the run");
         let manifest = plan.path(other).join("manifest.json");
         let text = fs::read_to_string(&manifest).expect("written");

@@ -1,9 +1,11 @@
-//! The two files of results: `eval.csv` and `metrics.jsonl`.
+//! The two files of results, `eval.csv` and `metrics.jsonl`, and event files of the same numbers for
+//! TensorBoard.
 //!
 //! A run that is resumed cuts what was written after its checkpoint, so that no row is doubled.
 
 mod evaluations;
 mod follow;
+mod tensorboard;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,6 +19,7 @@ use crate::lacking::tolerate_sync;
 
 pub use evaluations::{EvalPoint, Evaluations};
 pub use follow::{Appended, Follow, FollowEvaluations};
+pub use tensorboard::EventLog;
 
 /// Evaluations of a long run with many episodes are shorter.
 pub const EVAL_LIMIT: u64 = 256 << 20;
