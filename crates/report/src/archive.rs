@@ -182,7 +182,8 @@ mod tests {
             let error = archive(runs, out).expect_err(words);
             assert!(error.to_string().contains(words), "{error}");
         };
-        refused(&[first.clone()], folder.path(), "is a run with checkpoints");
+        let runs = std::slice::from_ref(&first);
+        refused(runs, folder.path(), "is a run with checkpoints");
         let out = folder.path().join("archive");
         let elsewhere = run(&folder.path().join("b"), "a");
         refused(
