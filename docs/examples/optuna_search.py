@@ -117,6 +117,11 @@ def main():
         direction="maximize",
         load_if_exists=True,
     )
+    # Trials of another task or algorithm cannot be compared with these.
+    before = study.user_attrs.get("train", options.train)
+    if before != options.train:
+        parser.error(f"{options.out} holds a search with: {' '.join(before)}")
+    study.set_user_attr("train", options.train)
     try_again(study)
     ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     study.optimize(
@@ -124,9 +129,14 @@ def main():
         n_trials=max(options.trials - len(ended), 0),
         n_jobs=options.jobs,
     )
+    if not study.get_trials(states=[TrialState.COMPLETE]):
+        raise SystemExit("no trial has come to its end")
     best = study.best_trial
     print(json.dumps({"run": str(options.out / best.user_attrs["folder"]), "value": best.value, **best.params}))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped: the same command goes on")

@@ -65,30 +65,33 @@ def main():
         entity=options.entity,
         id=identity(folder),
         resume="allow",
-        name=folder.resolve().name,
+        name="/".join(folder.resolve().parts[-2:]),
         group=f"{config['algo']}-{config['env']}",
         config=config,
         dir=folder,
     )
     # Steps below this one are there already. Offline, nobody but this file knows.
-    note = folder / "wandb" / "next_step.json"
-    next_step = max(run.step, json.loads(note.read_text()) if note.exists() else 0)
+    note = folder / "wandb" / f"next_step-{options.entity or ''}-{options.project}.json"
+    next_step = run.step
+    if run.settings.mode == "offline" and note.exists():
+        next_step = max(next_step, json.loads(note.read_text()))
     try:
         while True:
             # Looked at first: what is written afterwards is found the next time.
-            done = (folder / "DONE").exists()
+            done = (folder / "DONE").exists() or (folder / "crash.json").exists()
             found = rows(folder)
             # The evaluation of the last step may still be missing; a step is given once.
             for step, entries in found if done else found[:-1]:
                 if step >= next_step:
                     run.log(entries, step=step)
                     next_step = step + 1
+            if run.settings.mode == "offline":
+                note.write_text(json.dumps(next_step))
             if done or not options.follow:
                 break
             time.sleep(options.every)
     finally:
         run.finish()
-        note.write_text(json.dumps(next_step))
 
 
 if __name__ == "__main__":

@@ -485,7 +485,19 @@ fn report_writes_tables_and_a_page() {
         folder,
         &["report", "--out", "a", "--archive", "runs"],
         2,
-        &["runs/one is a run with checkpoints"],
+        &["runs/one is a run and no copy of one"],
+    );
+    fails(
+        folder,
+        &["report", "--out", "a", "--archive", "a/b"],
+        2,
+        &["a/b lies in the folder of the report"],
+    );
+    fails(
+        folder,
+        &["train", "--resume", "kept/one"],
+        2,
+        &["was pruned and cannot go on"],
     );
     fails(folder, &["report", "none", "--out", "d"], 74, &["none"]);
     fails(

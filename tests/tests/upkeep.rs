@@ -365,7 +365,7 @@ fn a_pruned_run_can_be_used_but_not_made_longer() {
         folder,
         &longer,
         2,
-        &["was pruned", "replay buffer was removed"],
+        &["was pruned", "it lacks the replay buffer"],
     );
     let again = rescore(folder, &["prune", "run"]);
     assert!(stdout(&again).contains("0 bytes freed") || stdout(&again).contains("(0 bytes) freed"));

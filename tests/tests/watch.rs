@@ -256,6 +256,15 @@ struct Terminal {
     folder: PathBuf,
 }
 
+fn can_make_terminals() -> bool {
+    let probe = Command::new("script").arg("--version").output();
+    let can = probe.is_ok_and(|probe| probe.status.success());
+    if !can {
+        skipped("there is no `script` to make a terminal");
+    }
+    can
+}
+
 impl Terminal {
     /// Watches `runs`, with this text before the command.
     fn open(folder: &Path, environment: &str) -> Self {
@@ -350,11 +359,9 @@ impl Terminal {
 
 #[test]
 fn the_view_follows_runs_that_do_not_notice_and_leaves_the_terminal_as_it_was() {
-    let Ok(probe) = Command::new("script").arg("--version").output() else {
-        skipped("there is no `script` to make a terminal");
+    if !can_make_terminals() {
         return;
-    };
-    assert!(probe.status.success());
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
     fs::create_dir(folder.join("runs")).expect("writable");
@@ -405,4 +412,32 @@ fn the_view_follows_runs_that_do_not_notice_and_leaves_the_terminal_as_it_was() 
         terminal.ends(code);
     }
     stop(&mut running);
+}
+
+/// A window that is closed, or a connection that breaks: a process that stayed would compute for ever.
+#[test]
+fn the_view_ends_with_its_terminal() {
+    if !can_make_terminals() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    fs::create_dir(folder.join("runs")).expect("writable");
+    let mut terminal = Terminal::open(folder, "");
+    terminal.shows(0, "yet");
+    let process = read(&folder.join("pid"));
+    let lives = || {
+        let probe = Command::new("kill").args(["-0", process.trim()]).output();
+        probe.expect("kill exists").status.success()
+    };
+    assert!(lives());
+    terminal.script.0.kill().expect("our own child");
+    terminal.script.0.wait().expect("our own child");
+    let ended = waits_until(|| !lives());
+    if !ended {
+        let _ = Command::new("kill")
+            .args(["-KILL", process.trim()])
+            .status();
+    }
+    assert!(ended, "it goes on without a terminal");
 }

@@ -35,7 +35,7 @@ use rescore_store::durable::{create_folder, write_whole};
 use rescore_store::output;
 
 use aggregate::Aggregates;
-pub use archive::archive;
+pub use archive::Archive;
 pub use curve::{Curve, Point};
 pub use error::ReportError;
 use experiment::{Experiment, experiments};

@@ -21,9 +21,9 @@ use crate::{StoreError, durable::sync_folder};
 const MARK_LIMIT: u64 = 4096;
 
 /// What `PRUNED` says.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Pruned {
-    removed: &'static str,
+    removed: String,
 }
 
 /// What `DONE` says, as far as it matters here.
@@ -111,7 +111,7 @@ impl Prunable {
     /// When something cannot be removed.
     pub fn prune(&self) -> Result<(), StoreError> {
         let removed = "the replay buffer, and checkpoints other than the last and the best";
-        write_json(&self.folder.file(PRUNED), &Pruned { removed })?;
+        mark(self.folder.path(), removed)?;
         for path in &self.segments {
             durable::remove(path)?;
         }
@@ -133,6 +133,15 @@ impl Prunable {
     }
 }
 
+/// Writes into the run folder `run` that `removed` is not there any more, so that it cannot go on.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn mark(run: &Path, removed: &str) -> Result<(), StoreError> {
+    let removed = removed.to_owned();
+    write_json(&run.join(PRUNED), &Pruned { removed })
+}
+
 /// The step at which the run in `folder` finished.
 fn finished(folder: &RunFolder) -> Result<u64, StoreError> {
     if !folder.is_done() {
@@ -151,14 +160,18 @@ fn finished(folder: &RunFolder) -> Result<u64, StoreError> {
 /// # Errors
 /// [`StoreError::Refused`] when it was pruned.
 pub fn refuse_pruned(folder: &RunFolder) -> Result<(), StoreError> {
-    if std::fs::symlink_metadata(folder.file(PRUNED)).is_err() {
+    let path = folder.file(PRUNED);
+    if std::fs::symlink_metadata(&path).is_err() {
         return Ok(());
     }
+    // Whatever the file says: it is there.
+    let read = read_limited(&path, MARK_LIMIT).and_then(|bytes| parse_json(&path, &bytes));
+    let removed = read.map_or_else(|_| "its replay buffer".to_owned(), |it: Pruned| it.removed);
     Err(StoreError::refused(
         format!(
-            "the run {} was pruned: its replay buffer was removed, without which it cannot go on",
+            "the run {} was pruned and cannot go on: it lacks {removed}",
             folder.path().display()
         ),
-        "it can be evaluated, drawn and filmed; for a longer run start a new one",
+        "what is left of it can be read; for a longer run start a new one",
     ))
 }

@@ -1,9 +1,10 @@
 //! `report`: tables, statistics and a page of runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rescore_report::statistics::Bootstrap;
-use rescore_report::{ReportOptions, archive, report};
+use rescore_report::{Archive, ReportError, ReportOptions, report};
+use rescore_store::StoreError;
 
 use super::{RUNS, print, runs_of};
 use crate::Error;
@@ -48,12 +49,30 @@ impl ReportArgs {
                 ..Bootstrap::default()
             },
         };
+        // Before anything is written.
+        let archive = match &self.archive {
+            Some(folder) => Some(archive_in(folder, &self.out, &runs)?),
+            None => None,
+        };
         for note in report(&runs, &self.out, &options)? {
             tracing::warn!("{note}");
         }
-        if let Some(folder) = &self.archive {
-            archive(&runs, folder)?;
+        if let Some(archive) = archive {
+            archive.write()?;
         }
         Ok(print(&self.out.join("index.html").display().to_string())?)
     }
+}
+
+/// The copies of `runs` in `folder`, which is not in `out`, the folder of the report.
+fn archive_in(folder: &Path, out: &Path, runs: &[PathBuf]) -> Result<Archive, Error> {
+    let whole = |path: &Path| std::path::absolute(path).map_err(StoreError::io("find", path));
+    if whole(folder)?.starts_with(whole(out)?) {
+        return Err(ReportError::Unfit {
+            message: format!("{} lies in the folder of the report", folder.display()),
+            hint: "copies of runs go into a folder of their own: --archive DIR".to_owned(),
+        }
+        .into());
+    }
+    Ok(Archive::of(runs, folder)?)
 }

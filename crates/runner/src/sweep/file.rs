@@ -117,6 +117,12 @@ impl SweepFile {
                     let (algorithm, key) = match (key.strip_prefix(SET), own) {
                         (Some(key), _) => (None, key),
                         (None, Some((algorithm, key))) => (Some(algorithm), key),
+                        (None, None) if key.starts_with("algorithm.") || key == "algorithm" => {
+                            let message = format!("`{key}` is no setting of an algorithm");
+                            return Err(ConfigError::new(&setting, message).with_hint(
+                                "a table [algorithm.NAME] holds keys of one algorithm",
+                            ));
+                        }
                         (None, None) => return Err(unknown_name(&setting, "key", key, &KEYS)),
                     };
                     file.set.push(choice(algorithm, key, &setting)?);
@@ -162,19 +168,21 @@ impl SweepFile {
         algorithms.try_fold(0_usize, |sum, runs| sum.checked_add(runs?))
     }
 
-    /// The settings of `algorithm` in the order of the file: those of its own table, and those of
-    /// `[set]` that it does not set itself.
+    /// The settings of `algorithm`: those of `[set]` that it does not set itself, and then those of its
+    /// own table, each in the order of the file. The later wins, so that its own do however their keys
+    /// are spelled.
     pub fn choices(&self, algorithm: &str) -> Vec<&Choice> {
         let is_own = |choice: &Choice| choice.algorithm.as_deref() == Some(algorithm);
         let is_set_itself = |key: &str| {
             let mut choices = self.set.iter();
-            choices.any(|choice| is_own(choice) && choice.key == key)
+            choices.any(|choice| is_own(choice) && is_same_key(&choice.key, key))
         };
-        let choices = self.set.iter().filter(|choice| match choice.algorithm {
-            Some(_) => is_own(choice),
-            None => !is_set_itself(&choice.key),
-        });
-        choices.collect()
+        let common = self.set.iter();
+        let common =
+            common.filter(|choice| choice.algorithm.is_none() && !is_set_itself(&choice.key));
+        common
+            .chain(self.set.iter().filter(|choice| is_own(choice)))
+            .collect()
     }
 
     /// Every combination of the values of the settings of `algorithm`, of which the last key changes
@@ -242,6 +250,15 @@ impl SweepFile {
         };
         Some(key.to_owned())
     }
+}
+
+/// Whether two keys, of which each may be the end of a path, are surely the same.
+fn is_same_key(a: &str, b: &str) -> bool {
+    let ends = |long: &str, short: &str| {
+        let before = long.strip_suffix(short);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    ends(a, b) || ends(b, a)
 }
 
 fn text_of(value: &toml::Value) -> Option<String> {
@@ -369,6 +386,21 @@ mod tests {
         assert_eq!(file.number_of_runs(), Some(16));
     }
 
+    /// Whichever table stands first, and however the key is spelled.
+    #[test]
+    fn a_setting_of_one_algorithm_wins() {
+        let own = "[algorithm.dpmd]\ngamma = 0.5\ncritic.learning_rate = 0.1\n";
+        let common = "[set]\nagent.gamma = [0.9, 0.99]\nlr = 0.2\n";
+        for text in [[PLAIN, own, common].concat(), [PLAIN, common, own].concat()] {
+            let file = parse(&text).expect("valid");
+            let keys = file.choices("dpmd").into_iter();
+            let keys: Vec<_> = keys.map(|choice| choice.key.as_str()).collect();
+            assert_eq!(keys, ["lr", "gamma", "critic.learning_rate"]);
+            assert_eq!(file.combinations("sac").len(), 2);
+        }
+        assert!(!is_same_key("lr", "actor.klr"));
+    }
+
     #[test]
     fn a_mistake_is_named_with_its_place_and_what_would_be_right() {
         let with = |line: &str| format!("{PLAIN}{line}\n");
@@ -401,7 +433,7 @@ mod tests {
             ),
             (
                 with("[algorithm]\nsac = 1"),
-                "unknown key `algorithm.sac`",
+                "`algorithm.sac` is no setting",
                 "[algorithm.NAME]",
             ),
             (

@@ -186,6 +186,11 @@ fn resolved(
     );
     let mut placed = file.error(key.as_deref(), message);
     placed.hint = error.hint;
+    let is_common = key.is_some_and(|key| key.starts_with("set."));
+    if is_common && file.algorithms.len() > 1 && error.message.contains("unknown key") {
+        let hint = placed.hint.map_or_else(String::new, |hint| hint + "; ");
+        placed.hint = Some(hint + "a table [algorithm.NAME] sets keys of one algorithm");
+    }
     // A key whose value is a list itself: each element of the list was taken for a value.
     for choice in file.choices(algorithm) {
         let Some(list) = choice.as_one_value() else {

@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 use ratatui::symbols::Marker;
-use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LegendPosition, Paragraph};
 
 use super::row::short;
 
@@ -49,6 +49,7 @@ pub(super) fn draw_curves(
             Style::new()
         }
     };
+    let (has_training, has_evaluations) = (!training.is_empty(), !evaluations.is_empty());
     // Points below a line are told from it without colours, too.
     let training = Dataset::default()
         .name("training episodes")
@@ -62,16 +63,23 @@ pub(super) fn draw_curves(
         .graph_type(GraphType::Line)
         .style(fg(Color::Cyan))
         .data(&evaluations);
+    let count = |steps: f64| format!("{steps:.0}");
     let x =
         Axis::default()
             .bounds([0.0, end])
-            .labels(["0".to_owned(), short(end / 2.0), short(end)]);
+            .labels(["0".to_owned(), count(end / 2.0), count(end)]);
     let y = Axis::default().bounds([low, high]).labels([
         short(low),
         short(f64::midpoint(low, high)),
         short(high),
     ]);
-    let chart = Chart::new(vec![training, evaluated]).x_axis(x).y_axis(y);
+    let sets = [(has_training, training), (has_evaluations, evaluated)];
+    let sets = sets.into_iter().filter_map(|(has, set)| has.then_some(set));
+    // A good curve ends in the upper right corner.
+    let chart = Chart::new(sets.collect())
+        .x_axis(x)
+        .y_axis(y)
+        .legend_position(Some(LegendPosition::BottomRight));
     frame.render_widget(chart, area);
 }
 

@@ -32,10 +32,10 @@ pub(super) struct WatchArgs {
     /// How often files are read
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_every)]
     every: Duration,
-    /// Print the table once, as where stdout is no terminal
+    /// Print the table once and exit, which is the default where stdout is no terminal
     #[arg(long)]
     once: bool,
-    /// Print one JSON array, once
+    /// Print one JSON array and exit
     #[arg(long)]
     json: bool,
 }
@@ -61,7 +61,9 @@ impl WatchArgs {
         if !self.once && !self.json && std::io::stdout().is_terminal() {
             return terminal::show(&mut runs, self.every);
         }
-        runs.require_some()?;
+        if !self.json {
+            runs.require_some()?;
+        }
         runs.refresh()?;
         let rows: Vec<_> = runs.rows().collect();
         if self.json {

@@ -24,7 +24,7 @@ pub(super) fn lines(rows: &[&Row]) -> Vec<String> {
         .collect();
     let ends = rows.iter().map(|row| {
         let detail = row.detail().map(|detail| format!("  ({detail})"));
-        format!("{}{}", row.path.display(), detail.unwrap_or_default())
+        format!("{}{}", row.whole_name(), detail.unwrap_or_default())
     });
     let ends = std::iter::once("folder".to_owned()).chain(ends);
     let mut lines: Vec<String> = cells

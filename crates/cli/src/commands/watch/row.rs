@@ -1,5 +1,6 @@
 //! A run as a line of the table: its values, and how they are written.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rescore_runner::progress::clock;
@@ -18,6 +19,8 @@ pub(super) struct Row {
     pub algorithm: Option<String>,
     pub task: Option<String>,
     pub seed: Option<i64>,
+    /// Of a run of a sweep: the settings in which its runs differ.
+    pub settings: BTreeMap<String, String>,
     /// The last step that a log or a checkpoint shows.
     pub step: Option<u64>,
     /// The step at which it is done.
@@ -43,6 +46,7 @@ impl Row {
             algorithm: None,
             task: None,
             seed: None,
+            settings: BTreeMap::new(),
             step: None,
             steps: None,
             last_return: None,
@@ -59,17 +63,34 @@ impl Row {
         Some((self.step.unwrap_or(0) as f64 / steps as f64).min(1.0))
     }
 
-    /// The detail without line ends and whatever else a terminal would obey.
+    /// The detail on one line.
     pub(super) fn detail(&self) -> Option<String> {
-        let detail = self.detail.as_deref()?;
-        let words = detail.split(|c: char| c.is_whitespace() || c.is_control());
-        Some(
-            words
-                .filter(|word| !word.is_empty())
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
+        self.detail.as_deref().map(harmless)
     }
+
+    /// The name of the folder, behind the settings in which the run differs from others of its sweep.
+    pub(super) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        self.with_settings(&name.to_string_lossy())
+    }
+
+    /// Likewise, with the path of the folder.
+    pub(super) fn whole_name(&self) -> String {
+        self.with_settings(&self.path.to_string_lossy())
+    }
+
+    fn with_settings(&self, folder: &str) -> String {
+        let settings = self.settings.iter();
+        let settings = settings.map(|(key, value)| format!("{key}={value} "));
+        harmless(&(settings.collect::<String>() + folder))
+    }
+}
+
+/// A text without line ends and whatever else a terminal would obey.
+fn harmless(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 /// A column of the table.

@@ -78,8 +78,9 @@ impl Watched {
             Err(error) => Some(error),
         };
         if damage.is_some() {
-            // Whoever is at it decides whether it fails.
-            if row.state != State::Running {
+            // A log does not decide about a run: a resumption cuts it. A run of which nothing can be
+            // told does not go on.
+            if row.algorithm.is_none() && row.state != State::Running {
                 row.state = State::Failed;
             }
             row.detail = damage;
@@ -95,6 +96,10 @@ impl Watched {
             row.task = Some(run.task.clone());
             row.seed = Some(run.seed as i64);
             row.steps = Some(run.steps);
+            let settings = run.settings.iter();
+            row.settings = settings
+                .map(|(key, value)| (key.clone(), value.to_string()))
+                .collect();
             let status = plan.status(run).map_err(|error| error.to_string())?;
             (row.state, row.detail) = (status.state, status.detail);
             if !status.is_own {

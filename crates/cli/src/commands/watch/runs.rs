@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rescore_runner::RunError;
 use rescore_runner::sweep::{Plan, PlannedRun};
+use rescore_store::names::CONFIG;
 use rescore_store::state::runs_in;
 
 use super::row::Row;
@@ -15,12 +16,15 @@ use crate::commands::no_run;
 /// The runs of some folders.
 #[derive(Debug)]
 pub(super) struct Runs {
+    /// What the user named.
+    named: Vec<PathBuf>,
+    /// These, and what in them holds runs of its own: sweeps, seeds of one command.
     sources: Vec<Source>,
     /// In the order of the folders, and in those by number or by name.
-    runs: Vec<Watched>,
+    watched: Vec<Watched>,
 }
 
-/// A folder that the user named.
+/// A folder with runs.
 #[derive(Debug)]
 struct Source {
     folder: PathBuf,
@@ -32,6 +36,28 @@ struct Source {
 }
 
 impl Source {
+    fn of(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            plan: None,
+            found: Vec::new(),
+        }
+    }
+
+    /// The folders in it that are no runs.
+    fn inner(&self) -> Vec<PathBuf> {
+        if self.plan.is_some() || self.folder.join(CONFIG).exists() {
+            return Vec::new();
+        }
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        let mut folders: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir() && !path.join(CONFIG).exists())
+            .collect();
+        folders.sort();
+        folders
+    }
+
     /// Looks for runs.
     fn find(&mut self) -> Result<(), RunError> {
         if self.plan.is_none() {
@@ -70,18 +96,43 @@ impl Runs {
                 )
                 .into());
             }
-            let mut source = Source {
-                folder: folder.clone(),
-                plan: None,
-                found: Vec::new(),
-            };
+            let mut source = Source::of(folder.clone());
             source.find()?;
             sources.push(source);
         }
         Ok(Self {
+            named: folders.to_owned(),
             sources,
-            runs: Vec::new(),
+            watched: Vec::new(),
         })
+    }
+
+    /// Looks for runs in the folders that were named, and in the folders in these.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or a plan is damaged; the others were looked into.
+    fn find_all(&mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
+        let mut known: HashMap<PathBuf, Source> = self
+            .sources
+            .drain(..)
+            .map(|source| (source.folder.clone(), source))
+            .collect();
+        for folder in &self.named {
+            let mut look = |folder: &Path| {
+                let source = known.remove(folder);
+                let mut source = source.unwrap_or_else(|| Source::of(folder.to_owned()));
+                if let Err(error) = source.find() {
+                    result = Err(error);
+                }
+                source
+            };
+            let source = look(folder);
+            let inner: Vec<_> = source.inner().iter().map(|folder| look(folder)).collect();
+            self.sources.push(source);
+            self.sources.extend(inner);
+        }
+        result
     }
 
     /// Requires that each of the folders holds a run.
@@ -89,11 +140,13 @@ impl Runs {
     /// # Errors
     /// Names the one that does not.
     pub(super) fn require_some(&mut self) -> Result<(), Error> {
-        for source in &mut self.sources {
-            source.find()?;
-        }
-        let empty = self.sources.iter().find(|source| source.found.is_empty());
-        empty.map_or(Ok(()), |source| Err(no_run(&source.folder).into()))
+        self.find_all()?;
+        let has_run = |folder: &&PathBuf| {
+            let mut below = self.sources.iter();
+            below.any(|source| source.folder.starts_with(folder) && !source.found.is_empty())
+        };
+        let empty = self.named.iter().find(|folder| !has_run(folder));
+        empty.map_or(Ok(()), |folder| Err(no_run(folder).into()))
     }
 
     /// Looks for runs and reads what their files say by now. Runs that are gone are forgotten.
@@ -102,17 +155,14 @@ impl Runs {
     /// When a folder cannot be read any more; runs that were found in it before are read all the same.
     pub(super) fn refresh(&mut self) -> Result<(), RunError> {
         let mut known: HashMap<PathBuf, Watched> = self
-            .runs
+            .watched
             .drain(..)
             .map(|run| (run.path().to_owned(), run))
             .collect();
-        let mut result = Ok(());
+        let result = self.find_all();
         // A run that was named twice, or is planned, is shown once.
         let mut shown = HashSet::new();
-        for source in &mut self.sources {
-            if let Err(error) = source.find() {
-                result = Err(error);
-            }
+        for source in &self.sources {
             for (path, place) in &source.found {
                 if !shown.insert(path.clone()) {
                     continue;
@@ -122,7 +172,7 @@ impl Runs {
                 let run = known.remove(path);
                 let mut run = run.unwrap_or_else(|| Watched::of(path.clone()));
                 run.refresh(planned);
-                self.runs.push(run);
+                self.watched.push(run);
             }
         }
         result
@@ -130,18 +180,18 @@ impl Runs {
 
     /// What is known of each.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.runs.iter().map(Watched::row)
+        self.watched.iter().map(Watched::row)
     }
 
     /// The run in the folder `path`.
     pub(super) fn find(&self, path: &Path) -> Option<&Watched> {
-        self.runs.iter().find(|run| run.path() == path)
+        self.watched.iter().find(|run| run.path() == path)
     }
 
     /// The folders, in words.
     pub(super) fn folders(&self) -> String {
-        let folders = self.sources.iter();
-        let folders = folders.map(|source| source.folder.display().to_string());
+        let folders = self.named.iter();
+        let folders = folders.map(|folder| folder.display().to_string());
         folders.collect::<Vec<_>>().join(", ")
     }
 }
@@ -152,7 +202,6 @@ mod tests {
 
     use rescore_runner::config::Request;
     use rescore_runner::sweep::plan;
-    use rescore_store::names::CONFIG;
     use rescore_store::state::State;
 
     use super::*;
@@ -189,6 +238,32 @@ mod tests {
         std::fs::remove_dir_all(&root).expect("there");
         assert!(runs.refresh().is_err());
         assert!(Runs::of(&[root]).is_err());
+    }
+
+    #[test]
+    fn sweeps_and_seeds_below_a_folder_are_found() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().to_owned();
+        let mut runs = Runs::of(slice::from_ref(&root)).expect("a folder");
+        assert_eq!(states(&mut runs), []);
+        let seed = root.join("seeds/s0");
+        std::fs::create_dir_all(&seed).expect("writable");
+        std::fs::write(seed.join(CONFIG), "no configuration").expect("writable");
+        let text = "algorithms = [\"sac\"]\ntasks = [\"Pendulum-v1\"]\nseeds = [4, 5]\n\
+                    steps = 20_000\n[set]\nlr = [0.1, 0.2]\n";
+        let planned = plan("sweep.toml", text, &Request::default()).expect("valid");
+        Plan::write(&root.join("sweep"), text, planned).expect("writable");
+        runs.require_some().expect("two folders hold runs");
+        let failed = State::Failed;
+        let [n] = [State::NotStarted];
+        assert_eq!(states(&mut runs), [failed, n, n, n, n]);
+        let last = runs.rows().last().expect("five");
+        assert!(
+            last.name().starts_with("lr=0.2 0003-sac"),
+            "{}",
+            last.name()
+        );
+        assert_eq!(runs.folders(), root.display().to_string());
     }
 
     #[test]

@@ -1,13 +1,23 @@
 //! The view in a terminal, which is left as it was found.
 
+#[cfg(unix)]
+use std::fs::File;
+#[cfg(unix)]
+use std::io::IsTerminal as _;
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use rescore_store::StoreError;
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(unix)]
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
@@ -46,6 +56,7 @@ fn watch(
 ) -> Result<(), Error> {
     let (colors, folders) = (wants_colors(), runs.folders());
     let mut screen = Screen::default();
+    let input = Input::open().map_err(failed("read from"))?;
     let mut trouble = None;
     let mut next = Instant::now();
     while signal.load(Ordering::Relaxed) == 0 {
@@ -74,8 +85,14 @@ fn watch(
         // Until something is to be drawn anew.
         while signal.load(Ordering::Relaxed) == 0 && Instant::now() < next {
             let wait = next.saturating_duration_since(Instant::now());
-            if !event::poll(wait.min(ATTENTION)).map_err(failed("read from"))? {
-                continue;
+            match input
+                .wait(wait.min(ATTENTION))
+                .map_err(failed("read from"))?
+            {
+                // Nobody is left who could see it.
+                Heard::End => return Ok(()),
+                Heard::Nothing => continue,
+                Heard::Event => {}
             }
             match event::read().map_err(failed("read from"))? {
                 Event::Key(key) => match screen.press(key) {
@@ -92,17 +109,91 @@ fn watch(
     Ok(())
 }
 
+/// Where keys come from.
+struct Input {
+    /// A terminal, which `crossterm` chooses likewise.
+    #[cfg(unix)]
+    terminal: std::os::fd::OwnedFd,
+}
+
+/// What waiting for keys has led to.
+enum Heard {
+    /// There is something to read.
+    Event,
+    /// The time is over.
+    Nothing,
+    /// The terminal is gone.
+    End,
+}
+
+impl Input {
+    #[cfg(unix)]
+    fn open() -> std::io::Result<Self> {
+        let stdin = std::io::stdin();
+        let terminal = if stdin.is_terminal() {
+            stdin.as_fd().try_clone_to_owned()?
+        } else {
+            File::open("/dev/tty")?.into()
+        };
+        Ok(Self { terminal })
+    }
+
+    /// Waits for something to read. A terminal that is gone is noticed before `crossterm` reads from it:
+    /// it would take the end of the file for no event yet, and never return.
+    #[cfg(unix)]
+    fn wait(&self, time: Duration) -> std::io::Result<Heard> {
+        // Several keys may have been read at once: those that wait are asked for first.
+        for time in [Duration::ZERO, time] {
+            let mut look = [PollFd::new(&self.terminal, PollFlags::IN)];
+            let time = Timespec::try_from(time).map_err(std::io::Error::other)?;
+            match poll(&mut look, Some(&time)) {
+                // A signal, which may be that of another size.
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+            if look[0].revents().intersects(gone) {
+                return Ok(Heard::End);
+            }
+            if event::poll(Duration::ZERO)? {
+                return Ok(Heard::Event);
+            }
+        }
+        Ok(Heard::Nothing)
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "as elsewhere")]
+    fn open() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    fn wait(&self, time: Duration) -> std::io::Result<Heard> {
+        let is_event = event::poll(time)?;
+        Ok(if is_event {
+            Heard::Event
+        } else {
+            Heard::Nothing
+        })
+    }
+}
+
 fn failed(action: &'static str) -> impl Fn(std::io::Error) -> StoreError {
     move |error| StoreError::io(action, Path::new("the terminal"))(error)
 }
 
-/// The last signal that asked the process to end, or 0. From now on none ends it by itself.
+/// The last signal that asked the process to end, or 0. A second one ends it by itself, whatever it is
+/// doing.
 fn signals() -> std::io::Result<Arc<AtomicUsize>> {
     let arrived = Arc::new(AtomicUsize::new(0));
     let mut all = vec![SIGINT, SIGTERM];
     #[cfg(unix)]
     all.push(signal_hook::consts::SIGHUP);
+    let is_second = Arc::new(AtomicBool::new(false));
     for signal in all {
+        flag::register_conditional_default(signal, Arc::clone(&is_second))?;
+        flag::register(signal, Arc::clone(&is_second))?;
         flag::register_usize(signal, Arc::clone(&arrived), signal as usize)?;
     }
     Ok(arrived)

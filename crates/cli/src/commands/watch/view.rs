@@ -150,7 +150,13 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, screen: &mut Screen, picture: &
     let complete = columns.len() == COLUMNS.len();
     let bar = complete && left >= BAR + GAP;
     let left = left.saturating_sub(if bar { BAR + GAP } else { 0 });
-    let name = complete && left >= NARROWEST_NAME;
+    // Runs of a sweep may differ in nothing else.
+    let longest = picture
+        .rows
+        .iter()
+        .map(|row| row.name().chars().count())
+        .max();
+    let name = left >= NARROWEST_NAME.min(longest.unwrap_or(0).min(100) as u16);
     let mut widths: Vec<u16> = columns.iter().map(|(_, width)| *width).collect();
     widths.extend([BAR].iter().filter(|_| bar));
     widths.extend([left].iter().filter(|_| name));
@@ -179,8 +185,7 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, screen: &mut Screen, picture: &
             cells.push(Cell::from(progress(row)).style(style));
         }
         if name {
-            let name = row.path.file_name().unwrap_or(row.path.as_os_str());
-            cells.push(Cell::from(name.to_string_lossy().into_owned()));
+            cells.push(Cell::from(row.name()));
         }
         Cells::new(cells)
     };
@@ -200,6 +205,9 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, screen: &mut Screen, picture: &
         table = table.header(Cells::new(titles).style(bold));
     }
     screen.page = usize::from(area.height.saturating_sub(u16::from(has_header)));
+    // A table that has grown, or lost rows, shows as many as fit.
+    let most = picture.rows.len().saturating_sub(screen.page);
+    *screen.table.offset_mut() = screen.table.offset().min(most);
     frame.render_stateful_widget(table, area, &mut screen.table);
 }
 
@@ -214,7 +222,7 @@ fn progress(row: &Row) -> String {
 
 /// The folder of the selected run, what there is to say about it, and its learning curve.
 fn draw_selected(frame: &mut Frame<'_>, area: Rect, row: &Row, picture: &Picture<'_>) {
-    let title = format!(" {} ", row.path.display());
+    let title = format!(" {} ", row.whole_name());
     let block = Block::new().borders(Borders::TOP).title(title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
