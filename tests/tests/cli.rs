@@ -495,7 +495,7 @@ fn report_writes_tables_and_a_page() {
     );
     fails(
         folder,
-        &["train", "--resume", "kept/one"],
+        &["train", "--resume", "kept/one", "--steps", "1000"],
         2,
         &["was pruned and cannot go on"],
     );

@@ -2,7 +2,7 @@
 // The figures of the report: drawn as SVG from the numbers in the page, without a network.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const palette = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f"];
+  const palette = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#882255", "#999933", "#7f7f7f"];
   const dashes = ["", "6 3", "2 2", "8 3 2 3"];
   const style = new Map(data.names.map((name, i) => [name, {
     color: palette[i % palette.length],

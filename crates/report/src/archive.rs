@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rescore_store::durable::{create_folder, read_text, write_whole};
 use rescore_store::log::{EVAL_LIMIT, Evaluations};
-use rescore_store::names::{
-    CHECKPOINTS, CONFIG, DONE, EVALUATIONS, LOCK, MANIFEST, METRICS, REPLAY,
-};
+use rescore_store::names::{CHECKPOINTS, CONFIG, DONE, EVALUATIONS, MANIFEST, METRICS, REPLAY};
 use rescore_store::run_folder::CONFIG_LIMIT;
 use rescore_store::{StoreError, prune};
 
@@ -111,7 +109,7 @@ fn require_copy(run: &Path, copy: &Path) -> Result<(), ReportError> {
     if fs::symlink_metadata(copy).is_err() {
         return Ok(());
     }
-    let is_run = [MANIFEST, LOCK, CHECKPOINTS, REPLAY]
+    let is_run = [MANIFEST, CHECKPOINTS, REPLAY]
         .iter()
         .any(|name| copy.join(name).exists());
     let last = |folder: &Path| {

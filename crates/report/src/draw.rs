@@ -18,8 +18,9 @@ const FONT: &str = "sans-serif";
 const GREY: RGBColor = RGBColor(110, 110, 110);
 const WARMUP_ENDS: &str = "warm-up ends";
 
-/// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), without yellow.
-const PALETTE: [RGBColor; 7] = [
+/// Colours that the colour-blind can tell apart (Okabe and Ito, 2008), without yellow; and three darker
+/// ones for figures with more curves.
+const PALETTE: [RGBColor; 10] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -27,6 +28,9 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
     RGBColor(0, 0, 0),
+    RGBColor(136, 34, 85),
+    RGBColor(140, 109, 49),
+    RGBColor(127, 127, 127),
 ];
 
 /// The curves as an SVG file; their bands are over `what`.
