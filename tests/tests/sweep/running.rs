@@ -252,3 +252,24 @@ fn the_number_of_a_run_comes_from_the_scheduler() {
         }
     }
 }
+
+/// Their tables say that they were made with these files.
+#[cfg(feature = "mujoco")]
+#[test]
+fn the_sweeps_of_the_results_can_be_planned() {
+    let folder = temporary();
+    let sweeps = concat!(env!("CARGO_MANIFEST_DIR"), "/../results/sweeps");
+    let mut planned = 0;
+    for file in fs::read_dir(sweeps).expect("a folder") {
+        let file = file.expect("an entry").path();
+        let out = file
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let file = file.to_string_lossy();
+        trains(folder.path(), &["sweep", "plan", &file, "--out", &out]);
+        planned += 1;
+    }
+    assert!(planned > 2);
+}
