@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
+use std::time::{Duration, Instant};
 
 /// The program under test: `RESCORE_BIN`, else the one beside this test executable.
 ///
@@ -195,4 +196,32 @@ pub fn signal(process: &str, signals: &[&str]) -> bool {
         .args(["-c", &commands.join(" && ")])
         .status();
     status.expect("sh exists").success()
+}
+
+/// Long enough for any machine; a test that needs it has failed.
+pub const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Whether `condition` comes true within [`PATIENCE`].
+pub fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
+/// How `child` ends.
+///
+/// # Panics
+/// When it does not end within [`PATIENCE`]; it is killed then.
+pub fn end_of(child: &mut Child) -> ExitStatus {
+    let ended = waits_until(|| matches!(child.try_wait(), Ok(Some(_))));
+    if !ended {
+        child.kill().expect("it has not ended");
+    }
+    assert!(ended, "the program does not end");
+    child.wait().expect("it has ended")
 }

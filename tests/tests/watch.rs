@@ -5,38 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use rescore_tests::program::{
-    binary, command, fails, read, rescore, signal, skipped, stderr, stdout, tiny, tiny_table,
-    trains,
+    binary, command, end_of, fails, read, rescore, signal, skipped, stderr, stdout, tiny,
+    tiny_table, trains, waits_until,
 };
 use rescore_tests::runs::assert_same;
 use serde_json::Value;
-
-/// Long enough for any machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_mins(2);
-
-fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    false
-}
-
-fn end_of(child: &mut Child) -> ExitStatus {
-    let ended = waits_until(|| matches!(child.try_wait(), Ok(Some(_))));
-    if !ended {
-        child.kill().expect("it has not ended");
-    }
-    assert!(ended, "the program does not end");
-    child.wait().expect("it has ended")
-}
 
 fn sac<'a>(more: &[&'a str]) -> Vec<&'a str> {
     tiny(&[&["--algo", "sac"], more].concat())

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rescore_tests::program::{read, rescore, signal, skipped, stderr, stdout};
+use rescore_tests::program::{end_of, read, rescore, signal, skipped, stderr, stdout, waits_until};
 use serde_json::Value;
 
-use super::{end_of, folders, plan, states, sweep, temporary, waits_until};
+use super::{folders, plan, states, sweep, temporary};
 
 /// The program `name` below `folder`, with this text.
 fn script(folder: &Path, name: &str, text: &str) {

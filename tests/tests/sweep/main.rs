@@ -10,14 +10,10 @@ mod slurm;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
 
 use rescore_tests::program::{command, rescore, signal, stderr, stdout, tiny_table};
 use serde_json::Value;
-
-/// Long enough for any machine; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_mins(3);
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -38,26 +34,6 @@ fn plan(folder: &Path, text: &str) {
     let output = rescore(folder, &["sweep", "plan", "sweep.toml", "--out", "sweep"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output).trim(), "sweep");
-}
-
-fn waits_until(mut condition: impl FnMut() -> bool) -> bool {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
-}
-
-fn end_of(child: &mut Child) -> ExitStatus {
-    let ended = waits_until(|| matches!(child.try_wait(), Ok(Some(_))));
-    if !ended {
-        child.kill().expect("it has not ended");
-    }
-    assert!(ended, "the program does not end");
-    child.wait().expect("it has ended")
 }
 
 /// `sweep run sweep` with `more`, leader of a process group of its own.

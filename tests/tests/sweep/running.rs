@@ -3,13 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use rescore_tests::program::{command, fails, read, rescore, signal, stderr, stdout, tiny, trains};
+use rescore_tests::program::{
+    command, end_of, fails, read, rescore, signal, stderr, stdout, tiny, trains, waits_until,
+};
 use rescore_tests::runs::assert_same;
 
-use super::{
-    end_of, folders, plan, signal_group, snapshot, start, states, status, sweep, temporary,
-    waits_until,
-};
+use super::{folders, plan, signal_group, snapshot, start, states, status, sweep, temporary};
 
 #[test]
 fn a_sweep_that_is_killed_ends_in_the_bytes_of_its_runs_made_alone() {

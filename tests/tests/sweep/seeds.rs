@@ -3,10 +3,12 @@
 use std::fs;
 use std::process::{Output, Stdio};
 
-use rescore_tests::program::{command, fails, signal, stderr, stdout, tiny, trains};
+use rescore_tests::program::{
+    command, end_of, fails, signal, stderr, stdout, tiny, trains, waits_until,
+};
 use rescore_tests::runs::{assert_same, contents};
 
-use super::{end_of, temporary, waits_until};
+use super::temporary;
 
 #[test]
 fn seeds_are_the_runs_that_they_are_alone() {

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rescore_tests::program::{signal, skipped, stdout, tiny, trains};
+use rescore_tests::program::{signal, skipped, stdout, tiny, trains, waits_until};
 use rescore_tests::runs::assert_same;
 
 use super::emitted::emitted;
-use super::{folders, plan, states, sweep, temporary, waits_until};
+use super::{folders, plan, states, sweep, temporary};
 
 /// What SLURM of one node needs. Ports, folders and whether there is a service that tells users apart
 /// are its own, so that it disturbs no other.
