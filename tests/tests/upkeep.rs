@@ -367,7 +367,8 @@ fn a_pruned_run_can_be_used_but_not_made_longer() {
         2,
         &["was pruned", "it lacks the replay buffer"],
     );
-    let again = rescore(folder, &["prune", "run"]);
+    // The folder stands for the runs in it.
+    let again = rescore(folder, &["prune", "."]);
     assert!(stdout(&again).contains("0 bytes freed") || stdout(&again).contains("(0 bytes) freed"));
 }
 
@@ -391,7 +392,8 @@ fn nothing_is_pruned_that_is_needed() {
     for (other, code, complaint) in [
         ("unfinished", 2, "has not finished"),
         ("damaged", 74, "SHA-256"),
-        ("notes", 74, "config.toml"),
+        ("notes", 2, "holds no run"),
+        (".", 74, "SHA-256"),
         ("nothing", 74, "nothing"),
     ] {
         fails(folder, &["prune", "finished", other], code, &[complaint]);

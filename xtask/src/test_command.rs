@@ -161,6 +161,9 @@ impl Tests<'_> {
             .arg("--")
             .args(arguments)
             .envs(self.folders.iter().map(|(name, dir)| (name, dir)));
+        if std::env::var_os("TMPDIR").is_none() {
+            command.envs(temporary_folder().map(|dir| ("TMPDIR", dir)));
+        }
         command
     }
 
@@ -208,6 +211,15 @@ impl Tests<'_> {
         }
         Err(failure.hint(format!("whole-program tests: {}", known.join(", "))))
     }
+}
+
+/// Where tests keep their files: in memory, where the system has a file system there with room. They
+/// make thousands of files durable, for which a disk takes some ten milliseconds each.
+fn temporary_folder() -> Option<&'static Path> {
+    const ROOM: u64 = 4 << 30;
+    let memory = Path::new("/dev/shm");
+    let available = fs4::available_space(memory).ok()?;
+    (available >= ROOM).then_some(memory)
 }
 
 /// The files in `tests/tests`.

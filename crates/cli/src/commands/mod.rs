@@ -251,7 +251,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Bench(args) => Ok(args.run(print)?),
         Command::Render(args) => Ok(args.run()?),
         Command::Export(args) => Ok(args.run()?),
-        Command::Prune(args) => Ok(args.run()?),
+        Command::Prune(args) => args.run(),
         #[cfg(feature = "developer")]
         Command::Soak(soak) => soak.run(&mut |line| Ok(print(line)?)),
         Command::Plot {

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use rescore_runner::RunError;
 use rescore_store::disk::size;
 use rescore_store::prune::Prunable;
 
-use super::print;
+use super::{print, runs_of};
+use crate::Error;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PruneArgs {
-    /// Folders of finished runs
+    /// Folders of finished runs, or folders that hold some, as of a sweep
     #[arg(required = true, value_name = "RUN_DIR")]
     runs: Vec<PathBuf>,
     /// Only say what would be removed
@@ -20,8 +20,11 @@ pub(super) struct PruneArgs {
 
 impl PruneArgs {
     /// Removes nothing unless all of the runs can be pruned.
-    pub(super) fn run(&self) -> Result<(), RunError> {
-        let mut runs = self.runs.clone();
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let mut runs = Vec::new();
+        for folder in &self.runs {
+            runs.extend(runs_of(folder)?);
+        }
         // The lock of a run that is named twice would be held by this very process.
         runs.sort_unstable_by_key(|run| run.canonicalize().unwrap_or_else(|_| run.clone()));
         runs.dedup_by_key(|run| run.canonicalize().unwrap_or_else(|_| run.clone()));
@@ -40,6 +43,6 @@ impl PruneArgs {
         } else {
             "freed"
         };
-        print(&format!("{total} bytes ({}) {verb}", size(total)))
+        Ok(print(&format!("{total} bytes ({}) {verb}", size(total)))?)
     }
 }

@@ -214,6 +214,24 @@ impl SweepFile {
         settings.filter(|(key, _)| varies(key)).collect()
     }
 
+    /// The key of a list in which a value stands twice, of those that the runs of `algorithm` come from.
+    pub fn repeated(&self, algorithm: &str) -> Option<String> {
+        let lists = [
+            (ALGORITHMS, repeats(&self.algorithms)),
+            (TASKS, repeats(&self.tasks)),
+            (SEEDS, repeats(&self.seeds)),
+        ];
+        if let Some((key, _)) = lists.into_iter().find(|(_, repeats)| *repeats) {
+            return Some(key.to_owned());
+        }
+        let mut choices = self.choices(algorithm).into_iter();
+        let choice = choices.find(|choice| repeats(&choice.values))?;
+        Some(match &choice.algorithm {
+            Some(algorithm) => format!("{ALGORITHM}{algorithm}.{}", choice.key),
+            None => format!("{SET}{}", choice.key),
+        })
+    }
+
     /// An error at `key`, or about the file as a whole.
     pub fn error(&self, key: Option<&str>, message: impl Into<String>) -> ConfigError {
         let origin = key.and_then(|key| self.origins.get(key)).cloned();
@@ -259,6 +277,10 @@ fn is_same_key(a: &str, b: &str) -> bool {
         before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
     };
     ends(a, b) || ends(b, a)
+}
+
+fn repeats<T: PartialEq>(values: &[T]) -> bool {
+    (1..values.len()).any(|place| values[..place].contains(&values[place]))
 }
 
 fn text_of(value: &toml::Value) -> Option<String> {
