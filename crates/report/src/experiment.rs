@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::statistics::{Bootstrap, Estimate, Scores};
 use crate::{ReportError, run::Run};
 
-/// Differing settings in a name at most; more are told by the folder of the first run.
+/// Differing settings in a name at most; more are told by the folder of the first run, without its task
+/// and seed.
 const MOST_IN_A_NAME: usize = 3;
 
 /// Runs of one experiment on one task.
@@ -96,15 +97,14 @@ fn names(runs: &[Run]) -> Vec<String> {
         let name = match parts.len() {
             0 => algorithm.to_owned(),
             1..=MOST_IN_A_NAME => format!("{algorithm} ({})", parts.join(", ")),
-            _ => format!("{algorithm} ({})", run.curve.name),
+            _ => format!("{algorithm} ({})", without_task_and_seed(run)),
         };
-        // Two that settings do not tell apart in few words are told by their folders.
-        let taken = groups.iter().any(|(_, _, other)| *other == name);
-        let name = if taken {
-            format!("{algorithm} ({})", run.curve.name)
-        } else {
-            name
-        };
+        // Two that these do not tell apart are told by their folders, whose paths are different.
+        let taken = |name: &String| groups.iter().any(|(_, _, other)| other == name);
+        let folder = format!("{algorithm} ({})", run.curve.name);
+        let path = format!("{algorithm} ({})", run.path.display());
+        let mut candidates = [name, folder].into_iter();
+        let name = candidates.find(|name| !taken(name)).unwrap_or(path);
         groups.push((algorithm, mine, name));
     }
     let name = |(run, mine): (&Run, &BTreeMap<String, String>)| {
@@ -115,6 +115,14 @@ fn names(runs: &[Run]) -> Vec<String> {
             .map_or_else(String::new, |(_, _, name)| name.clone())
     };
     runs.iter().zip(&settings).map(name).collect()
+}
+
+/// The name of the run's folder, of which `-TASK-sSEED` is left out: an experiment has several of both.
+fn without_task_and_seed(run: &Run) -> &str {
+    let name = run.curve.name.as_str();
+    let ending = format!("-{}-s{}", run.task, run.seed);
+    let before = name.strip_suffix(ending.as_str());
+    before.filter(|before| !before.is_empty()).unwrap_or(name)
 }
 
 /// The end of a dotted path that says which setting it is.
@@ -223,6 +231,42 @@ mod tests {
             metrics: BTreeMap::new(),
             not_finite: 0,
         }
+    }
+
+    /// A setting that several tasks share is named after none of them.
+    #[test]
+    fn many_settings_are_told_by_the_folder() {
+        let all = |value| ["a", "b", "c", "d"].map(|key| (key, value));
+        let named = |folder: &str, task: &str, value| {
+            let mut run = run("dpmd", task, 0, &all(value), 3);
+            run.curve.name = folder.to_owned();
+            run.path = PathBuf::from("runs").join(folder);
+            run
+        };
+        let names = |folders: [&str; 3]| {
+            let [plain, ant, hopper] = folders;
+            let runs = vec![
+                named(plain, "Ant-v4", "0"),
+                named(ant, "Ant-v4", "1"),
+                named(hopper, "Hopper-v4", "1"),
+            ];
+            let mut all = experiments(runs).expect("distinct settings");
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all.into_iter().map(|e| e.name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(["plain-Ant-v4-s0", "wide-Ant-v4-s0", "wide-Hopper-v4-s0"]),
+            ["dpmd (plain)", "dpmd (wide)", "dpmd (wide)"]
+        );
+        // Where that says nothing, or not enough, the whole name does.
+        assert_eq!(
+            names(["-Ant-v4-s0", "first", "second"]),
+            ["dpmd (-Ant-v4-s0)", "dpmd (first)", "dpmd (first)"]
+        );
+        assert_eq!(
+            names(["one-Ant-v4-s0", "one", "two"]),
+            ["dpmd (one)", "dpmd (runs/one)", "dpmd (runs/one)"]
+        );
     }
 
     #[test]
