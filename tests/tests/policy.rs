@@ -137,6 +137,7 @@ fn exported_policies_act_as_their_agents_are_evaluated() {
         ("sac", [4, 2], vec![small]),
         ("td3", [4, 2], vec![small]),
         ("dpmd", [4, 2], vec![small, "actor.sampler=ddim"]),
+        ("dpmd", [4, 2], vec![small, "actor.sampler=ddpm_large"]),
         ("sdac", [4, 2], vec![small, "evaluation.best_of=5"]),
         ("qsm", [4, 2], vec![small]),
         ("idem", [4, 2], vec![small, "denoising_steps=3"]),

@@ -11,6 +11,7 @@ use crate::{Denoiser, Integrator, NoiseSchedule, VariancePreserving};
 /// | sampler | process | network evaluations a step | one kernel |
 /// | --- | --- | --- | --- |
 /// | [`Sampler::ddpm`] | discrete | 1 | yes |
+/// | [`Sampler::ddpm_large`] | discrete, ancestral, larger variance | 1 | yes |
 /// | [`Sampler::ddim`] | discrete, deterministic | 1 | yes |
 /// | [`Sampler::euler_maruyama`] | reverse SDE | 1 | yes |
 /// | [`Sampler::of_sde`] with a corrector | reverse SDE and Langevin dynamics | 2 | no |
@@ -48,6 +49,15 @@ impl Sampler {
             method: Method::Chain(steps),
             start_scale,
             precision,
+        }
+    }
+
+    /// As [`Sampler::ddpm`] with the larger variance, which keeps the spread of a narrow policy.
+    #[must_use]
+    pub fn ddpm_large(schedule: &NoiseSchedule, start_scale: f32, precision: Precision) -> Self {
+        Self {
+            method: Method::Chain(schedule.large_variance_coefficients()),
+            ..Self::ddpm(schedule, start_scale, precision)
         }
     }
 

@@ -115,13 +115,8 @@ fn modes(points: &[Point]) -> (f64, f64) {
 /// A sampler with a number of steps, and the levels of its times.
 type Made = (Sampler, Box<dyn Fn(f64) -> (f64, f64)>);
 
-fn discrete(steps: usize, deterministic: bool) -> Made {
+fn discrete(steps: usize, make: fn(&NoiseSchedule, f32, Precision) -> Sampler) -> Made {
     let schedule = NoiseSchedule::new(ScheduleKind::Cosine, steps, 1.0);
-    let make = if deterministic {
-        Sampler::ddim
-    } else {
-        Sampler::ddpm
-    };
     let sampler = make(&schedule, 1.0, Precision::F32);
     let level = move |t: f64| {
         let t = t as usize;
@@ -168,12 +163,19 @@ fn recovers(name: &str, bound: f64, make: impl Fn(usize) -> Made) {
 
 #[test]
 fn ddpm_recovers_a_mixture() {
-    recovers("ddpm", 0.055, |steps| discrete(steps, false));
+    recovers("ddpm", 0.055, |steps| discrete(steps, Sampler::ddpm));
+}
+
+#[test]
+fn ddpm_with_the_larger_variance_recovers_a_mixture() {
+    recovers("ddpm_large", 0.055, |steps| {
+        discrete(steps, Sampler::ddpm_large)
+    });
 }
 
 #[test]
 fn ddim_recovers_a_mixture() {
-    recovers("ddim", 0.045, |steps| discrete(steps, true));
+    recovers("ddim", 0.045, |steps| discrete(steps, Sampler::ddim));
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn euler_maruyama_as_a_chain_is_the_integrator() {
 /// Without noise in its steps a chain is a function of its start.
 #[test]
 fn a_quiet_chain_differs_from_a_noisy_one() {
-    let (sampler, level) = discrete(20, false);
+    let (sampler, level) = discrete(20, Sampler::ddpm);
     let [noisy, quiet] =
         [sampler.clone(), sampler.quiet()].map(|sampler| samples(&sampler, &level, 3));
     assert_ne!(noisy, quiet);

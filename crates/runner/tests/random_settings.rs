@@ -85,7 +85,7 @@ const AGENT: &[(&str, &[&str])] = &[
             "\"probability_flow\"",
         ],
     ),
-    ("actor.sampler", &["\"ddpm\"", "\"ddim\""]),
+    ("actor.sampler", &["\"ddpm\"", "\"ddpm_large\"", "\"ddim\""]),
     ("target.tau", &["1e-9", "0.3", "1"]),
     ("target.every", &["1", "3", "9223372036854775807"]),
     ("policy_every", &["1", "3", "9223372036854775807"]),

@@ -93,6 +93,8 @@ impl From<SamplingPrecision> for rescore_kernels::Precision {
 pub enum SamplerKind {
     /// Every step samples the posterior (Ho, Jain and Abbeel 2020).
     Ddpm,
+    /// The same with the larger variance, `beta[t]`.
+    DdpmLarge,
     /// Deterministic steps from a random start (Song, Meng and Ermon 2021).
     Ddim,
 }
@@ -110,8 +112,9 @@ pub struct DiffusionActorSettings {
     pub schedule_scale: f64,
     /// Standard deviation of the start `x_T` of the chain. The forward process ends near 1.
     pub start_scale: f64,
-    /// How the chain steps: "ddpm", with noise in every step, or "ddim", deterministic from its random
-    /// start on.
+    /// How the chain steps: "ddpm", with the noise of the posterior in every step; "ddpm_large", with
+    /// that of the forward process, which keeps the spread of a narrow policy in few steps; or "ddim",
+    /// deterministic from its random start on.
     pub sampler: SamplerKind,
     /// Precision of the chain's network: "f32", or "bf16" (weights and activations in 16 bits, sums
     /// in 32), which is faster where the processor multiplies bf16; training is f32 always.
@@ -205,6 +208,7 @@ impl DiffusionActorSettings {
     pub fn chain_sampler(&self) -> Sampler {
         let make = match self.sampler {
             SamplerKind::Ddpm => Sampler::ddpm,
+            SamplerKind::DdpmLarge => Sampler::ddpm_large,
             SamplerKind::Ddim => Sampler::ddim,
         };
         let start_scale = self.start_scale as f32;
