@@ -112,7 +112,7 @@ pub struct DiffusionActorSettings {
     pub schedule_scale: f64,
     /// Standard deviation of the start `x_T` of the chain. The forward process ends near 1.
     pub start_scale: f64,
-    /// How the chain steps: "ddpm", with the noise of the posterior in every step; "ddpm_large", with
+    /// How the chain steps: "ddpm", with the noise of the posterior in every step; `"ddpm_large"`, with
     /// that of the forward process, which keeps the spread of a narrow policy in few steps; or "ddim",
     /// deterministic from its random start on.
     pub sampler: SamplerKind,
