@@ -98,6 +98,23 @@ pub fn fails(folder: &Path, arguments: &[&str], code: i32, messages: &[&str]) {
     assert!(!text.contains("panicked"), "{text}");
 }
 
+/// Trains each of the three kinds of actors on `backend` and evaluates it.
+///
+/// # Panics
+/// When the program fails, or a return is none of Pendulum-v1.
+pub fn trains_and_evaluates(folder: &Path, backend: &str) {
+    for algo in ["dpmd", "sdac", "sac"] {
+        let arguments = ["--algo", algo, "--backend", backend, "--out", algo];
+        trains(folder, &tiny(&arguments));
+        let output = rescore(folder, &["eval", algo, "--json"]);
+        assert!(output.status.success(), "{algo}: {}", stderr(&output));
+        let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        // Returns lie between -200 times the largest cost, 16.3, and 0.
+        let mean = report["mean_return"].as_f64().expect("a number");
+        assert!((-3260.0..=0.0).contains(&mean), "{algo}: {mean}");
+    }
+}
+
 /// Settings that make a run take about a second.
 const TINY: &[&str] = &[
     "--set",

@@ -1,7 +1,7 @@
 //! The program `rescore` as a user meets it: run folders, reproducibility, evaluation, drawings.
 
 use rescore_tests::program::{
-    are_equal, command, fails, read, rescore, skipped, stderr, stdout, tiny, trains,
+    are_equal, command, fails, read, rescore, stderr, stdout, tiny, trains, trains_and_evaluates,
 };
 use rescore_tests::runs::assert_same;
 use serde_json::Value;
@@ -147,27 +147,8 @@ fn runs_without_a_folder_are_named_and_numbered() {
 }
 
 #[test]
-fn every_algorithm_trains_and_evaluates_on_every_compiled_backend() {
-    let folder = temporary();
-    let folder = folder.path();
-    for backend in ["flex", "ndarray"] {
-        let probe = rescore(folder, &tiny(&["--backend", backend, "--out", backend]));
-        if backend != "flex" && stderr(&probe).contains("not compiled") {
-            skipped(&format!("{backend} is not compiled in"));
-            continue;
-        }
-        for algo in ["dpmd", "sdac", "sac"] {
-            let run = format!("{algo}-{backend}");
-            let arguments = ["--algo", algo, "--backend", backend, "--out", &run];
-            trains(folder, &tiny(&arguments));
-            let output = rescore(folder, &["eval", &run, "--json"]);
-            assert!(output.status.success(), "{run}: {}", stderr(&output));
-            let report: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-            // Returns of Pendulum-v1 lie between -200 times its largest cost, 16.3, and 0.
-            let mean = report["mean_return"].as_f64().expect("a number");
-            assert!((-3260.0..=0.0).contains(&mean), "{run}: {mean}");
-        }
-    }
+fn every_actor_trains_and_evaluates() {
+    trains_and_evaluates(temporary().path(), "flex");
 }
 
 #[test]

@@ -9,14 +9,20 @@ use crate::failure::{Failure, Result};
 use crate::licences;
 use crate::setup::{Store, WINDOWS_DLL, size_of_folder};
 
-/// Puts `program`, which was built with `mujoco` and the backends `gpu`, and all that it needs into
+/// Puts `program`, which was built with `mujoco` and `backends`, and all that it needs into
 /// the new folder `out`, with the licences of what is in it, and prints how large that is.
 ///
 /// # Errors
 /// If `out` exists, cargo does not run or something cannot be copied.
-pub fn write(root: &Path, program: &Path, mujoco: bool, gpu: &[&str], out: &Path) -> Result<()> {
+pub fn write(
+    root: &Path,
+    program: &Path,
+    mujoco: bool,
+    backends: &[&str],
+    out: &Path,
+) -> Result<()> {
     write_program(root, program, mujoco, out)?;
-    licences::write(root, mujoco, gpu, &out.join("licenses"))?;
+    licences::write(root, mujoco, backends, &out.join("licenses"))?;
     let bytes = size_of_folder(out).map_err(|e| Failure::io("read", out, &e))?;
     let megabytes = bytes as f64 / (1024.0 * 1024.0);
     println!("{}: {megabytes:.1} MiB", out.display());

@@ -1,7 +1,7 @@
 //! Checking names before anything is built.
 
 use crate::failure::{Failure, Result};
-use crate::names::{ALGOS, BUILTIN_ENVS, CPU_BACKENDS, GPU_BACKENDS, MUJOCO_ENVS};
+use crate::names::{ALGOS, BUILTIN_ENVS, MUJOCO_ENVS, OTHER_BACKENDS, backends};
 
 /// Below this Jaro-Winkler similarity a suggestion has nothing to do with what was typed.
 const SIMILAR: f64 = 0.7;
@@ -27,12 +27,12 @@ pub fn env(name: &str) -> Result<()> {
 /// # Errors
 /// Exit code 2, with the nearest name and all names.
 pub fn backend(name: &str) -> Result<()> {
-    known("backend", name, &[CPU_BACKENDS, GPU_BACKENDS].concat())
+    known("backend", name, &backends())
 }
 
 /// The cargo feature that a backend needs beyond those that every build has.
-pub fn gpu_feature(name: &str) -> Option<&'static str> {
-    GPU_BACKENDS.iter().copied().find(|known| *known == name)
+pub fn backend_feature(name: &str) -> Option<&'static str> {
+    OTHER_BACKENDS.iter().copied().find(|known| *known == name)
 }
 
 /// Whether the task runs in MuJoCo.
@@ -82,7 +82,7 @@ mod tests {
         for name in [BUILTIN_ENVS, MUJOCO_ENVS].concat() {
             assert_eq!(env(name), Ok(()));
         }
-        for name in [CPU_BACKENDS, GPU_BACKENDS].concat() {
+        for name in backends() {
             assert_eq!(backend(name), Ok(()));
         }
     }
@@ -106,9 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn only_gpu_backends_need_a_feature_of_their_own() {
-        assert_eq!(gpu_feature("flex"), None);
-        assert_eq!(gpu_feature("wgpu"), Some("wgpu"));
+    fn every_backend_but_the_default_needs_a_feature_of_its_own() {
+        assert_eq!(backend_feature("flex"), None);
+        assert_eq!(backend_feature("ndarray"), Some("ndarray"));
+        assert_eq!(backend_feature("wgpu"), Some("wgpu"));
         let failure = backend("flx").expect_err("not a name");
         assert_eq!(failure.hints[0], "did you mean `flex`?");
     }

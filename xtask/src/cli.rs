@@ -34,12 +34,21 @@ pub enum Command {
         /// The folder, which must not be there yet
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// GPU backends that the program shall have besides those of the processor
-        #[arg(long = "backend", value_name = "cuda|wgpu|vulkan|metal")]
+        /// Backends that the program shall have besides flex
+        #[arg(long = "backend", value_name = "ndarray|cuda|wgpu|vulkan|metal")]
         backends: Vec<String>,
     },
     /// Check toolchain, MuJoCo, drivers and processor
     Doctor,
+    /// Run an example of a library, on what the program is made of
+    Example {
+        /// Its file in an `examples` folder, without `.rs`
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What the example is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run the tests: all, or those named
     #[command(after_help = "\
 `parity` reads the folder named by RESCORE_FIXTURES (default tests/fixtures), `modern` the one
@@ -51,8 +60,8 @@ filter on the names of all tests.")]
         /// `parity`, `modern`, `baselines`, `golden`, another whole-program test, or a filter
         #[arg(value_name = "NAME", conflicts_with = "backends")]
         names: Vec<String>,
-        /// The tests that compute on this GPU backend, instead of all others
-        #[arg(long = "backend", value_name = "cuda|wgpu|vulkan|metal")]
+        /// The tests that compute on this backend, instead of all others
+        #[arg(long = "backend", value_name = "ndarray|cuda|wgpu|vulkan|metal")]
         backends: Vec<String>,
     },
     /// A command of `rescore` with its arguments, as they were typed.

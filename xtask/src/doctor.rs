@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::failure::Result;
-use crate::names::{CPU_BACKENDS, GPU_BACKENDS};
+use crate::names::{DEFAULT_BACKEND, OTHER_BACKENDS};
 use crate::setup::{self, Check, Installed, Manifest, Store, WITHOUT};
 
 /// The oldest toolchain that builds the project: `rust-version` of the workspace.
@@ -162,9 +162,8 @@ fn backends() -> Finding {
     Finding::fine(
         "backends",
         format!(
-            "{} in every build; {} with --backend",
-            CPU_BACKENDS.join(", "),
-            GPU_BACKENDS.join(", ")
+            "{DEFAULT_BACKEND} in every build; {} with --backend",
+            OTHER_BACKENDS.join(", ")
         ),
     )
 }

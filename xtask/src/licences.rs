@@ -57,11 +57,11 @@ struct Kind {
     kind: Option<String>,
 }
 
-/// Writes the licences into the new folder `out`; `mujoco` and `gpu` are those of the build.
+/// Writes the licences into the new folder `out`; `mujoco` and `backends` are those of the build.
 ///
 /// # Errors
 /// If cargo does not say what is linked, or a file cannot be copied.
-pub fn write(root: &Path, mujoco: bool, gpu: &[&str], out: &Path) -> Result<()> {
+pub fn write(root: &Path, mujoco: bool, backends: &[&str], out: &Path) -> Result<()> {
     fs::create_dir_all(out).map_err(|e| Failure::io("create", out, &e))?;
     for name in ["LICENSE", "LICENSE-APACHE", "LICENSE-MIT"] {
         copy(&root.join(name), &out.join(name))?;
@@ -71,7 +71,7 @@ pub fn write(root: &Path, mujoco: bool, gpu: &[&str], out: &Path) -> Result<()> 
         copy(&models, &out.join("task-models-LICENSE"))?;
         write_mujoco(root, out)?;
     }
-    let metadata = metadata(root, mujoco, gpu)?;
+    let metadata = metadata(root, mujoco, backends)?;
     let path = out.join("third-party-crates.txt");
     fs::write(&path, crates(&metadata)).map_err(|e| Failure::io("write", &path, &e))
 }
@@ -102,11 +102,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .map_err(|e| Failure::io("copy", from, &e))
 }
 
-fn metadata(root: &Path, mujoco: bool, gpu: &[&str]) -> Result<Metadata> {
+fn metadata(root: &Path, mujoco: bool, backends: &[&str]) -> Result<Metadata> {
     let output = program::cargo(root)
         .args(["metadata", "--format-version", "1", "--filter-platform"])
         .arg(host()?)
-        .args(["--features", &program::features(mujoco, gpu)])
+        .args(["--features", &program::features(mujoco, backends)])
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|e| Failure::other(format!("cannot run cargo: {e}")))?;

@@ -7,6 +7,7 @@ mod bundle;
 mod check;
 mod cli;
 mod doctor;
+mod example;
 mod failure;
 mod licences;
 mod names;
@@ -72,20 +73,24 @@ fn run(cli: &Cli) -> Result<u8> {
         }
         Some(Command::Bundle { out, backends }) => {
             backends.iter().try_for_each(|name| check::backend(name))?;
-            let gpu: Vec<&str> = backends
+            let backends: Vec<&str> = backends
                 .iter()
-                .filter_map(|name| check::gpu_feature(name))
+                .filter_map(|name| check::backend_feature(name))
                 .collect();
             let mujoco = program::prepare(root, Physics::Wanted)?;
-            let program = program::build_for_use(root, mujoco, &gpu)?;
-            bundle::write(root, &program, mujoco, &gpu, out)?;
+            let features = program::features(mujoco, &backends);
+            let program = program::build_with(root, &features)?;
+            bundle::write(root, &program, mujoco, &backends, out)?;
             Ok(0)
         }
+        Some(Command::Example { name, arguments }) => example::run(root, name, arguments),
         Some(Command::Rescore(line)) => {
             let peek = Peek::new(line);
             peek.check_names()?;
             let mujoco = program::prepare(root, peek.physics())?;
-            let program = program::build_for_use(root, mujoco, &peek.features())?;
+            let backend = peek.backend();
+            let features = program::features_of_clone(mujoco, backend.as_slice());
+            let program = program::build_with(root, &features)?;
             program::become_program(root, &program, line)
         }
     }

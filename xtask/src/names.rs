@@ -42,9 +42,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("watch", "Show runs in the terminal while they go on"),
 ];
 
-/// Those among them that only programs for developers have, with the cargo feature of this name.
-pub const FOR_DEVELOPERS: &[&str] = &["bench", "soak"];
-/// The feature.
+/// The cargo feature with which a clone builds the program: `bench`, `soak`, and the faults of the
+/// tests. What `bundle` packs has none of them.
 pub const DEVELOPER: &str = "developer";
 
 /// Algorithms.
@@ -100,11 +99,16 @@ pub const MUJOCO_ENVS: &[&str] = &[
     "InvertedDoublePendulum-v5",
 ];
 
-/// Backends that compute on the processor: they are in every build.
-pub const CPU_BACKENDS: &[&str] = &["flex", "ndarray"];
+/// The backend of every build.
+pub const DEFAULT_BACKEND: &str = "flex";
 
-/// Backends that compute on a GPU: each is a cargo feature of its own.
-pub const GPU_BACKENDS: &[&str] = &["cuda", "wgpu", "vulkan", "metal"];
+/// The other backends, each a cargo feature of its own: every one more is minutes of compiling.
+pub const OTHER_BACKENDS: &[&str] = &["ndarray", "cuda", "wgpu", "vulkan", "metal"];
+
+/// All backends.
+pub fn backends() -> Vec<&'static str> {
+    [&[DEFAULT_BACKEND], OTHER_BACKENDS].concat()
+}
 
 /// The task that is trained on when none is named.
 pub const DEFAULT_ENV: &str = "InvertedPendulum-v4";

@@ -12,7 +12,7 @@ use clap::CommandFactory as _;
 use crate::check;
 use crate::cli::Cli;
 use crate::failure::{Failure, Result};
-use crate::names::{COMMANDS, DEFAULT_ENV, DEVELOPER, FOR_DEVELOPERS};
+use crate::names::{COMMANDS, DEFAULT_ENV};
 use crate::program::Physics;
 
 /// A larger configuration file is none.
@@ -97,21 +97,12 @@ impl Peek {
         }
     }
 
-    /// The cargo features that the command needs beside those of every program.
-    pub fn features(&self) -> Vec<&'static str> {
-        let named = std::iter::once(&self.command).chain(self.arguments.first());
-        let mut named = named.take(if self.command == "help" { 2 } else { 1 });
-        let developer = named.any(|name| FOR_DEVELOPERS.contains(&name.as_str()));
-        let developer = developer.then_some(DEVELOPER);
-        self.gpu().into_iter().chain(developer).collect()
-    }
-
-    /// The cargo feature of the GPU backend that the command computes on.
-    fn gpu(&self) -> Option<&'static str> {
+    /// The cargo feature of the backend that the command computes on, where it is one.
+    pub fn backend(&self) -> Option<&'static str> {
         if self.asks_for_help() {
             return None;
         }
-        check::gpu_feature(&self.name("backend")?)
+        check::backend_feature(&self.name("backend")?)
     }
 
     fn asks_for_help(&self) -> bool {
@@ -272,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_backend_is_built_where_it_is_used() {
+    fn a_backend_is_built_where_it_is_used() {
         let (_dir, run) = run("backend = \"wgpu\"\n");
         for (arguments, feature) in [
             (&["train", "--backend", "cuda"][..], Some("cuda")),
@@ -280,7 +271,7 @@ mod tests {
                 &["train", "--set", "backend=wgpu", "--backend", "cuda"],
                 Some("wgpu"),
             ),
-            (&["train", "--backend", "ndarray"], None),
+            (&["train", "--backend", "ndarray"], Some("ndarray")),
             (&["train"], None),
             (&["train", "--resume", &run], Some("wgpu")),
             (&["eval", &run], Some("wgpu")),
@@ -294,24 +285,7 @@ mod tests {
             (&["plot", &run, "--out", "a.svg"], None),
             (&["envs"], None),
         ] {
-            assert_eq!(peek(arguments).gpu(), feature, "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn commands_for_developers_are_built_where_they_are_asked_for() {
-        for (arguments, features) in [
-            (&["bench", "act"][..], &["developer"][..]),
-            (
-                &["bench", "gpu", "--backend", "cuda"],
-                &["cuda", "developer"],
-            ),
-            (&["soak", "--help"], &["developer"]),
-            (&["help", "soak"], &["developer"]),
-            (&["help", "train"], &[]),
-            (&["plot", "bench", "--out", "a.svg"], &[]),
-        ] {
-            assert_eq!(peek(arguments).features(), features, "{arguments:?}");
+            assert_eq!(peek(arguments).backend(), feature, "{arguments:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
+use crate::names::{DEFAULT_BACKEND, DEVELOPER};
 use crate::setup::{self, Check, Effort, LINK_DIR, Store};
 
 /// Environment variable by which `rescore` knows how the user has called it, to tell which command
@@ -40,11 +41,10 @@ pub fn prepare(root: &Path, physics: Physics) -> Result<bool> {
     }
 }
 
-/// The cargo features to build with. The processor's backends always come together, so that
-/// changing `--backend` between them builds nothing; those of GPUs take minutes to build and come
-/// where they are asked for, among `more`.
+/// The cargo features of a program for others. Backends other than the default take minutes to build
+/// and come where they are asked for, among `more`.
 pub fn features(mujoco: bool, more: &[&str]) -> String {
-    let mut features = vec!["flex", "ndarray"];
+    let mut features = vec![DEFAULT_BACKEND];
     if mujoco {
         features.push("mujoco");
         // Elsewhere the bindings draw through a window system only, so that there are no films.
@@ -101,6 +101,14 @@ fn forget_xtask(command: &mut Command) {
 /// # Errors
 /// If the build fails.
 pub fn build(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    build_target(root, arguments, ["bin", "rescore"])
+}
+
+/// Runs `cargo ARGUMENTS` and returns the path of the target, a kind and a name, that it built.
+///
+/// # Errors
+/// If the build fails.
+pub fn build_target(root: &Path, arguments: &[&str], target: [&str; 2]) -> Result<PathBuf> {
     let output = cargo(root)
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
@@ -108,27 +116,35 @@ pub fn build(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
         .output()
         .map_err(|e| Failure::other(format!("cannot run cargo: {e}")))?;
     if !output.status.success() {
-        return Err(Failure::other("cannot build rescore (see above)")
-            .hint("cargo xtask doctor checks the toolchain"));
+        return Err(
+            Failure::other(format!("cannot build {} (see above)", target[1]))
+                .hint("cargo xtask doctor checks the toolchain"),
+        );
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
-        .find_map(executable)
-        .ok_or_else(|| Failure::other("cargo built no program named rescore"))
+        .find_map(|message| executable(message, target))
+        .ok_or_else(|| Failure::other(format!("cargo built no program named {}", target[1])))
 }
 
-/// The program's path in one line of cargo's messages, if it is about the program.
-fn executable(message: &str) -> Option<PathBuf> {
+/// The target's path in one line of cargo's messages, if it is about the target.
+fn executable(message: &str, [kind, name]: [&str; 2]) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let is_program = message["reason"] == "compiler-artifact"
-        && message["target"]["name"] == "rescore"
-        && message["target"]["kind"][0] == "bin"
+        && message["target"]["name"] == name
+        && message["target"]["kind"][0] == kind
         && message["profile"]["test"] == false;
     let path = message["executable"].as_str()?;
     is_program.then(|| path.into())
 }
 
-/// Builds the program for a user's command, with the features `more`.
+/// [`features`], and what `bench` and the tests need: `train`, `bench`, the tests and the examples
+/// then share one build.
+pub fn features_of_clone(mujoco: bool, more: &[&str]) -> String {
+    features(mujoco, &[&[DEVELOPER], more].concat())
+}
+
+/// Builds the program with these features.
 ///
 /// Only the program and what it depends on are compiled; `--workspace` is there because cargo
 /// unites the features of the packages it is told about: the libraries are then the ones that the
@@ -136,12 +152,9 @@ fn executable(message: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// If the build fails.
-pub fn build_for_use(root: &Path, mujoco: bool, more: &[&str]) -> Result<PathBuf> {
+pub fn build_with(root: &Path, features: &str) -> Result<PathBuf> {
     let program = ["build", "--release", "--workspace", "--bin", "rescore"];
-    let features = features(mujoco, more);
-    let mut arguments = program.to_vec();
-    arguments.extend(["--features", &features]);
-    build(root, &arguments)
+    build(root, &[&program[..], &["--features", features]].concat())
 }
 
 /// Becomes the program: it takes over this process, so that signals, the terminal and the exit
@@ -153,6 +166,14 @@ pub fn build_for_use(root: &Path, mujoco: bool, more: &[&str]) -> Result<PathBuf
 pub fn become_program(root: &Path, program: &Path, arguments: &[OsString]) -> Result<u8> {
     let mut command = Command::new(program);
     command.args(arguments).env(COMMAND, "cargo xtask");
+    take_over(root, command)
+}
+
+/// As [`become_program`], of any program.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn take_over(root: &Path, mut command: Command) -> Result<u8> {
     forget_xtask(&mut command);
     find_library(root, &mut command);
     #[cfg(unix)]
@@ -165,7 +186,7 @@ pub fn become_program(root: &Path, program: &Path, arguments: &[OsString]) -> Re
         Ok(status) => return Ok(status.code().map_or(1, |code| code as u8)),
         Err(error) => error,
     };
-    Err(Failure::io("run", program, &error))
+    Err(Failure::io("run", Path::new(command.get_program()), &error))
 }
 
 #[cfg(test)]
@@ -173,15 +194,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_backends_come_together_and_the_rest_only_if_it_is_there_or_asked_for() {
+    fn the_default_backend_is_in_every_build_and_the_rest_only_if_it_is_there_or_asked_for() {
         let films = if cfg!(target_os = "linux") {
             ",render"
         } else {
             ""
         };
-        assert_eq!(features(true, &[]), format!("flex,ndarray,mujoco{films}"));
-        assert_eq!(features(false, &[]), "flex,ndarray");
-        assert_eq!(features(false, &["wgpu"]), "flex,ndarray,wgpu");
+        assert_eq!(features(true, &[]), format!("flex,mujoco{films}"));
+        assert_eq!(features(false, &[]), "flex");
+        assert_eq!(features(false, &["wgpu"]), "flex,wgpu");
+        assert_eq!(features_of_clone(false, &["wgpu"]), "flex,developer,wgpu");
     }
 
     #[test]
@@ -195,6 +217,7 @@ mod tests {
             })
             .to_string()
         };
+        let executable = |message: &str| executable(message, ["bin", "rescore"]);
         assert_eq!(
             executable(&message("rescore", "bin", false)),
             Some("/target/release/rescore".into())

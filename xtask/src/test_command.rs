@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::check::{gpu_feature, nearest};
+use crate::check::{backend_feature, nearest};
 use crate::failure::{Failure, Result};
-use crate::names::DEVELOPER;
 use crate::program::{self, Physics};
 
 /// Whole-program tests that print a summary line and read a folder named by a variable.
@@ -31,22 +30,18 @@ struct Selection {
 /// The test that counts the launches of an update.
 const LAUNCHES: &str = "launches";
 
-/// Test programs that have tests which compute on a GPU.
-const ON_GPU: [&str; 10] = [
-    "--test",
+/// Test programs that have tests which compute on another backend than the default.
+const ON_BACKENDS: [&str; 6] = [
+    "ndarray",
     "gpu_kernels",
-    "--test",
     "gpu",
-    "--test",
     "parity",
-    "--test",
     "modern",
-    "--test",
-    "launches",
+    LAUNCHES,
 ];
 
-/// Runs the tests (those that compute on the GPU backends among `backends`, or else those that
-/// `names` stand for, or else all that need no GPU) and returns the exit code of cargo.
+/// Runs the tests (those that compute on `backends`, the default aside, or else those that `names`
+/// stand for, or else all that need no GPU) and returns the exit code of cargo.
 ///
 /// # Errors
 /// If something that is needed cannot be built or is missing.
@@ -67,28 +62,31 @@ pub fn run(root: &Path, names: &[String], backends: &[String]) -> Result<u8> {
     } else {
         backends
     };
-    let gpu: Vec<&str> = backends
+    let others: Vec<&str> = backends
         .iter()
-        .filter_map(|name| gpu_feature(name))
+        .filter_map(|name| backend_feature(name))
         .collect();
-    // The tests put faults into the program, and measure.
-    let more = [&gpu[..], &[DEVELOPER]].concat();
     let tests = Tests {
         root,
-        features: program::features(mujoco, &more),
+        features: program::features_of_clone(mujoco, &others),
         folders: folders()?,
     };
-    if !gpu.is_empty() {
-        let program = program::build_for_use(root, mujoco, &more)?;
+    if !others.is_empty() {
+        let program = program::build_with(root, &tests.features)?;
         // One build has one shader language, and its tests go by one name.
-        let name = |gpu: &str| if gpu == "cuda" { "cuda::" } else { "wgpu::" };
+        let name = |backend: &str| match backend {
+            "ndarray" => "ndarray::",
+            "cuda" => "cuda::",
+            _ => "wgpu::",
+        };
         let mut arguments = vec!["--include-ignored", "--test-threads", "1"];
-        arguments.extend(gpu.into_iter().map(name));
+        arguments.extend(others.into_iter().map(name));
         if counted {
             arguments.push("--nocapture");
             return tests.run(Some(&program), &["--test", LAUNCHES], &arguments);
         }
-        return tests.run(Some(&program), &ON_GPU, &arguments);
+        let targets = ON_BACKENDS.map(|name| ["--test", name]);
+        return tests.run(Some(&program), targets.as_flattened(), &arguments);
     }
     if names.is_empty() {
         let program = tests.build_program()?;
@@ -222,14 +220,18 @@ fn temporary_folder() -> Option<&'static Path> {
     (available >= ROOM).then_some(memory)
 }
 
-/// The files in `tests/tests`.
+/// The files in `tests/tests`, and the folders that are one program.
 fn whole_program_tests(root: &Path) -> Result<Vec<String>> {
     let dir = root.join("tests/tests");
     let entries = std::fs::read_dir(&dir).map_err(|e| Failure::io("read", &dir, &e))?;
+    let is_test = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").is_file()
+    };
     let mut names: Vec<String> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter(is_test)
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect();
     names.sort();

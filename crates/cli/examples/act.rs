@@ -1,4 +1,4 @@
-//! Loads a trained policy and acts: `cargo run --release --example act -- RUN_DIR`. Without a folder
+//! Loads a trained policy and acts: `cargo xtask example act RUN_DIR`. Without a folder
 //! it trains one first, for a few seconds.
 
 use rescore::{Policy, envs, resolve};
