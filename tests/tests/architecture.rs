@@ -338,6 +338,17 @@ fn one_package_is_built_with_the_features_of_all() {
             "{} needs the development dependency rescore-unify",
             package.name
         );
+        let features = |name: &str| -> BTreeSet<String> {
+            let all = package.dependencies.iter().filter(|d| d.name == name);
+            all.flat_map(|d| d.features.clone()).collect()
+        };
+        let kernels = "rescore-kernels";
+        let processor = ["flex", "ndarray"].map(str::to_owned).into();
+        assert!(
+            !on(kernels) || features(kernels).is_superset(&processor),
+            "{} needs the development dependency {kernels} with {processor:?}",
+            package.name
+        );
     }
 }
 
