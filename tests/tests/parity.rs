@@ -29,44 +29,6 @@ fn ndarray_agrees_with_the_fixtures() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The small files of the default folder, which a software driver can do in seconds, or all of the
-/// folder that is named.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn check_on_gpu<B: rescore_kernels::RescoreBackend>(name: &str) -> anyhow::Result<()> {
-    let small = [
-        "common.safetensors",
-        "pieces_O5_A3_s0.safetensors",
-        "updates_O5_A3_s0.safetensors",
-    ];
-    let copy = copy_of("fixtures", &small)?;
-    let named = folder();
-    let folder = if named == rescore_tests::fixtures::default_folder("fixtures") {
-        copy.path().to_owned()
-    } else {
-        named
-    };
-    println!("{}", check::<B>(&folder, name, Tolerances::GPU)?);
-    Ok(())
-}
-
-#[cfg(feature = "wgpu")]
-mod wgpu {
-    #[test]
-    #[ignore = "needs a graphics driver: cargo xtask test --backend wgpu"]
-    fn agrees_with_the_fixtures() -> anyhow::Result<()> {
-        super::check_on_gpu::<burn::backend::Wgpu>("wgpu")
-    }
-}
-
-#[cfg(feature = "cuda")]
-mod cuda {
-    #[test]
-    #[ignore = "needs an NVIDIA GPU: cargo xtask test --backend cuda"]
-    fn agrees_with_the_fixtures() -> anyhow::Result<()> {
-        super::check_on_gpu::<burn::backend::Cuda>("cuda")
-    }
-}
-
 fn error_of(folder: &tempfile::TempDir) -> String {
     match check::<Flex>(folder.path(), "flex", Tolerances::CPU) {
         Ok(report) => panic!("passed: {report}"),

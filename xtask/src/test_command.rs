@@ -35,7 +35,7 @@ const ON_BACKENDS: [&str; 6] = [
     "ndarray",
     "gpu_kernels",
     "gpu",
-    "parity",
+    "gpu_parity",
     "modern",
     LAUNCHES,
 ];
