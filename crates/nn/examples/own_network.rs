@@ -54,5 +54,8 @@ fn main() {
             println!("step {step}: mean squared error {:.1e}", loss.into_scalar());
         }
     }
-    println!("{:?}", leaves(&network));
+    // What files, gradients and Adam go by.
+    for (name, _, tensor) in leaves(&network) {
+        println!("{name} = {:.2}", tensor.into_scalar());
+    }
 }
