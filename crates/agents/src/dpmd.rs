@@ -10,7 +10,7 @@
 //! algorithms differ in the actor alone. `dpmd-reference` is the algorithm as published.
 
 use rescore_kernels::Combine;
-use rescore_objectives::{ascent, rsm};
+use rescore_objectives::{ascent, particles, rsm};
 
 use crate::{diagnostics, prelude::*};
 
@@ -116,8 +116,9 @@ impl<B: RescoreBackend> Dpmd<B> {
             let particles = actor.sample(old, states.clone(), count, &chain);
             let [_, _, dim] = particles.dims();
             let noise = draws.normals("particles", [rows * count, dim]);
-            let noise = noise.reshape([rows, count, dim]).mul_scalar(settings.noise);
-            let mut particles = (particles + noise).clamp(-1.0, 1.0);
+            let noise = noise.reshape([rows, count, dim]);
+            let sizes = (settings.noise, settings.spread);
+            let mut particles = particles::add_noise(particles, noise, sizes);
             if settings.ascent > 0.0 {
                 let step = (Combine::Mean, settings.ascent);
                 particles = ascent::climb(&critics.online, states.clone(), particles, step);

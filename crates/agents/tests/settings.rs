@@ -109,6 +109,21 @@ fn an_ascent_of_nothing_changes_nothing() {
     assert_ne!(after(0.1), none);
 }
 
+/// Noise that fills a spread up is never less than the noise that is asked for.
+#[test]
+fn a_spread_of_nothing_changes_nothing() {
+    let after = |spread| -> StateDict {
+        let mut agent = agent(&settings(|settings| settings.regression.spread = spread));
+        for _ in 0..3 {
+            let _ = agent.update(&batch(16));
+        }
+        agent.state()
+    };
+    let none = after(0.0);
+    assert_eq!(after(1e-30), none);
+    assert_ne!(after(1.5), none);
+}
+
 #[test]
 fn a_solved_temperature_gives_the_divergence_that_was_asked_for() {
     for weights in [WeightRule::Softmax, WeightRule::Linear] {

@@ -1,5 +1,5 @@
-//! Weights of the particles of a state by their scores, and the temperature that sets how peaked
-//! they are.
+//! The particles of a state: their noise, their weights by score, and the temperature that sets how
+//! peaked the weights are.
 
 use burn::tensor::{
     Tensor,
@@ -10,6 +10,29 @@ use serde::{Deserialize, Serialize};
 
 /// Temperatures do not fall below it.
 pub const TEMPERATURE_FLOOR: f64 = 1e-4;
+
+/// `particles` `[states, count, action_dim]` with noise, clipped to [-1, 1]; `normals` are unit normals
+/// of that shape. The noise of an action dimension has the standard deviation `noise`, and more where
+/// the particles' own falls short of `spread`: `sqrt(spread^2 - variance)`, so that together they have
+/// `spread`. The variance is that over the particles of a state, mean over states; one particle has
+/// none. A `spread` of 0 leaves `noise` alone.
+pub fn add_noise<B: Backend>(
+    particles: Tensor<B, 3>,
+    normals: Tensor<B, 3>,
+    (noise, spread): (f64, f64),
+) -> Tensor<B, 3> {
+    let normals = if spread > 0.0 {
+        let [_, count, _] = particles.dims();
+        let deviation = particles.clone() - particles.clone().mean_dim(1);
+        let squares = (deviation.clone() * deviation).sum_dim(1).mean_dim(0);
+        let variance = squares.div_scalar(count.saturating_sub(1).max(1) as f64);
+        let missing = variance.neg().add_scalar(spread * spread);
+        normals * missing.clamp_min(0.0).sqrt().clamp_min(noise)
+    } else {
+        normals.mul_scalar(noise)
+    };
+    (particles + normals).clamp(-1.0, 1.0)
+}
 
 /// How the scores of a state's particles become weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use burn::{
 };
 use rescore_kernels::NoiseKey;
 use rescore_objectives::{
-    particles::{ParticleWeights, kl_temperature_gradient},
+    particles::{ParticleWeights, add_noise, kl_temperature_gradient},
     reverse::{noise_bounds, truncated_reverse_samples},
 };
 
@@ -25,6 +25,57 @@ fn assert_close(actual: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
         let error = (a - b).abs() / b.abs().max(1.0);
         assert!(error <= tolerance, "{what}: value {i} is {a}, not {b}");
+    }
+}
+
+/// Standard deviation of each action dimension over the particles of a state, mean variance over
+/// states; of one particle a state, over the states.
+fn deviations(particles: &Tensor<Flex, 3>) -> Vec<f64> {
+    let [states, count, dim] = particles.dims();
+    let all = values(particles.clone());
+    let groups = if count == 1 { 1 } else { states };
+    let size = states * count / groups;
+    let variance = |d: usize| -> f64 {
+        let of_group = |group: usize| -> f64 {
+            let own: Vec<f64> = (0..size)
+                .map(|i| all[(group * size + i) * dim + d])
+                .collect();
+            let mean = own.iter().sum::<f64>() / size as f64;
+            own.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (size - 1) as f64
+        };
+        (0..groups).map(of_group).sum::<f64>() / groups as f64
+    };
+    (0..dim).map(|d| variance(d).sqrt()).collect()
+}
+
+/// Noise fills the spread of a narrow dimension up and leaves a wide one to the noise that every
+/// dimension has. 4000 states tell a standard deviation to about a hundredth of it.
+#[test]
+fn noise_fills_the_spread_of_each_dimension_up() {
+    let normals = |seed, count: usize| {
+        let mut normals = vec![0.0; 4000 * count * 2];
+        NoiseKey::new(seed, "normals").fill_normals(&mut normals, 2, 0, 0, 0);
+        Tensor::<Flex, 3>::from_data(
+            TensorData::new(normals, [4000, count, 2]),
+            &Default::default(),
+        )
+    };
+    let own = tensor(&[0.05, 0.2], [1, 1, 2]);
+    for (count, sizes, expected) in [
+        (4, (0.02, 0.1), [0.1, 0.0404_f64.sqrt()]),
+        (4, (0.1, 0.1), [0.0125_f64.sqrt(), 0.05_f64.sqrt()]),
+        (4, (0.02, 0.0), [0.0029_f64.sqrt(), 0.0404_f64.sqrt()]),
+        (1, (0.02, 0.1), [0.0125_f64.sqrt(), 0.05_f64.sqrt()]),
+    ] {
+        let particles = normals(1, count) * own.clone();
+        let noisy = add_noise(particles, normals(2, count), sizes);
+        for (found, expected) in deviations(&noisy).iter().zip(expected) {
+            let off = (found / expected - 1.0).abs();
+            assert!(
+                off < 0.03,
+                "{count} particles, {sizes:?}: {found}, not {expected}"
+            );
+        }
     }
 }
 

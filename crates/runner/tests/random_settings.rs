@@ -96,6 +96,7 @@ const AGENT: &[(&str, &[&str])] = &[
     ("acting.noise", &["0", "1"]),
     ("regression.particles", &["2", "5"]),
     ("regression.noise", &["0", "1"]),
+    ("regression.spread", &["0", "1e-9", "0.2"]),
     ("regression.ascent", &["0", "0.1"]),
     ("regression.loss_clip", &["0.1", "inf"]),
     (

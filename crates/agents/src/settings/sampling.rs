@@ -53,6 +53,10 @@ pub struct RegressionSettings {
     /// Standard deviation of the noise on the particles before they are scored, which are clipped to
     /// [-1, 1]: without it the policy cannot leave its own samples.
     pub noise: f64,
+    /// Standard deviation that the particles have in each action dimension at least: more noise is
+    /// added where their own, over the particles of a state and mean over states, falls short. 0 adds
+    /// `noise` alone.
+    pub spread: f64,
     /// Every second particle moves up the critics' gradient by this times the root of the number of
     /// action dimensions before it is scored; 0 for none.
     pub ascent: f64,
@@ -71,6 +75,7 @@ impl Default for RegressionSettings {
         Self {
             particles: 8,
             noise: 0.2,
+            spread: 0.0,
             ascent: 0.0,
             weights: WeightRule::Softmax,
             loss_clip: 3.0,
@@ -85,6 +90,7 @@ impl RegressionSettings {
         check
             .samples("particles", self.particles)
             .non_negative("noise", self.noise)
+            .non_negative("spread", self.spread)
             .non_negative("ascent", self.ascent)
             .require(
                 "loss_clip",
