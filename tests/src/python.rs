@@ -7,7 +7,7 @@ use crate::program::skipped;
 
 /// Where the packages are: `RESCORE_PYTHON_TOOLS`, else `tools/python` in the target folder, into which
 /// the gate installs them.
-fn packages() -> PathBuf {
+pub fn packages() -> PathBuf {
     std::env::var_os("RESCORE_PYTHON_TOOLS").map_or_else(
         || {
             let test = std::env::current_exe().expect("a test knows its own path");
@@ -20,8 +20,16 @@ fn packages() -> PathBuf {
 }
 
 /// A file of the checkout.
-fn in_checkout(file: &str) -> PathBuf {
+pub fn in_checkout(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
+}
+
+/// Says that a test is skipped, because it needs `package`.
+pub fn not_installed(package: &str) {
+    skipped(&format!(
+        "Python has no {package}: pip install --target {} -r tests/python/requirements.txt",
+        packages().display()
+    ));
 }
 
 /// Python that runs `script`, a file of the checkout, where `package` is installed; else it is said that
@@ -38,10 +46,7 @@ pub fn python(package: &str, script: &str) -> Option<Command> {
     );
     let is_there = python().args(["-c", &seek]).output();
     if !is_there.is_ok_and(|output| output.status.success()) {
-        skipped(&format!(
-            "Python has no {package}: pip install --target {} -r tests/python/requirements.txt",
-            packages.display()
-        ));
+        not_installed(package);
         return None;
     }
     let mut python = python();

@@ -6,7 +6,7 @@
 //! temperature e, scaled rewards).
 
 use burn::backend::Autodiff;
-use rescore_kernels::Precision;
+use rescore_kernels::{Precision, formula::Formula};
 use rescore_nn::freeze;
 use rescore_objectives::entropy;
 use rescore_objectives::gaussian::{LogStd, SquashedSample};
@@ -242,7 +242,8 @@ pub fn policy_loss<B: RescoreBackend>(
 ) -> (Tensor<Autodiff<B>, 1>, Tensor<B, 1>) {
     let frozen = freeze(&critics.online);
     let q = frozen.combined(critics.combine, observations, sample.actions);
-    let loss = (sample.log_probabilities.clone() * alpha - q).mean();
+    let log_probabilities = Formula::column(sample.log_probabilities.clone());
+    let loss = (log_probabilities * Formula::row(alpha) - Formula::column(q)).mean();
     (loss, sample.log_probabilities.inner())
 }
 

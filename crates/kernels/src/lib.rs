@@ -39,7 +39,7 @@ pub mod plain;
 
 pub use backend::activation::Activation;
 pub use backend::chain::{ChainNetwork, ChainNoise, Precision, StepCoefficients};
-pub use backend::constant::constant;
+pub use backend::constant::{constant, upload};
 pub use backend::dense::Layer;
 pub use backend::noise::{Noise, NoiseKey};
 pub use backend::scoring::{
@@ -50,7 +50,7 @@ pub use backend::supplied::supplied;
 pub use backend::total::total;
 pub use backend::{
     RescoreBackend, adam, categorical, chain, dense, formula, join, layer_norm, noise, residual,
-    stack,
+    stack, weights,
 };
 #[cfg(feature = "flex")]
 pub use cpu::peak;

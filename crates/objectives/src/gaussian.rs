@@ -26,16 +26,13 @@ pub enum LogStd {
 pub fn split_mean_log_std<B: RescoreBackend>(
     output: Tensor<B, 2>,
     log_std: LogStd,
-) -> [Tensor<B, 2>; 2] {
-    let [_, twice] = output.dims();
-    let dim = twice / 2;
-    let mean = output.clone().narrow(1, 0, dim);
-    let output = Formula::from(output.narrow(1, dim, dim));
+) -> [Formula<B>; 2] {
+    let [mean, output] = Formula::halves(output);
     let log_std = match log_std {
         LogStd::Clipped([low, high]) => output.clamp(low, high),
         LogStd::Squashed([low, high]) => (output.tanh() + 1.0) * (0.5 * (high - low)) + low,
     };
-    [mean, log_std.compute()]
+    [mean, log_std]
 }
 
 /// The sample that the unit normals `noise` `[batch, action_dim]` select.
@@ -44,23 +41,23 @@ pub fn split_mean_log_std<B: RescoreBackend>(
 /// Jacobian of tanh (Haarnoja et al. 2018, appendix C); without it, that of `u`, as the reference
 /// implementation of DPMD computes it for its SAC.
 pub fn squashed_sample<B: RescoreBackend>(
-    [mean, log_std]: [Tensor<B, 2>; 2],
+    [mean, log_std]: [Formula<B>; 2],
     noise: Tensor<B, 2>,
     tanh_correction: bool,
 ) -> SquashedSample<B> {
-    let (log_std, noise) = (Formula::from(log_std), Formula::from(noise));
-    let u = (Formula::from(mean) + log_std.clone().exp() * noise.clone()).compute();
+    let noise = Formula::from(noise);
+    let u = mean + log_std.clone().exp() * noise.clone();
     let half_log_tau = 0.5 * std::f64::consts::TAU.ln();
     let mut log_density = noise.square() * -0.5 - log_std - half_log_tau;
     if tanh_correction {
         // log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), without cancellation where tanh is
         // near 1
-        let u = Formula::from(u.clone());
-        let log_jacobian = (-u.clone() - (u * -2.0).softplus() + std::f64::consts::LN_2) * 2.0;
+        let softplus = (u.clone() * -2.0).softplus();
+        let log_jacobian = (-u.clone() - softplus + std::f64::consts::LN_2) * 2.0;
         log_density = log_density - log_jacobian;
     }
     SquashedSample {
-        actions: u.tanh(),
+        actions: u.tanh().compute(),
         log_probabilities: log_density.sum_of_rows(),
     }
 }

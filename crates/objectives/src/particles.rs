@@ -1,10 +1,12 @@
 //! The particles of a state: their noise, their weights by score, and the temperature that sets how
 //! peaked the weights are.
 
-use burn::tensor::{
-    Tensor,
-    activation::{log_softmax, relu},
-    backend::Backend,
+use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use rescore_kernels::{
+    RescoreBackend, flatten_particles,
+    formula::Formula,
+    unflatten_particles,
+    weights::{measures, softmax_weights},
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,22 +18,24 @@ pub const TEMPERATURE_FLOOR: f64 = 1e-4;
 /// the particles' own falls short of `spread`: `sqrt(spread^2 - variance)`, so that together they have
 /// `spread`. The variance is that over the particles of a state, mean over states; one particle has
 /// none. A `spread` of 0 leaves `noise` alone.
-pub fn add_noise<B: Backend>(
+pub fn add_noise<B: RescoreBackend>(
     particles: Tensor<B, 3>,
     normals: Tensor<B, 3>,
     (noise, spread): (f64, f64),
 ) -> Tensor<B, 3> {
-    let normals = if spread > 0.0 {
-        let [_, count, _] = particles.dims();
+    let [states, count, _] = particles.dims();
+    let rows = |x| Formula::from(flatten_particles(x));
+    let noise = if spread > 0.0 {
         let deviation = particles.clone() - particles.clone().mean_dim(1);
         let squares = (deviation.clone() * deviation).sum_dim(1).mean_dim(0);
         let variance = squares.div_scalar(count.saturating_sub(1).max(1) as f64);
         let missing = variance.neg().add_scalar(spread * spread);
-        normals * missing.clamp_min(0.0).sqrt().clamp_min(noise)
+        rows(normals * missing.clamp_min(0.0).sqrt().clamp_min(noise))
     } else {
-        normals.mul_scalar(noise)
+        rows(normals) * noise
     };
-    (particles + normals).clamp(-1.0, 1.0)
+    let noisy = (rows(particles) + noise).clamp(-1.0, 1.0);
+    unflatten_particles(noisy.compute(), states)
 }
 
 /// How the scores of a state's particles become weights.
@@ -48,7 +52,7 @@ pub enum WeightRule {
 
 impl WeightRule {
     /// Weights of `scores` `[states, particles]` at `temperature` `[1]`.
-    pub fn weights<B: Backend>(
+    pub fn weights<B: RescoreBackend>(
         self,
         scores: Tensor<B, 2>,
         temperature: Tensor<B, 1>,
@@ -73,16 +77,22 @@ pub struct ParticleWeights<B: Backend> {
     pub effective: Tensor<B, 1>,
 }
 
-impl<B: Backend> ParticleWeights<B> {
+impl<B: RescoreBackend> ParticleWeights<B> {
     /// Softmax of `scores / temperature`: the policy that maximises the expected score less
     /// `temperature` times the divergence from equal weights (Ma et al. 2025, DPMD).
     ///
     /// `scores` `[states, particles]`, `temperature` `[1]`.
     pub fn softmax(scores: Tensor<B, 2>, temperature: Tensor<B, 1>) -> Self {
-        let logarithms = log_softmax(scores / temperature.unsqueeze(), 1);
-        Self::with_logarithms(logarithms.clone().exp(), logarithms)
+        let (probabilities, kl, effective) = softmax_weights(scores, temperature);
+        Self {
+            probabilities,
+            kl,
+            effective,
+        }
     }
+}
 
+impl<B: Backend> ParticleWeights<B> {
     /// `max((score - nu) / temperature, 0)` with the `nu` for which they sum to 1, the projection of
     /// `score / temperature` onto the simplex (Martins and Astudillo 2016, sparsemax; as flow-rl's
     /// `GeMPO` weights particles). With the weights `nu`, `[states]`.
@@ -123,17 +133,10 @@ impl<B: Backend> ParticleWeights<B> {
     fn of(probabilities: Tensor<B, 2>) -> Self {
         // 0 log 0 = 0
         let logarithms = probabilities.clone().clamp_min(f32::MIN_POSITIVE).log();
-        Self::with_logarithms(probabilities, logarithms)
-    }
-
-    fn with_logarithms(probabilities: Tensor<B, 2>, logarithms: Tensor<B, 2>) -> Self {
-        let [_, particles] = probabilities.dims();
-        let logarithms = logarithms.add_scalar((particles as f64).ln());
-        let kl = (probabilities.clone() * logarithms).sum_dim(1);
-        let squares = probabilities.clone() * probabilities.clone();
+        let [kl, effective] = measures(probabilities.clone(), logarithms);
         Self {
             kl: kl.squeeze_dim(1),
-            effective: squares.sum_dim(1).recip().squeeze_dim(1),
+            effective: effective.squeeze_dim(1),
             probabilities,
         }
     }

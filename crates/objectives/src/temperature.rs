@@ -1,69 +1,48 @@
 //! The temperature at which weights of particles have a given divergence from equal ones.
 
+use burn::tensor::Tensor;
+use rescore_kernels::{
+    RescoreBackend, upload,
+    weights::{softmax_divergence, softmax_temperature, solve},
+};
+
 use crate::particles::WeightRule;
 
-/// Where the temperature is looked for. Linear weights come near equal ones at temperatures that are
-/// larger by the number of samples, because their excesses are summed; so their range ends there.
-const RANGE: [f64; 2] = [1e-6, 1e2];
-
-/// Halvings of the logarithm of that range: its width, 18.4 and more, becomes 2e-11.
-const HALVINGS: usize = 40;
-
-/// The temperature at which the mean over states of the divergence of the weights of `scores`, rows
-/// of `samples`, from equal ones is `target`, which must lie between 0 and the logarithm of
-/// `samples`; in 64 bits.
+/// The logarithm of the temperature, `[1]`, at which the mean over states of the divergence of the weights
+/// of `scores` `[states, particles]` from equal ones is `target`, which must lie between 0 and the
+/// logarithm of the number of particles.
 ///
-/// The divergence falls with the temperature, so that bisection of its logarithm finds it. Where no
-/// temperature of the range has that divergence, the nearer end of the range is the result; where
-/// the rule has no temperature, 1.
-///
-/// # Panics
-/// Without samples.
-pub fn solve(rule: WeightRule, scores: &[f32], samples: usize, target: f64) -> f64 {
-    let (divergence, widened): (fn(&[f64], f64) -> f64, _) = match rule {
-        WeightRule::Softmax => (softmax_divergence, 1.0),
-        WeightRule::Linear => (linear_divergence, samples as f64),
-        WeightRule::Advantage => return 1.0,
-    };
-    let shifted = below_largest(scores, samples);
-    let states = shifted.len() / samples;
-    let [mut low, mut high] = [RANGE[0], RANGE[1] * widened].map(f64::ln);
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (low + high);
-        let temperature = middle.exp();
-        let rows = shifted.chunks_exact(samples);
-        let sum: f64 = rows.map(|row| divergence(row, temperature)).sum();
-        if sum < target * states as f64 {
-            high = middle;
-        } else {
-            low = middle;
+/// Where no temperature from 1e-6 to 100 has that divergence, the nearer end is the result; where the rule
+/// has no temperature, 0. Linear weights come near equal ones at temperatures that are larger by the number
+/// of samples, because their excesses are summed; so their range ends there. They are solved for on the
+/// host, which reads the scores from the device.
+pub fn log_temperature<B: RescoreBackend>(
+    rule: WeightRule,
+    scores: Tensor<B, 2>,
+    target: f64,
+) -> Tensor<B, 1> {
+    let (device, [_, samples]) = (scores.device(), scores.dims());
+    match rule {
+        WeightRule::Softmax => softmax_temperature(scores, target),
+        WeightRule::Linear => {
+            let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+            let logarithm = on_host(rule, &scores, samples, target);
+            upload(vec![logarithm as f32], [1], &device)
         }
+        WeightRule::Advantage => Tensor::zeros([1], &device),
     }
-    (0.5 * (low + high)).exp()
 }
 
-/// Every score less the largest of its row.
-fn below_largest(scores: &[f32], samples: usize) -> Vec<f64> {
-    let rows = scores.chunks_exact(samples);
-    rows.flat_map(|row| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        row.iter()
-            .map(move |score| f64::from(*score) - f64::from(largest))
-    })
-    .collect()
-}
-
-/// `sum p log(p K)` of the softmax of `row / temperature`: with `e = exp(row / temperature)` it is
-/// `sum e row / (temperature sum e) - log(sum e / K)`.
-fn softmax_divergence(row: &[f64], temperature: f64) -> f64 {
-    let (mut sum, mut weighted) = (0.0, 0.0);
-    for score in row {
-        let scaled = score / temperature;
-        let e = scaled.exp();
-        sum += e;
-        weighted += e * scaled.max(f64::MIN);
+/// The same of scores on the host, rows of `samples`, in 64 bits.
+fn on_host(rule: WeightRule, scores: &[f32], samples: usize, target: f64) -> f64 {
+    match rule {
+        WeightRule::Softmax => solve(scores, samples, (target, 1.0), softmax_divergence),
+        WeightRule::Linear => {
+            let widened = samples as f64;
+            solve(scores, samples, (target, widened), linear_divergence)
+        }
+        WeightRule::Advantage => 0.0,
     }
-    weighted / sum - (sum / row.len() as f64).ln()
 }
 
 /// The same of `max((row - nu) / temperature, 0)`, whose sum is 1.
@@ -85,7 +64,13 @@ fn linear_divergence(row: &[f64], temperature: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rescore_kernels::weights::below_largest;
+
     use super::*;
+
+    fn temperature(rule: WeightRule, scores: &[f32], samples: usize, target: f64) -> f64 {
+        on_host(rule, scores, samples, target).exp()
+    }
 
     /// Scores without a pattern.
     fn scores(states: usize, samples: usize, scale: f32) -> Vec<f32> {
@@ -111,7 +96,7 @@ mod tests {
                 let scores = scores(64, samples, scale);
                 for share in [0.1, 0.48, 0.8] {
                     let target = share * (samples as f64).ln();
-                    let temperature = solve(rule, &scores, samples, target);
+                    let temperature = temperature(rule, &scores, samples, target);
                     let found = mean_divergence(rule, &scores, samples, temperature);
                     let off = (found - target).abs();
                     assert!(off < 1e-5, "{rule:?}, {samples}, {scale}, {share}: {off}");
@@ -149,9 +134,10 @@ mod tests {
             (vec![f32::NAN; 8], 1e2),
             (vec![f32::NEG_INFINITY; 8], 1e2),
         ] {
-            let temperature = solve(WeightRule::Softmax, &scores, 8, 1.0);
+            let temperature = temperature(WeightRule::Softmax, &scores, 8, 1.0);
             assert!((temperature / end - 1.0).abs() < 1e-6, "{temperature}");
         }
-        assert!((solve(WeightRule::Advantage, &[0.0, 1.0], 2, 0.3) - 1.0).abs() < f64::EPSILON);
+        let none = temperature(WeightRule::Advantage, &[0.0, 1.0], 2, 0.3);
+        assert!((none - 1.0).abs() < f64::EPSILON);
     }
 }

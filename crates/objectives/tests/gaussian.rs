@@ -4,7 +4,7 @@ use burn::{
     backend::{Autodiff, Flex, flex::FlexDevice},
     tensor::{Tensor, TensorData},
 };
-use rescore_kernels::total;
+use rescore_kernels::{formula::Formula, total};
 use rescore_objectives::gaussian::{LogStd, split_mean_log_std, squashed_sample};
 
 const MEAN: f32 = 0.4;
@@ -22,7 +22,7 @@ fn values<const D: usize>(tensor: &Tensor<Flex, D>) -> Vec<f64> {
 /// Actions and log-probabilities of one-dimensional samples at the unit normals `noise`.
 fn sample(noise: Vec<f32>, tanh_correction: bool) -> (Vec<f64>, Vec<f64>) {
     let rows = noise.len();
-    let parameters = [column(vec![MEAN; rows]), column(vec![LOG_STD; rows])];
+    let parameters = [MEAN, LOG_STD].map(|x| Formula::from(column(vec![x; rows])));
     let sample = squashed_sample(parameters, column(noise), tanh_correction);
     (values(&sample.actions), values(&sample.log_probabilities))
 }
@@ -94,7 +94,7 @@ fn components_add_up() {
         ]
     };
     let noise = Tensor::from_floats([[0.9, -1.3]], &FlexDevice);
-    let joint = squashed_sample(parameters(), noise, true);
+    let joint = squashed_sample(parameters().map(Formula::from), noise, true);
     let expected: f64 = [(0.1_f64, -1.0_f64, 0.9_f64), (-0.7, 0.2, -1.3)]
         .iter()
         .map(|(mean, log_std, z)| {
@@ -120,7 +120,8 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
         |value: f32| Tensor::<Autodiff<Flex>, 2>::from_inner(column(vec![value])).require_grad();
     let (mean, log_std) = (leaf(MEAN), leaf(LOG_STD));
     let noise = Tensor::from_inner(column(vec![z]));
-    let sample = squashed_sample([mean.clone(), log_std.clone()], noise, true);
+    let parameters = [&mean, &log_std].map(|x| Formula::from(x.clone()));
+    let sample = squashed_sample(parameters, noise, true);
     let grads = total(sample.log_probabilities).backward();
     let derivative = |leaf: Tensor<Autodiff<Flex>, 2>| {
         values(
@@ -144,7 +145,8 @@ fn the_derivatives_of_the_log_probability_are_those_of_the_formula() {
 #[test]
 fn the_network_output_splits_into_mean_and_clipped_log_std() {
     let output = Tensor::<Flex, 2>::from_floats([[1.0, 2.0, 9.0, -30.0]], &FlexDevice);
-    let [mean, log_std] = split_mean_log_std(output, LogStd::Clipped([-20.0, 0.5]));
+    let halves = split_mean_log_std(output, LogStd::Clipped([-20.0, 0.5]));
+    let [mean, log_std] = halves.map(Formula::compute);
     assert_eq!(values(&mean), [1.0, 2.0]);
     assert_eq!(values(&log_std), [0.5, -20.0]);
 }

@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 use rescore_agents::Agent;
 use rescore_envs::{
     Env, EnvError, TaskSettings, Throttle, WarningStreak, derive_seed, diverged, make,
 };
-use rescore_kernels::{NoiseKey, RescoreBackend};
+use rescore_kernels::{NoiseKey, RescoreBackend, upload};
 
 use crate::RunError;
 use crate::config::MAX_STEPS;
@@ -267,7 +267,7 @@ impl Evaluator {
                     got: slot.env.observation().len(),
                 }));
             }
-            let observations = Tensor::from_data(TensorData::new(observations, shape), device);
+            let observations = upload(observations, shape, device);
             let actions = to_vec(if self.stochastic {
                 agent.act(observations, *counter)
             } else {

@@ -92,7 +92,7 @@ impl<B: RescoreBackend> GaussianActor<B> {
     pub fn mode(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
         let output = self.policy.forward_rows(observations);
         let [mean, _] = split_mean_log_std(output, self.log_std);
-        mean.tanh()
+        mean.tanh().compute()
     }
 
     /// One step down the gradient of `loss`, which returns the loss, `[1]`, and whatever else the

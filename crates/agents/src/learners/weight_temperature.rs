@@ -1,12 +1,12 @@
 //! The temperature of the weights of particles.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rescore_kernels::RescoreBackend;
 use rescore_nn::{StateDict, StateError};
 use rescore_objectives::particles::{
     ParticleWeights, TEMPERATURE_FLOOR, WeightRule, kl_temperature_gradient,
 };
-use rescore_objectives::temperature::solve;
+use rescore_objectives::temperature::log_temperature;
 
 use super::Temperature;
 use crate::settings::{TemperatureSettings, WeightTemperatureSettings};
@@ -56,14 +56,10 @@ impl<B: RescoreBackend> WeightTemperature<B> {
     }
 
     /// Weights of `scores` `[states, samples]`, at the temperature that is solved for where that is
-    /// the rule. Solving reads the scores from the device.
+    /// the rule.
     pub fn weights(&mut self, how: WeightRule, scores: Tensor<B, 2>) -> ParticleWeights<B> {
         if let Rule::Solved(target) = self.rule {
-            let [_, samples] = scores.dims();
-            let values: Vec<f32> = scores.to_data().iter::<f32>().collect();
-            let logarithm = solve(how, &values, samples, target).ln() as f32;
-            let data = TensorData::new(vec![logarithm], [1]);
-            self.temperature.log_value = Tensor::from_data(data, &scores.device());
+            self.temperature.log_value = log_temperature(how, scores.clone(), target);
         }
         how.weights(scores, self.temperature.value())
     }

@@ -20,10 +20,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rescore_agents::settings::DiffusionActorSettings;
 use rescore_agents::{dpmd, dpmd_reference, sdac, sdac_reference};
-use rescore_kernels::{NoiseKey, Precision, RescoreBackend};
+use rescore_kernels::{NoiseKey, Precision, RescoreBackend, upload};
 use rescore_runner::config::{Config, Request, resolve};
 use rescore_runner::{RunError, backend::computes_at_once};
 use rescore_store::durable::{read_stream, write_json};
@@ -428,7 +428,7 @@ fn random<B: RescoreBackend>(
     let key = NoiseKey::new(0, "bench");
     let mut values = vec![0.0; rows * columns];
     key.fill_normals(&mut values, columns, 0, 0, counter);
-    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+    upload(values, [rows, columns], device)
 }
 
 #[cfg(test)]

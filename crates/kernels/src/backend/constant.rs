@@ -1,4 +1,4 @@
-//! Tensors of constants, which go to a device once.
+//! Tensors of numbers of the host, and of constants, which go to a device once.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -14,6 +14,22 @@ type Key = (TypeId, String, Vec<usize>, Vec<u32>);
 
 thread_local! {
     static CONSTANTS: RefCell<HashMap<Key, Box<dyn Any>>> = RefCell::default();
+}
+
+/// A tensor of these values on `device`, row by row without gaps.
+///
+/// CUDA pads the rows of what is sent as a matrix, and every kernel that reads one without gaps would
+/// copy it first.
+///
+/// # Panics
+/// If there are not as many values as `shape` has places.
+pub fn upload<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    let count = values.len();
+    Tensor::<B, 1>::from_data(TensorData::new(values, [count]), device).reshape(shape)
 }
 
 /// A tensor of these values, which every update needs: sent to `device` by the first of them and found
@@ -40,7 +56,7 @@ pub fn constant<B: Backend, const D: usize>(
         if let Some(found) = found {
             return found.clone();
         }
-        let tensor = Tensor::from_data(TensorData::new(values, shape), device);
+        let tensor = upload(values, shape, device);
         if constants.len() >= MOST {
             constants.clear();
         }

@@ -15,6 +15,7 @@ pub(crate) mod scoring;
 pub mod stack;
 pub(crate) mod supplied;
 pub(crate) mod total;
+pub mod weights;
 
 use burn::{
     backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
@@ -226,6 +227,19 @@ pub trait RescoreBackend: Backend {
         categorical::target_reference(logits, atoms, combine, returns)
     }
 
+    /// See [`weights::softmax_weights`]; the results are `[states, particles]`, and `[states, 1]` twice.
+    fn softmax_weights(
+        scores: FloatTensor<Self>,
+        temperature: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        weights::reference::<Self>(scores, temperature)
+    }
+
+    /// See [`weights::softmax_temperature`].
+    fn softmax_temperature(scores: FloatTensor<Self>, target: f64) -> FloatTensor<Self> {
+        weights::temperature_reference::<Self>(scores, target)
+    }
+
     /// Samples `particles` actions for each of the `observations` (`[states, observation_dim]`) by
     /// the denoising chain; returns `[states, particles, action_dim]`.
     ///
@@ -339,6 +353,10 @@ impl<B: RescoreBackend, C: CheckpointStrategy> RescoreBackend for Autodiff<B, C>
 
     fn stack(x: Tensor<Self, 3>, stack: &Stack<Self>) -> Tensor<Self, 3> {
         stack::differentiable::<B, C>(x, stack)
+    }
+
+    fn formula(term: &Term, arguments: Arguments<Self>, reduce: Reduce) -> FloatTensor<Self> {
+        formula::differentiable::<B, C>(term, arguments, reduce)
     }
 
     fn join(parts: Vec<FloatTensor<Self>>, chosen: Option<Chosen<Self>>) -> FloatTensor<Self> {

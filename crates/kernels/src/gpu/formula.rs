@@ -16,6 +16,7 @@ const LONG: usize = 1 << 13;
 #[derive(CubeType, CubeLaunch)]
 struct Inputs {
     tensors: Sequence<Array<f32>>,
+    wide: Sequence<Array<f32>>,
     tables: Sequence<Array<f32>>,
     indices: Sequence<Array<i32>>,
     numbers: Sequence<f32>,
@@ -41,7 +42,7 @@ impl Compiled {
     /// The terms that this one is made of.
     fn parts(&self) -> Vec<Self> {
         match &self.term {
-            Term::Tensor(_) | Term::Table(_) | Term::Number(_) => Vec::new(),
+            Term::Tensor(_) | Term::Half(..) | Term::Table(_) | Term::Number(_) => Vec::new(),
             Term::Unary(_, x) | Term::Clamp(x, ..) | Term::Above(x, _) => vec![self.of(x)],
             Term::Binary(_, x, y) => vec![self.of(x), self.of(y)],
         }
@@ -51,6 +52,7 @@ impl Compiled {
     fn places(&self) -> [usize; 2] {
         match self.term {
             Term::Tensor(place) | Term::Table(place) | Term::Number(place) => [place; 2],
+            Term::Half(place, _) => [place; 2],
             Term::Clamp(_, low, high) => [low, high],
             Term::Above(_, limit) => [limit; 2],
             Term::Unary(..) | Term::Binary(..) => [0; 2],
@@ -83,6 +85,10 @@ fn element(
             at = column;
         }
         inputs.tensors.index(place)[at]
+    } else if comptime!(compiled.is(|term| matches!(term, Term::Half(_, false)))) {
+        inputs.wide.index(place)[2 * row * columns + column]
+    } else if comptime!(compiled.is(|term| matches!(term, Term::Half(_, true)))) {
+        inputs.wide.index(place)[(2 * row + 1) * columns + column]
     } else if comptime!(compiled.is(|term| matches!(term, Term::Table(_)))) {
         let entry = inputs.indices.index(place)[row];
         inputs.tables.index(place)[entry as usize]
@@ -217,10 +223,11 @@ where
         Reduce::SumOfLast | Reduce::MeanOfLast => columns,
         Reduce::Mean => rows * columns,
     };
-    let some = arguments.tensors.first().map(Tensor::device);
-    let device = some.unwrap_or_else(|| arguments.tables[0].0.device());
+    let some = arguments.tensors.first().or(arguments.wide.first());
+    let device = some.map_or_else(|| arguments.tables[0].0.device(), Tensor::device);
     let client = R::client(&device);
-    let bindings = arguments.tensors.len() + 2 * arguments.tables.len() + 2;
+    let tensors = arguments.tensors.len() + arguments.wide.len();
+    let bindings = tensors + 2 * arguments.tables.len() + 2;
     if bindings > client.properties().hardware.max_bindings as usize || count == 0 {
         return reference(term, &arguments, reduce);
     }
@@ -228,8 +235,7 @@ where
         let rows = compute(term, arguments, Reduce::MeanOfLast);
         let arguments = Arguments {
             tensors: vec![tensor::<R, T, 2>(rows)],
-            tables: Vec::new(),
-            numbers: Vec::new(),
+            ..Arguments::none()
         };
         return compute(&Term::Tensor(0), arguments, Reduce::Mean);
     }
@@ -243,6 +249,9 @@ where
             }
         };
         spans.push([fits(0), fits(1)]);
+    }
+    for x in &arguments.wide {
+        assert_eq!(x.dims(), [rows, 2 * columns], "a wide argument");
     }
     for (_, indices) in &arguments.tables {
         assert_eq!(indices.dims(), [rows], "an index for each row");
@@ -258,6 +267,9 @@ where
     }
     let inputs = InputsLaunch::new(
         (arguments.tensors.into_iter())
+            .map(|x| primitive(x).into_array_arg())
+            .collect(),
+        (arguments.wide.into_iter())
             .map(|x| primitive(x).into_array_arg())
             .collect(),
         tables,

@@ -218,6 +218,17 @@ where
         rows::distribution::cross_entropy_backward(logits, targets, grad)
     }
 
+    fn softmax_weights(
+        scores: FloatTensor<Self>,
+        temperature: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3] {
+        rows::weights::softmax_weights(scores, temperature)
+    }
+
+    fn softmax_temperature(scores: FloatTensor<Self>, target: f64) -> FloatTensor<Self> {
+        rows::weights::softmax_temperature(scores, target)
+    }
+
     fn join(parts: Vec<FloatTensor<Self>>, chosen: Option<Chosen<Self>>) -> FloatTensor<Self> {
         join::join(parts, chosen)
     }

@@ -20,7 +20,7 @@ use training::{
     a_total_is_the_same_every_time, elementwise_operations_agree_with_the_processor,
     formulas_are_those_of_the_processor, joined_columns_are_those_of_the_processor,
     products_are_those_of_the_processor, rows_are_those_of_the_processor,
-    stacks_are_trained_as_on_the_processor,
+    stacks_are_trained_as_on_the_processor, weights_are_those_of_the_processor,
 };
 
 /// `count` normals times `scale`, a function of `name` alone.
@@ -95,5 +95,6 @@ on_gpu!(
     products_are_those_of_the_processor,
     formulas_are_those_of_the_processor,
     joined_columns_are_those_of_the_processor,
+    weights_are_those_of_the_processor,
     rows_are_those_of_the_processor,
 );

@@ -11,6 +11,7 @@ use rescore_kernels::{
     join::{join, join_chosen},
     stack::{Stack, StackWanted},
     total,
+    weights::{softmax_temperature, softmax_weights},
 };
 
 use super::{assert_close, layer, tensor, values};
@@ -177,6 +178,7 @@ pub fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
         let indices = Tensor::from_data(TensorData::new(indices, [rows]), &device);
         let entries = Formula::entries(tensor::<B, 1>("table", [5], 1.0), indices);
         let one = Formula::row(tensor::<B, 1>("one", [1], 1.0));
+        let [left, right] = Formula::halves(tensor::<B, 2>("wide", [rows, 2 * columns], 1.0));
         let formula = -(x() * column.clone() - row / (x().square() + 0.5)).clamp(-0.7, 0.9)
             + (x() * 0.1).exp() * entries
             + x().above(0.5) * 0.1
@@ -188,6 +190,7 @@ pub fn formulas_are_those_of_the_processor<B: RescoreBackend>() {
             values(formula.mean()),
             values((column.exp() * 2.0).compute_column()),
             values((x().tanh() - (x() * 30.0).softplus()).sum_of_rows()),
+            values((left * x() - right.exp()).compute()),
         ]
     }
     let all_of = all::<Flex>([70_000, 2]);
@@ -235,6 +238,44 @@ pub fn joined_columns_are_those_of_the_processor<B: RescoreBackend>() {
     }
     for (i, (device, processor)) in all::<B>().iter().zip(&all::<Flex>()).enumerate() {
         assert_close(device, processor, 2e-6, &format!("operation {i}"));
+    }
+}
+
+/// Softmax weights, and the temperature at which they have a divergence: of rows that are more than
+/// threads, and of scores that reach no divergence or are no numbers.
+pub fn weights_are_those_of_the_processor<B: RescoreBackend>() {
+    fn all<B: RescoreBackend>([states, particles]: [usize; 2], scale: f32) -> Vec<Vec<f32>> {
+        let scores = || tensor::<B, 2>("scores", [states, particles], scale);
+        let target = 0.48 * (particles as f64).ln();
+        let logarithm = softmax_temperature(scores(), target);
+        let (probabilities, kl, effective) = softmax_weights(scores(), logarithm.clone().exp());
+        vec![
+            values(probabilities),
+            values(kl),
+            values(effective),
+            values(logarithm),
+        ]
+    }
+    for (shape, scale) in [
+        ([128, 8], 1.0),
+        ([1, 2], 1.0),
+        ([700, 40], 1e-3),
+        ([3, 100], 5.0),
+    ] {
+        let (device, processor) = (all::<B>(shape, scale), all::<Flex>(shape, scale));
+        for (i, (device, processor)) in device.iter().zip(&processor).enumerate() {
+            assert_close(device, processor, 1e-4, &format!("{shape:?}: {i}"));
+        }
+    }
+    for scores in [[1.0, 1.0], [0.0, 1e6], [f32::NAN, 0.0]] {
+        let of = |scores: Tensor<B, 2>| values(softmax_temperature(scores, 0.3))[0];
+        let found = of(Tensor::from_data([scores], &B::Device::default()));
+        let end = if scores[0] == scores[1] {
+            1e-6_f32
+        } else {
+            1e2
+        };
+        assert!((found - end.ln()).abs() < 1e-3, "{scores:?}: {found}");
     }
 }
 

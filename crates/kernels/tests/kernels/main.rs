@@ -6,6 +6,7 @@
 mod ancestral;
 mod chain;
 mod elementwise;
+mod formula;
 mod helpers;
 mod precision;
 mod reference;

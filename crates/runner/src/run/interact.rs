@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rescore_envs::VecStep;
-use rescore_kernels::{NoiseKey, RescoreBackend};
+use rescore_kernels::{NoiseKey, RescoreBackend, upload};
 use rescore_store::checkpoint::{Due, InfoMeans};
 
 use super::{Run, learn::draw};
@@ -91,8 +91,7 @@ impl<B: RescoreBackend> Run<'_, B> {
         if let Some(normalizer) = self.envs.normalizers.observation() {
             normalizer.apply(&mut observations);
         }
-        let observations = TensorData::new(observations, shape);
-        let observations = Tensor::from_data(observations, self.device);
+        let observations = upload(observations, shape, self.device);
         self.agent.act(observations, counter)
     }
 

@@ -1,8 +1,8 @@
 //! Updates, and reading what they computed.
 
-use burn::tensor::{ElementConversion as _, Tensor, TensorData};
+use burn::tensor::ElementConversion as _;
 use rescore_agents::{Batch, SUPPORT_EDGE};
-use rescore_kernels::RescoreBackend;
+use rescore_kernels::{RescoreBackend, upload};
 use rescore_store::fault;
 
 use super::Run;
@@ -140,10 +140,10 @@ pub(super) fn draw<B: RescoreBackend>(
 ) -> Batch<B> {
     let mut drawn = replay.gather(&sampler.rows(count, replay.len(), number));
     normalizers.apply(&mut drawn);
-    let vector = |values| Tensor::from_data(TensorData::new(values, [count]), device);
+    let vector = |values| upload(values, [count], device);
     let matrix = |values: Vec<f32>| {
         let shape = [count, values.len() / count];
-        Tensor::from_data(TensorData::new(values, shape), device)
+        upload(values, shape, device)
     };
     Batch {
         observations: matrix(drawn.observations),

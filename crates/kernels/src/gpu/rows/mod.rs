@@ -4,6 +4,7 @@
 
 pub(super) mod distribution;
 pub(super) mod norm;
+pub(super) mod weights;
 
 use burn::tensor::TensorMetadata as _;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};

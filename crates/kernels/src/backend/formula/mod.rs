@@ -3,13 +3,18 @@
 //! What an algorithm says of a batch in between its networks, such as a TD target or the weights of a
 //! policy loss, is a handful of operations on a few hundred numbers. On a GPU each of them is a launch
 //! that takes longer than its arithmetic. A [`Formula`] is written like tensor code and computed as one
-//! operation; its default body is the tensor code.
+//! operation; its default body is the tensor code. Its derivatives are formulas too.
+
+mod derivative;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::{
     Int, Tensor, TensorPrimitive, activation::relu, backend::Backend, ops::FloatTensor,
 };
+
+pub(crate) use derivative::differentiable;
 
 use crate::RescoreBackend;
 
@@ -51,6 +56,8 @@ pub enum Binary {
 pub enum Term {
     /// An element of a tensor.
     Tensor(usize),
+    /// An element of a half of a wide tensor: of the right one, or the left one.
+    Half(usize, bool),
     /// A row of a table, chosen by an index of the row.
     Table(usize),
     /// A number.
@@ -83,6 +90,8 @@ pub enum Reduce {
 pub struct Arguments<B: Backend> {
     /// Tensors, of the result's shape or 1 long along some axes.
     pub tensors: Vec<Tensor<B, 2>>,
+    /// Tensors twice as wide as the result.
+    pub wide: Vec<Tensor<B, 2>>,
     /// Tables `[entries]` with an index for each row, `[rows]`.
     pub tables: Vec<(Tensor<B, 1>, Tensor<B, 1, Int>)>,
     /// Numbers.
@@ -94,6 +103,29 @@ pub struct Arguments<B: Backend> {
 pub struct Formula<B: Backend> {
     term: Term,
     arguments: Arguments<B>,
+    /// What tells the tensors and the wide tensors apart: copies of a formula share theirs, so that an
+    /// argument that is used twice is passed once.
+    ids: [Vec<u64>; 2],
+}
+
+/// A number that no other argument of this process has.
+fn fresh_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Adds `other` to `own`, but for what is there already; the places of all of `other` afterwards.
+fn merge<T>(own: (&mut Vec<T>, &mut Vec<u64>), other: (Vec<T>, Vec<u64>)) -> Vec<usize> {
+    let (values, ids) = own;
+    let others = other.0.into_iter().zip(other.1);
+    let place = |(value, id)| {
+        ids.iter().position(|own| *own == id).unwrap_or_else(|| {
+            values.push(value);
+            ids.push(id);
+            ids.len() - 1
+        })
+    };
+    others.map(place).collect()
 }
 
 impl<B: Backend> From<Tensor<B, 2>> for Formula<B> {
@@ -102,9 +134,9 @@ impl<B: Backend> From<Tensor<B, 2>> for Formula<B> {
             term: Term::Tensor(0),
             arguments: Arguments {
                 tensors: vec![tensor],
-                tables: Vec::new(),
-                numbers: Vec::new(),
+                ..Arguments::none()
             },
+            ids: [vec![fresh_id()], Vec::new()],
         }
     }
 }
@@ -120,15 +152,33 @@ impl<B: Backend> Formula<B> {
         Self::from(values.unsqueeze_dim::<2>(0))
     }
 
+    /// The left and the right half of the columns of `tensor`, `[rows, 2 columns]`.
+    ///
+    /// # Panics
+    /// If the number of columns is odd.
+    pub fn halves(tensor: Tensor<B, 2>) -> [Self; 2] {
+        let [_, twice] = tensor.dims();
+        assert!(twice.is_multiple_of(2), "halves of {twice} columns");
+        let id = fresh_id();
+        [false, true].map(|right| Self {
+            term: Term::Half(0, right),
+            arguments: Arguments {
+                wide: vec![tensor.clone()],
+                ..Arguments::none()
+            },
+            ids: [Vec::new(), vec![id]],
+        })
+    }
+
     /// The entries of `table` at `indices` `[rows]`, as a column.
     pub fn entries(table: Tensor<B, 1>, indices: Tensor<B, 1, Int>) -> Self {
         Self {
             term: Term::Table(0),
             arguments: Arguments {
-                tensors: Vec::new(),
                 tables: vec![(table, indices)],
-                numbers: Vec::new(),
+                ..Arguments::none()
             },
+            ids: [Vec::new(), Vec::new()],
         }
     }
 
@@ -136,10 +186,10 @@ impl<B: Backend> Formula<B> {
         Self {
             term: Term::Number(0),
             arguments: Arguments {
-                tensors: Vec::new(),
-                tables: Vec::new(),
                 numbers: vec![value as f32],
+                ..Arguments::none()
             },
+            ids: [Vec::new(), Vec::new()],
         }
     }
 
@@ -149,13 +199,21 @@ impl<B: Backend> Formula<B> {
     }
 
     fn binary(mut self, operation: Binary, mut other: Self) -> Self {
-        let places = [
-            self.arguments.tensors.len(),
-            self.arguments.tables.len(),
-            self.arguments.numbers.len(),
-        ];
-        other.term.shift(places);
-        self.arguments.tensors.extend(other.arguments.tensors);
+        let [tensors, wide] = &mut self.ids;
+        let [other_tensors, other_wide] = other.ids;
+        let places = Places {
+            tensors: merge(
+                (&mut self.arguments.tensors, tensors),
+                (other.arguments.tensors, other_tensors),
+            ),
+            wide: merge(
+                (&mut self.arguments.wide, wide),
+                (other.arguments.wide, other_wide),
+            ),
+            tables: self.arguments.tables.len(),
+            numbers: self.arguments.numbers.len(),
+        };
+        other.term.shift(&places);
         self.arguments.tables.extend(other.arguments.tables);
         self.arguments.numbers.extend(other.arguments.numbers);
         self.term = Term::Binary(operation, Box::new(self.term), Box::new(other.term));
@@ -224,13 +282,23 @@ impl<B: Backend> Formula<B> {
     }
 }
 
+/// Where the arguments of a formula are among those of another one.
+struct Places {
+    tensors: Vec<usize>,
+    wide: Vec<usize>,
+    /// Behind as many.
+    tables: usize,
+    numbers: usize,
+}
+
 impl Term {
-    /// The term with its arguments behind as many others.
-    fn shift(&mut self, places: [usize; 3]) {
+    /// The term with its arguments at other places.
+    fn shift(&mut self, places: &Places) {
         match self {
-            Self::Tensor(place) => *place += places[0],
-            Self::Table(place) => *place += places[1],
-            Self::Number(place) => *place += places[2],
+            Self::Tensor(place) => *place = places.tensors[*place],
+            Self::Half(place, _) => *place = places.wide[*place],
+            Self::Table(place) => *place += places.tables,
+            Self::Number(place) => *place += places.numbers,
             Self::Unary(_, x) => x.shift(places),
             Self::Binary(_, x, y) => {
                 x.shift(places);
@@ -238,23 +306,35 @@ impl Term {
             }
             Self::Clamp(x, low, high) => {
                 x.shift(places);
-                *low += places[2];
-                *high += places[2];
+                *low += places.numbers;
+                *high += places.numbers;
             }
             Self::Above(x, limit) => {
                 x.shift(places);
-                *limit += places[2];
+                *limit += places.numbers;
             }
         }
     }
 }
 
 impl<B: Backend> Arguments<B> {
+    /// No arguments.
+    pub const fn none() -> Self {
+        Self {
+            tensors: Vec::new(),
+            wide: Vec::new(),
+            tables: Vec::new(),
+            numbers: Vec::new(),
+        }
+    }
+
     /// The shape that all arguments are repeated to.
     pub fn shape(&self) -> [usize; 2] {
         let tensors = self.tensors.iter().map(Tensor::dims);
+        let wide = self.wide.iter().map(|x| [x.dims()[0], x.dims()[1] / 2]);
         let tables = self.tables.iter().map(|(_, rows)| [rows.dims()[0], 1]);
         tensors
+            .chain(wide)
             .chain(tables)
             .fold([1, 1], |[rows, columns], [r, c]| {
                 [rows.max(r), columns.max(c)]
@@ -311,6 +391,11 @@ fn value<B: Backend>(term: &Term, arguments: &Arguments<B>) -> Value<B> {
     Value::Tensor(match term {
         Term::Number(place) => return Value::Number(arguments.numbers[*place]),
         Term::Tensor(place) => arguments.tensors[*place].clone(),
+        Term::Half(place, right) => {
+            let wide = arguments.wide[*place].clone();
+            let columns = wide.dims()[1] / 2;
+            wide.narrow(1, if *right { columns } else { 0 }, columns)
+        }
         Term::Table(place) => {
             let (table, rows) = arguments.tables[*place].clone();
             table.select(0, rows).unsqueeze_dim(1)
