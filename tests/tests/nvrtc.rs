@@ -68,11 +68,11 @@ impl Machine {
             .env("NULL_DRIVER_LOG", &log)
             .output()
             .expect("the program starts");
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            stderr(&output)
-        );
+        let said = stderr(&output);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        // A kernel that cannot be put together fails on the device's thread, which nobody asks here.
+        let failed = said.contains("Task failed") || said.contains("panicked");
+        assert!(!failed, "{arguments:?}: {said}");
         let log = read(&log);
         let names = log
             .lines()

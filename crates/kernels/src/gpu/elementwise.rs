@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Items that one launch takes at most: a kernel is as long as they are many.
-const MOST_ITEMS: usize = 16;
+const MOST_ITEMS: usize = 20;
 
 /// `e^min(x, 20)` and `n = e (e + 2)`, with which `tanh(softplus(x)) = n / (n + 2)`.
 #[cube]

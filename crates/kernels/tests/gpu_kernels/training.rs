@@ -28,7 +28,7 @@ pub fn elementwise_operations_agree_with_the_processor<B: RescoreBackend>() {
         let bias = || raw("bias", [2, 1, 12], 1.0);
         let weight = || raw("weight", [2, 37, 12], 0.2);
         // Arrays of different lengths, more of them than one launch takes.
-        let shapes: Vec<_> = (0..19).map(|i| [1, 1 + 40 * i, 7]).collect();
+        let shapes: Vec<_> = (0..23).map(|i| [1, 1 + 40 * i, 7]).collect();
         let arrays = |name: &str, scale| {
             let array =
                 |(i, shape): (usize, &[usize; 3])| raw(&format!("{name}{i}"), *shape, scale);

@@ -24,7 +24,8 @@ fn weights_kernel(
 ) {
     let mut parts = SharedMemory::<f32>::new(comptime!(UNITS as usize));
     let row = row_of(rows);
-    let (begin, lane) = (row * width, UNIT_POS as usize % LANES);
+    let begin = row * width;
+    let lane = UNIT_POS as usize % LANES;
     let temperature = temperature[0];
     let mut most = scores[begin];
     let mut i = lane;
@@ -41,7 +42,8 @@ fn weights_kernel(
     }
     let logarithm = f32::ln(sum_of_row(&mut parts, sum));
     let equal = f32::ln(f32::cast_from(width));
-    let (mut divergence, mut squares) = (0.0f32, 0.0f32);
+    let mut divergence = 0.0f32;
+    let mut squares = 0.0f32;
     let mut i = lane;
     while i < width {
         let log_probability = (scores[begin + i] - most) / temperature - logarithm;
@@ -100,7 +102,8 @@ fn temperature_kernel(
 ) {
     let unit = UNIT_POS as usize;
     let mut sums = SharedMemory::<f32>::new(comptime!(UNITS as usize));
-    let (mut low, mut high) = (lowest, highest);
+    let mut low = lowest;
+    let mut high = highest;
     for _ in 0..HALVINGS {
         let middle = 0.5 * (low + high);
         let temperature = f32::exp(middle);
@@ -112,7 +115,8 @@ fn temperature_kernel(
             for i in 1..width {
                 most = f32::max(most, scores[begin + i]);
             }
-            let (mut sum, mut weighted) = (0.0f32, 0.0f32);
+            let mut sum = 0.0f32;
+            let mut weighted = 0.0f32;
             for i in 0..width {
                 let scaled = (scores[begin + i] - most) / temperature;
                 let e = f32::exp(scaled);
