@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rescore_agents::Algorithm;
 use rescore_tests::{
@@ -50,24 +50,9 @@ impl Machine {
     /// The names of the kernels that the program launches on a device of the compute capability
     /// `capability`.
     fn launches(&self, capability: &str, arguments: &[&str]) -> BTreeSet<String> {
-        let folder = self.folder.path();
-        let log = folder.join("log");
+        let log = self.folder.path().join("log");
         let _ = std::fs::remove_file(&log);
-        let libraries = [folder, &self.toolkit[0]].map(Path::to_owned);
-        let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let libraries = libraries.into_iter().chain(std::env::split_paths(&others));
-        let output = command(folder, arguments)
-            .env(
-                "LD_LIBRARY_PATH",
-                std::env::join_paths(libraries).expect("paths without a colon"),
-            )
-            .env("CUDA_PATH", &self.toolkit[1])
-            // A kernel is compiled once for all algorithms.
-            .env("XDG_CACHE_HOME", folder.join("cache").join(capability))
-            .env("NULL_DRIVER_CAPABILITY", capability)
-            .env("NULL_DRIVER_LOG", &log)
-            .output()
-            .expect("the program starts");
+        let output = self.output(capability, arguments);
         let said = stderr(&output);
         assert!(output.status.success(), "{arguments:?}: {said}");
         // A kernel that cannot be put together fails on the device's thread, which nobody asks here.
@@ -78,6 +63,26 @@ impl Machine {
             .lines()
             .filter_map(|line| line.strip_prefix("launched "));
         names.map(str::to_owned).collect()
+    }
+
+    /// What the program does there.
+    fn output(&self, capability: &str, arguments: &[&str]) -> Output {
+        let folder = self.folder.path();
+        let libraries = [folder, &self.toolkit[0]].map(Path::to_owned);
+        let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let libraries = libraries.into_iter().chain(std::env::split_paths(&others));
+        command(folder, arguments)
+            .env(
+                "LD_LIBRARY_PATH",
+                std::env::join_paths(libraries).expect("paths without a colon"),
+            )
+            .env("CUDA_PATH", &self.toolkit[1])
+            // A kernel is compiled once for all algorithms.
+            .env("XDG_CACHE_HOME", folder.join("cache").join(capability))
+            .env("NULL_DRIVER_CAPABILITY", capability)
+            .env("NULL_DRIVER_LOG", folder.join("log"))
+            .output()
+            .expect("the program starts")
     }
 }
 
@@ -117,6 +122,21 @@ mod nvrtc {
         let act = ["bench", "act", "--backend", "cuda", "--env", "Pendulum-v1"];
         let launched = machine.launches("90", &act);
         assert!(launched.iter().any(|name| name.starts_with("chain")));
+    }
+
+    /// What the compiler refuses is an error of the program.
+    #[test]
+    fn a_kernel_that_does_not_compile_is_an_error() {
+        let Some(mut toolkit) = toolkit() else { return };
+        // Without the header of bf16.
+        let empty = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(empty.path().join("include")).expect("a folder");
+        toolkit[1] = empty.path().to_owned();
+        let precision = ["dpmd-reference", "--set", "actor.precision=bf16"];
+        let output = Machine::new(toolkit).output("90", &[&UPDATE[..], &precision].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the device failed"), "{said}");
     }
 
     /// Tensor cores, of the first cards whose `mma` takes bf16 as of the latest.

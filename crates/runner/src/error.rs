@@ -36,6 +36,12 @@ pub enum RunError {
         /// Gradient updates done.
         update: u64,
     },
+    /// A kernel that a device refuses, or a device that is gone.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// The device's own words.
+        reason: String,
+    },
     /// A signal asked the run to stop; a checkpoint was written first.
     #[error("interrupted at step {step}, after a checkpoint in {}", checkpoint.display())]
     Interrupted {
@@ -65,7 +71,7 @@ impl RunError {
             Self::Store(error) => error.exit_code(),
             Self::Interrupted { .. } => exit_code::INTERRUPTED,
             Self::Env(error) => env_exit_code(error),
-            Self::NotFinite { .. } => exit_code::OTHER,
+            Self::NotFinite { .. } | Self::Device { .. } => exit_code::OTHER,
         }
     }
 
@@ -78,6 +84,10 @@ impl RunError {
             Self::NotFinite { .. } => Some(
                 "crash.json in the run folder says more, and the last checkpoint is sound; if \
                  training diverged, go on from there with smaller learning rates"
+                    .into(),
+            ),
+            Self::Device { .. } => Some(
+                "`rescore devices` lists the devices; `--set actor.precision=f32` asks least of them"
                     .into(),
             ),
             Self::Interrupted { .. } => Some("go on with --resume".into()),

@@ -19,12 +19,16 @@ pub fn measure_update<B: RescoreBackend>(
     let rows = config.training.batch_size;
     let batch = random_batch::<B>(rows, dims, device);
     let mut agent = config.new_agent::<B>(dims.into(), device)?;
+    let mut done = Ok(());
     let pairs = repeat(|| {
         for _ in 0..2 {
             std::hint::black_box(agent.update(&batch));
         }
-        wait::<B>(device);
+        if done.is_ok() {
+            done = wait::<B>(device);
+        }
     });
+    done?;
     Ok(Times {
         variant: variant_of(config),
         precision: precision(config),

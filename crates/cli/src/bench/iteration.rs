@@ -123,12 +123,12 @@ fn on_device<B: RescoreBackend>(
     let observations = run.observe()?;
     // Longer than the host takes to hand over what is measured, which is several of each, because
     // the plug's own time varies.
-    let plug = Plug::<B>::new(6.0 * total, device);
+    let plug = Plug::<B>::new(6.0 * total, device)?;
     let several = plug.device_ms(|| {
         for _ in 0..ACTS {
             drop(run.act(&observations));
         }
-    });
+    })?;
     let act_ms = several / f64::from(ACTS);
     let mut failed = Ok(());
     let several = plug.device_ms(|| {
@@ -137,11 +137,11 @@ fn on_device<B: RescoreBackend>(
                 failed = run.learn();
             }
         }
-    });
+    })?;
     failed?;
     let update_ms = updates * several / f64::from(UPDATES);
     let actions = run.read(run.act(&observations))?;
-    wait::<B>(device);
+    wait::<B>(device)?;
     let start = Instant::now();
     run.interact(&observations, &actions)?;
     let stepping = start.elapsed().as_secs_f64() * 1e3;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use rescore_kernels::{RescoreBackend, dense::matmul};
+use rescore_runner::RunError;
 use serde::Serialize;
 
 use super::{median, random};
@@ -40,48 +41,57 @@ pub(super) struct Plug<'a, B: RescoreBackend> {
 
 impl<'a, B: RescoreBackend> Plug<'a, B> {
     /// Occupies the device for at least `ms` milliseconds.
-    pub fn new(ms: f64, device: &'a B::Device) -> Self {
+    ///
+    /// # Errors
+    /// When the device fails; so do the others.
+    pub fn new(ms: f64, device: &'a B::Device) -> Result<Self, RunError> {
         let mut this = Self {
             device,
             factor: random([SIDE, SIDE], 0, device),
             products: 1,
         };
-        this.time(&mut || ());
-        while this.time(&mut || ()) < ms {
+        this.time(&mut || ())?;
+        while this.time(&mut || ())? < ms {
             this.products *= 2;
         }
-        this
+        Ok(this)
     }
 
     /// Milliseconds that the device takes for `work`.
-    pub fn device_ms(&self, mut work: impl FnMut()) -> f64 {
+    pub fn device_ms(&self, mut work: impl FnMut()) -> Result<f64, RunError> {
         // Pairs, so that what else the machine does meets both.
         let pair = |_| {
-            let without = self.time(&mut || ());
-            self.time(&mut work) - without
+            let without = self.time(&mut || ())?;
+            Ok(self.time(&mut work)? - without)
         };
-        let mut times: Vec<_> = (0..REPETITIONS).map(pair).collect();
+        let mut times: Vec<_> = (0..REPETITIONS)
+            .map(pair)
+            .collect::<Result<_, RunError>>()?;
         times.sort_by(f64::total_cmp);
-        median(&times).max(0.0)
+        Ok(median(&times).max(0.0))
     }
 
     /// Milliseconds for the plug with `work` behind it.
-    fn time(&self, work: &mut dyn FnMut()) -> f64 {
-        wait::<B>(self.device);
+    fn time(&self, work: &mut dyn FnMut()) -> Result<f64, RunError> {
+        wait::<B>(self.device)?;
         let start = Instant::now();
         for _ in 0..self.products {
             drop(matmul(self.factor.clone(), self.factor.clone()));
         }
         work();
-        wait::<B>(self.device);
-        start.elapsed().as_secs_f64() * 1e3
+        wait::<B>(self.device)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 }
 
 /// Waits until `device` has nothing left to do.
-pub(super) fn wait<B: RescoreBackend>(device: &B::Device) {
-    // A device that fails says so to whoever reads the results.
-    let _ = B::sync(device);
+///
+/// # Errors
+/// When it could not do what it was given.
+pub(super) fn wait<B: RescoreBackend>(device: &B::Device) -> Result<(), RunError> {
+    B::sync(device).map_err(|error| RunError::Device {
+        reason: format!("{error}"),
+    })
 }
 
 /// Something that lasts from `begin` to `begin + ms`, both in milliseconds.
@@ -179,11 +189,12 @@ mod tests {
     #[test]
     fn the_time_of_work_does_not_hold_that_of_the_plug() {
         let device = Default::default();
-        let plug = Plug::<Flex>::new(1.0, &device);
+        let plug = Plug::<Flex>::new(1.0, &device).expect("the processor does not fail");
         assert_eq!(plug.products.count_ones(), 1);
         let pause = std::time::Duration::from_millis(300);
         // On the processor, which computes at once, the host's time is the device's.
         let ms = plug.device_ms(|| std::thread::sleep(pause));
+        let ms = ms.expect("the processor does not fail");
         assert!(ms > 100.0, "{ms}");
     }
 }
