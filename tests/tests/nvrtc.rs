@@ -3,6 +3,7 @@
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,25 +13,26 @@ use rescore_tests::{
     python::{in_checkout, not_installed, packages},
 };
 
-/// NVRTC and the headers of the toolkit, where they are installed.
-fn toolkit() -> Option<[PathBuf; 2]> {
+/// NVIDIA's packages, where they are installed.
+fn toolkit() -> Option<PathBuf> {
     let folder = packages().join("nvidia");
-    let found = ["cuda_nvrtc/lib", "cuda_runtime"].map(|part| folder.join(part));
-    if found.iter().all(|part| part.is_dir()) {
-        return Some(found);
+    let parts = ["cuda_nvrtc", "cuda_runtime", "cuda_nvcc"];
+    if parts.iter().all(|part| folder.join(part).is_dir()) {
+        return Some(folder);
     }
     not_installed("NVRTC");
     None
 }
 
-/// A machine with the driver without a device, and what it has compiled.
+/// A machine with the driver without a device.
 struct Machine {
     folder: tempfile::TempDir,
-    toolkit: [PathBuf; 2],
+    nvrtc: PathBuf,
 }
 
 impl Machine {
-    fn new(toolkit: [PathBuf; 2]) -> Self {
+    /// With the compiler of `toolkit`, and with the headers that `with_headers` says.
+    fn new(toolkit: &Path, with_headers: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let driver = folder.path().join("libcuda.so.1");
         let compiled = Command::new("cc")
@@ -41,17 +43,30 @@ impl Machine {
             .expect("a C compiler, which links programs, too");
         assert!(compiled.status.success(), "{}", stderr(&compiled));
         // As the development package of the toolkit calls it.
-        let nvrtc = toolkit[0].join("libnvrtc.so.12");
-        let called = folder.path().join("libnvrtc.so");
-        std::os::unix::fs::symlink(nvrtc, called).expect("a link");
-        Self { folder, toolkit }
+        let nvrtc = toolkit.join("cuda_nvrtc/lib");
+        link(
+            &nvrtc.join("libnvrtc.so.12"),
+            &folder.path().join("libnvrtc.so"),
+        );
+        // The packages are parts of one folder of headers.
+        let include = folder.path().join("toolkit/include");
+        fs::create_dir_all(&include).expect("a folder");
+        if with_headers {
+            let headers = fs::read_dir(toolkit.join("cuda_runtime/include")).expect("headers");
+            for header in headers {
+                let header = header.expect("an entry");
+                link(&header.path(), &include.join(header.file_name()));
+            }
+            link(&toolkit.join("cuda_nvcc/include/crt"), &include.join("crt"));
+        }
+        Self { folder, nvrtc }
     }
 
     /// The names of the kernels that the program launches on a device of the compute capability
     /// `capability`.
     fn launches(&self, capability: &str, arguments: &[&str]) -> BTreeSet<String> {
         let log = self.folder.path().join("log");
-        let _ = std::fs::remove_file(&log);
+        let _ = fs::remove_file(&log);
         let output = self.output(capability, arguments);
         let said = stderr(&output);
         assert!(output.status.success(), "{arguments:?}: {said}");
@@ -68,7 +83,7 @@ impl Machine {
     /// What the program does there.
     fn output(&self, capability: &str, arguments: &[&str]) -> Output {
         let folder = self.folder.path();
-        let libraries = [folder, &self.toolkit[0]].map(Path::to_owned);
+        let libraries = [folder, &self.nvrtc].map(Path::to_owned);
         let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let libraries = libraries.into_iter().chain(std::env::split_paths(&others));
         command(folder, arguments)
@@ -76,7 +91,7 @@ impl Machine {
                 "LD_LIBRARY_PATH",
                 std::env::join_paths(libraries).expect("paths without a colon"),
             )
-            .env("CUDA_PATH", &self.toolkit[1])
+            .env("CUDA_PATH", folder.join("toolkit"))
             // A kernel is compiled once for all algorithms.
             .env("XDG_CACHE_HOME", folder.join("cache").join(capability))
             .env("NULL_DRIVER_CAPABILITY", capability)
@@ -84,6 +99,10 @@ impl Machine {
             .output()
             .expect("the program starts")
     }
+}
+
+fn link(from: &Path, to: &Path) {
+    std::os::unix::fs::symlink(from, to).expect("a link");
 }
 
 const UPDATE: [&str; 7] = [
@@ -102,7 +121,7 @@ mod nvrtc {
     #[test]
     fn the_kernels_of_every_algorithm_compile() {
         let Some(toolkit) = toolkit() else { return };
-        let machine = Machine::new(toolkit);
+        let machine = Machine::new(&toolkit, true);
         let updates = Algorithm::all().into_iter().flat_map(|algorithm| {
             machine.launches("90", &[&UPDATE[..], &[algorithm.name]].concat())
         });
@@ -127,15 +146,12 @@ mod nvrtc {
     /// What the compiler refuses is an error of the program.
     #[test]
     fn a_kernel_that_does_not_compile_is_an_error() {
-        let Some(mut toolkit) = toolkit() else { return };
-        // Without the header of bf16.
-        let empty = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(empty.path().join("include")).expect("a folder");
-        toolkit[1] = empty.path().to_owned();
+        let Some(toolkit) = toolkit() else { return };
         let precision = ["dpmd-reference", "--set", "actor.precision=bf16"];
-        let output = Machine::new(toolkit).output("90", &[&UPDATE[..], &precision].concat());
+        let machine = Machine::new(&toolkit, false);
+        let output = machine.output("90", &[&UPDATE[..], &precision].concat());
         let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(!output.status.success(), "{said}");
         assert!(said.contains("the device failed"), "{said}");
     }
 
@@ -143,7 +159,7 @@ mod nvrtc {
     #[test]
     fn the_kernels_of_tensor_cores_compile() {
         let Some(toolkit) = toolkit() else { return };
-        let machine = Machine::new(toolkit);
+        let machine = Machine::new(&toolkit, true);
         for (capability, algorithm) in [
             ("80", "dpmd-reference"),
             ("90", "sdac-reference"),
