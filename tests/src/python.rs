@@ -7,6 +7,9 @@ use crate::program::skipped;
 
 /// Where the packages are: `RESCORE_PYTHON_TOOLS`, else `tools/python` in the target folder, into which
 /// the gate installs them.
+///
+/// # Panics
+/// Where the test lies elsewhere than Cargo puts tests.
 pub fn packages() -> PathBuf {
     std::env::var_os("RESCORE_PYTHON_TOOLS").map_or_else(
         || {

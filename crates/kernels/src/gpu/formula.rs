@@ -51,8 +51,10 @@ impl Compiled {
     /// Its place where it is an argument, or those of its bounds.
     fn places(&self) -> [usize; 2] {
         match self.term {
-            Term::Tensor(place) | Term::Table(place) | Term::Number(place) => [place; 2],
-            Term::Half(place, _) => [place; 2],
+            Term::Tensor(place)
+            | Term::Half(place, _)
+            | Term::Table(place)
+            | Term::Number(place) => [place; 2],
             Term::Clamp(_, low, high) => [low, high],
             Term::Above(_, limit) => [limit; 2],
             Term::Unary(..) | Term::Binary(..) => [0; 2],

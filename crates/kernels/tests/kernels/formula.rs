@@ -2,7 +2,7 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, activation::softplus};
-use rescore_kernels::{RescoreBackend, formula::Formula};
+use rescore_kernels::{RescoreBackend, formula::Formula, total};
 
 use super::{assert_close, normals, on_both_backends, tensor, to_vec};
 
@@ -30,7 +30,7 @@ fn all<B: RescoreBackend>(
     // Every element has a derivative of its own.
     let shape = output.dims();
     let factors = random("factors", shape);
-    let grads = (output.clone() * factors).sum().backward();
+    let grads = total(output.clone() * factors).backward();
     let derivative = |x: &Tensor<Autodiff<B>, 2>| {
         let found = x.grad(&grads).map(to_vec);
         found.unwrap_or_else(|| vec![0.0; x.dims().iter().product()])

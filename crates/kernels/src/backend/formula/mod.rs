@@ -160,10 +160,10 @@ impl<B: Backend> Formula<B> {
         let [_, twice] = tensor.dims();
         assert!(twice.is_multiple_of(2), "halves of {twice} columns");
         let id = fresh_id();
-        [false, true].map(|right| Self {
+        [(false, tensor.clone()), (true, tensor)].map(|(right, tensor)| Self {
             term: Term::Half(0, right),
             arguments: Arguments {
-                wide: vec![tensor.clone()],
+                wide: vec![tensor],
                 ..Arguments::none()
             },
             ids: [Vec::new(), vec![id]],
