@@ -6,7 +6,10 @@ use rescore_agents::{
     Agent as _, Batch, Draws, Metrics, Pace, RangeCheck, Settings as _, Setup, StateDict, Streams,
     dpmd::{Dpmd, DpmdSettings},
     sdac::{Sdac, SdacSettings},
-    settings::{NetworkSettings, OldPolicySettings, RecipeSettings, WeightTemperatureSettings},
+    settings::{
+        NetworkSettings, OldPolicySettings, RecipeSettings, RegressionSettings,
+        WeightTemperatureSettings,
+    },
 };
 use rescore_kernels::NoiseKey;
 use rescore_objectives::particles::WeightRule;
@@ -94,34 +97,24 @@ fn acting_has_particles_of_its_own_and_updates_keep_theirs() {
     assert_ne!(few.1, others.1);
 }
 
-/// A step too small for 32 bits moves no particle, whatever is computed for it.
-#[test]
-fn an_ascent_of_nothing_changes_nothing() {
-    let after = |ascent| -> StateDict {
-        let mut agent = agent(&settings(|settings| settings.regression.ascent = ascent));
-        for _ in 0..3 {
-            let _ = agent.update(&batch(16));
-        }
-        agent.state()
-    };
-    let none = after(0.0);
-    assert_eq!(after(1e-30), none);
-    assert_ne!(after(0.1), none);
+/// The state after updates with these settings of the regression.
+fn after(change: impl Fn(&mut RegressionSettings)) -> StateDict {
+    let mut agent = agent(&settings(|settings| change(&mut settings.regression)));
+    for _ in 0..3 {
+        let _ = agent.update(&batch(16));
+    }
+    agent.state()
 }
 
-/// Noise that fills a spread up is never less than the noise that is asked for.
+/// A step too small for 32 bits moves no particle, whatever is computed for it, and a spread that the
+/// noise has already adds none.
 #[test]
-fn a_spread_of_nothing_changes_nothing() {
-    let after = |spread| -> StateDict {
-        let mut agent = agent(&settings(|settings| settings.regression.spread = spread));
-        for _ in 0..3 {
-            let _ = agent.update(&batch(16));
-        }
-        agent.state()
-    };
-    let none = after(0.0);
-    assert_eq!(after(1e-30), none);
-    assert_ne!(after(1.5), none);
+fn an_ascent_or_a_spread_of_nothing_changes_nothing() {
+    let none = after(|_| ());
+    assert_eq!(after(|regression| regression.ascent = 1e-30), none);
+    assert_ne!(after(|regression| regression.ascent = 0.1), none);
+    assert_eq!(after(|regression| regression.spread = 1e-30), none);
+    assert_ne!(after(|regression| regression.spread = 1.5), none);
 }
 
 #[test]
